@@ -1,0 +1,42 @@
+# Needs Python >= 3.11 and a package index; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check fmt bench soak lock venv
+
+demo: venv            ## a Modbus plant, an attack, and its end with proof, on this machine
+	$(BIN)/cronos demo
+
+test: check           ## the gate: everything CI asks; real servers are started by the tests or skipped with a reason
+	$(BIN)/pytest
+
+check: venv           ## format, lint, types twice, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fmt: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: venv           ## a file per promise
+	set -e; for file in bench/[a-z]*.py; do $(BIN)/python $$file; done
+
+soak: venv            ## property and fuzz tests, for long
+	$(BIN)/pytest tests/property tests/fuzz --hypothesis-profile=soak
+
+lock: venv            ## resolve dependencies anew, with hashes for every platform
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --all-extras --group dev --output-file requirements.lock pyproject.toml
+
+venv: .venv/.ready
+
+# The lock holds a hash for every file; the project itself is then laid on top without resolving anything.
+.venv/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Cronos needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Run: make PYTHON=python3.11 (or newer)")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
