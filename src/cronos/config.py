@@ -1,0 +1,145 @@
+"""The core's configuration: one frozen tree, safe defaults, unknown keys refused.
+
+`cronos.toml` has this shape; a plug-in's own table stands under ``[plugin.<catalogue name>]``
+and is read by the plug-in. Units end each name. Nothing else reads files or the environment.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from cronos.errors import InputError
+
+Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[int, Meta(ge=1)]
+SectionT = TypeVar("SectionT", bound=msgspec.Struct)
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every table of the configuration."""
+
+
+class Node(Section, frozen=True):
+    """Who this node is."""
+
+    instance: Name = "local"
+    roles: tuple[Literal["defense", "operations", "audit", "communication"], ...] = (
+        "defense",
+        "operations",
+        "audit",
+        "communication",
+    )
+
+
+class Policy(Section, frozen=True):
+    """What may be done without asking, to whom, and how often."""
+
+    version: Positive = 1
+    # Addresses, networks (CIDR), hosts or services that no action may name.
+    protected: tuple[str, ...] = ("127.0.0.1", "::1")
+    # The autonomy dial: "observe" only records, "ask" asks a person, "act" follows the matrix.
+    autonomy: Literal["observe", "ask", "act"] = "act"
+    # Actions that may start in any minute; the rest asks. Blast radius has a budget.
+    actions_per_minute: Positive = 2000
+    analyst_deadline_s: Positive = 300
+    manager_deadline_s: Positive = 900
+    max_open_incidents: Positive = 100_000
+
+
+class LeaseTerms(Section, frozen=True):
+    """How long an isolation lasts without anyone's word."""
+
+    default_s: Positive = 300
+    # Without a person, no incident holds a target longer than this.
+    max_s: Positive = 3600
+
+
+class Deadlines(Section, frozen=True):
+    """How long an incident may stay in a state before its default transition is taken."""
+
+    isolating_ms: Positive = 5_000
+    confirming_ms: Positive = 5_000
+    observed_s: Positive = 300
+    releasing_ms: Positive = 5_000
+    failed_s: Positive = 300
+
+
+class Pipeline(Section, frozen=True):
+    """Bounds of the queues between processes."""
+
+    batch_observations: Positive = 256
+    # Batches a parser may have sent without an acknowledgement: its credit.
+    unacknowledged_batches: Positive = 16
+    # A live source hands over what it has after this long.
+    linger_ms: Positive = 5
+    parsers: Positive = 1
+    restart_backoff_ms: Positive = 100
+    max_restarts_per_minute: Positive = 8
+
+
+class Workload(Section, frozen=True):
+    """Work that depends on an asset, and what to do with it while the asset is isolated."""
+
+    name: Name
+    assets: tuple[str, ...]  # addresses or hosts
+    on_isolated: Literal["pause", "reroute"] = "pause"
+    lease_s: Positive = 3600
+
+
+class SourceEntry(Section, frozen=True):
+    """A source to read, and the sensor that reads it; "" recognises the format from its bytes."""
+
+    kind: str
+    sensor: str = ""
+    # What the source itself is told, over its own table under [plugin.<kind>].
+    given: dict[str, Any] = {}
+
+
+class EgressRule(Section, frozen=True):
+    """One destination that outward calls may reach."""
+
+    host: str
+    port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Config(Section, frozen=True):
+    """The whole of `cronos.toml`."""
+
+    node: Node = Node()
+    policy: Policy = Policy()
+    lease: LeaseTerms = LeaseTerms()
+    deadlines: Deadlines = Deadlines()
+    pipeline: Pipeline = Pipeline()
+    workload: tuple[Workload, ...] = ()
+    egress: tuple[EgressRule, ...] = ()
+    # Catalogue names of what runs, each configured under [plugin.<name>].
+    detectors: tuple[str, ...] = ("scan", "brute-force", "first-seen", "modbus-policy", "sigma")
+    # Enforcement points. "recording" is a dry run: nothing is changed until this is.
+    executors: tuple[str, ...] = ("recording",)
+    # What `cronos up` reads and runs.
+    source: tuple[SourceEntry, ...] = ()
+    services: tuple[str, ...] = ()
+    plugin: dict[str, dict[str, Any]] = {}
+
+
+def parse(table: dict[str, Any], origin: str) -> Config:
+    """Check a table read from `origin` and give the configuration.
+
+    Raises:
+        InputError: a key is unknown, a value of the wrong type or out of its range.
+    """
+    return convert(table, Config, origin)
+
+
+def convert(table: dict[str, Any], kind: type[SectionT], origin: str) -> SectionT:
+    """Check a table against a section; plug-ins use it for their own."""
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(
+            "config.invalid",
+            f"{origin} is not a valid configuration: {error}.",
+            "Correct or remove that key; `cronos config explain` lists every key and its default.",
+        ) from error

@@ -1,0 +1,1 @@
+"""Suites, envelopes and keys; nothing else in Cronos touches a primitive."""

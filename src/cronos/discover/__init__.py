@@ -1,0 +1,1 @@
+"""Protocol discovery: learns undocumented protocols from their traffic."""

@@ -1,0 +1,1 @@
+"""Transports of bulletins between the nodes of a federation."""

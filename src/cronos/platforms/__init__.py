@@ -1,0 +1,1 @@
+"""Many-port systems: clouds and clusters."""

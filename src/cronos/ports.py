@@ -1,0 +1,415 @@
+"""What Cronos asks of the world: one protocol for each kind of foreign system.
+
+A real system, its in-memory twin in `cronos.testing` and a recorder are peers: all pass the
+conformance suite of their port (`cronos.testing.conformance`). Nothing here imports a library.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Protocol
+
+from cronos.types import (
+    Action,
+    Answer,
+    Assessment,
+    Checkpoint,
+    Defect,
+    Finding,
+    Incident,
+    Manifest,
+    Now,
+    Observation,
+    Outcome,
+    Plan,
+    Provenance,
+    Question,
+)
+
+Reading = Observation | Defect
+
+
+class Source(Protocol):
+    """Bytes to parse: a file, standard input, a followed file, a socket, an interface.
+
+    A source can be opened again from its first byte, which is how nothing is lost when a worker
+    crashes. One that cannot (a socket, a pipe) spools what it read until `acknowledge` frees it.
+    """
+
+    name: str
+    """Stays the same when the same bytes are opened again; a rotated file gets a new one."""
+    provenance: Provenance
+    """The most that the transport vouches for; a sensor may only lower it."""
+    first: int
+    """The number of the first record (line) that will be read: 1, or later after a trim."""
+
+    def read(self, size: int) -> bytes | None:
+        """Give up to `size` bytes; ``b""`` at the end, None when nothing is there for now.
+
+        None comes only after waiting a few milliseconds, so that a reader may call at once again.
+
+        Raises:
+            InputError: the source broke (truncated gzip, a directory, permission).
+        """
+        ...
+
+    def acknowledge(self, seq: int) -> None:
+        """Forget what only observations up to `seq` were made of."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held; more than once is harmless."""
+        ...
+
+
+class Sensor(Protocol):
+    """Turns the bytes of one source into observations.
+
+    Sequence numbers begin at `Source.first`, rise strictly, and are the same at every reading of
+    the same bytes, however `Source.read` cuts them; where a record is a line, they are its
+    number. A record that cannot be read becomes a `Defect`; nothing in the bytes makes `read`
+    raise anything but `InputError`, and that only where no record can follow. Memory stays
+    bounded whatever comes.
+    """
+
+    manifest: Manifest
+
+    @classmethod
+    def recognise(cls, head: bytes) -> float:
+        """Say how surely `head` (up to 64 KiB, uncompressed) begins this format, in [0, 1]."""
+        ...
+
+    def read(self, source: Source) -> Iterator[Sequence[Reading]]:
+        """Yield readings in order; an empty sequence says that nothing is there for now."""
+        ...
+
+
+class Detector(Protocol):
+    """Judges observations.
+
+    Deterministic: the same observations give the same findings, however they are batched. State
+    is bounded and survives `snapshot` and `restore`.
+    """
+
+    manifest: Manifest
+
+    def detect(self, observations: Sequence[Observation]) -> Sequence[Finding]:
+        """Take the next observations and give what they amount to."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """Give the whole state."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Go back to a state that `snapshot` gave.
+
+        Raises:
+            ValueError: `state` is not one.
+        """
+        ...
+
+
+class Analyst(Protocol):
+    """Explains an incident to people, in the deliberate lane; it can only advise."""
+
+    manifest: Manifest
+
+    async def assess(self, incident: Incident, findings: Sequence[Finding]) -> Assessment:
+        """Give advice; a deterministic analyst stands in wherever no language model does."""
+        ...
+
+
+class Executor(Protocol):
+    """Changes the world at one enforcement point, in batches, and can take it back.
+
+    Each method gives one entry per argument, in order. A refusal of the world is an
+    `Outcome(ok=False)`; nothing raises for it.
+    """
+
+    manifest: Manifest
+
+    def plan(self, actions: Sequence[Action]) -> Sequence[Plan | Outcome]:
+        """Work out what would change and how to undo it, changing nothing; or why not."""
+        ...
+
+    def apply(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
+        """Put plans into effect; applying one twice leaves one effect."""
+        ...
+
+    def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
+        """Say whether each effect is really there, by looking."""
+        ...
+
+    def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
+        """Begin each lease anew, without a gap in its effect."""
+        ...
+
+    def undo(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
+        """Take effects back; one that is gone already is a success."""
+        ...
+
+    def observe(self) -> frozenset[str]:
+        """Give the action ids of all effects that are there, whoever put them there."""
+        ...
+
+
+class Mesh(Protocol):
+    """Carries bulletins to peers and receipts back: at least once, in order for each peer."""
+
+    async def start(self, receive: Callable[[str, bytes], Awaitable[None]]) -> None:
+        """Begin; `receive` is called with the sender's instance and canonical bytes."""
+        ...
+
+    async def send(self, peer: str, data: bytes) -> None:
+        """Send canonical bytes to one peer.
+
+        Raises:
+            UnreachableError: the peer is not a member, or its queue is full.
+        """
+        ...
+
+    def peers(self) -> tuple[str, ...]:
+        """Give the instances that can be reached now, sorted, this one left out."""
+        ...
+
+    async def stop(self) -> None:
+        """Drain what is queued and end."""
+        ...
+
+
+class Ledger(Protocol):
+    """Keeps records for good, in order, each chained to all before it."""
+
+    def append(self, records: Sequence[bytes]) -> int:
+        """Store canonical bytes durably; give the position of the first, counted from 1.
+
+        Raises:
+            CronosError: nothing was stored (disk full, read-only, corrupt).
+        """
+        ...
+
+    def read(self, first: int, count: int) -> Sequence[bytes]:
+        """Give the opened records from position `first`, at most `count`."""
+        ...
+
+    def checkpoint(self) -> Checkpoint:
+        """Give size and head."""
+        ...
+
+    def verify(self) -> Checkpoint:
+        """Recompute every hash and give size and head.
+
+        Raises:
+            CronosError: a record was changed, removed or added outside the chain; names it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Flush and release; more than once is harmless."""
+        ...
+
+
+class Sealer(Protocol):
+    """Keeps bytes at rest from other eyes; `sealing` names how, and is shown to people."""
+
+    sealing: str
+    seal_version: int
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        """Give bytes to store; `context` must be the same when they are opened."""
+        ...
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Give the plain bytes.
+
+        Raises:
+            DeniedError: not sealed by this key, for this context, or changed since.
+        """
+        ...
+
+
+class KeyProvider(Protocol):
+    """Wraps data keys and signs, with keys that never leave it."""
+
+    def wrap(self, key_id: str, data_key: bytes, context: bytes) -> bytes:
+        """Encrypt a data key under `key_id`."""
+        ...
+
+    def unwrap(self, key_id: str, wrapped: bytes, context: bytes) -> bytes:
+        """Give the data key back.
+
+        Raises:
+            DeniedError: another key, another context, or changed bytes.
+        """
+        ...
+
+    def sign(self, key_id: str, message: bytes, context: bytes) -> bytes:
+        """Sign `message` in `context`."""
+        ...
+
+    def public(self, key_id: str) -> bytes:
+        """Give the public half of `key_id`.
+
+        Raises:
+            InputError: no such key.
+        """
+        ...
+
+    def rotate(self, key_id: str) -> str:
+        """Make a successor and give its id; the old one still unwraps."""
+        ...
+
+
+class Model(Protocol):
+    """A trained model that scores rows of numbers."""
+
+    manifest: Manifest
+
+    def score(self, rows: Sequence[Sequence[float]]) -> Sequence[float]:
+        """Give one score per row, higher for more anomalous."""
+        ...
+
+
+class Stream(Protocol):
+    """A log of messages under a subject, for bulk; never on the threat path."""
+
+    async def publish(self, subject: str, data: bytes) -> int:
+        """Append; give the message's position under `subject`, from 1."""
+        ...
+
+    async def fetch(self, subject: str, after: int, count: int) -> Sequence[bytes]:
+        """Give at most `count` messages that follow position `after`."""
+        ...
+
+
+class Sink(Protocol):
+    """Takes incidents out of Cronos: a file, a SIEM, a ticket."""
+
+    manifest: Manifest
+
+    def write(self, incidents: Sequence[Incident]) -> None:
+        """Hand incidents over; the same incident and version twice is one."""
+        ...
+
+
+class Workflow(Protocol):
+    """Work that depends on an asset: paused or moved while the asset is isolated."""
+
+    manifest: Manifest
+
+    def adjust(self, workload: str, verb: str) -> str:
+        """Carry out ``pause``, ``reroute`` or ``restore``; give a sentence on what was done.
+
+        Raises:
+            CronosError: the hook failed or was not answered in time.
+        """
+        ...
+
+
+class Egress(Protocol):
+    """The one gate that every outward call passes."""
+
+    def permit(self, host: str, port: int, purpose: str) -> None:
+        """Return when the call may be made.
+
+        Raises:
+            DeniedError: `host` is not on the allow-list.
+        """
+        ...
+
+
+class Metrics(Protocol):
+    """Counts and measures, in this process."""
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to a counter."""
+        ...
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        ...
+
+    def observe(self, name: str, value: float) -> None:
+        """Add one measurement to a distribution."""
+        ...
+
+
+class Service(Protocol):
+    """Something that runs beside the kernel until it is stopped."""
+
+    manifest: Manifest
+
+    async def start(self) -> None:
+        """Begin; returns once it serves."""
+        ...
+
+    async def stop(self) -> None:
+        """End gracefully; more than once is harmless."""
+        ...
+
+    async def health(self) -> str:
+        """Give ``ok``, or a sentence on what is wrong."""
+        ...
+
+
+class Asker(Protocol):
+    """Puts a question to a person and waits for the answer, at most until its deadline."""
+
+    async def ask(self, question: Question) -> Answer:
+        """Give the answer; silence is `granted=False`, never an exception."""
+        ...
+
+
+class Clock(Protocol):
+    """The only way to learn the time."""
+
+    def now(self) -> Now:
+        """Give boot and wall time; boot time never goes back."""
+        ...
+
+    def boot_id(self) -> str:
+        """Name this boot: leases of another boot are reconciled, not counted down."""
+        ...
+
+
+class Ids(Protocol):
+    """The only way to draw an identifier."""
+
+    def next(self, kind: str) -> str:
+        """Give ``<instance>-<incarnation>-<kind><sequence>``, never the same twice."""
+        ...
+
+
+class Tasks(Protocol):
+    """The only way to start concurrent work: keeps the reference, reports the error."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` beside the caller."""
+        ...
+
+    async def cancel(self) -> None:
+        """Cancel all that runs and wait for it to end."""
+        ...
+
+
+class Transport(Protocol):
+    """Frames between two processes of one node, in order, each way; at most 1 MiB each."""
+
+    def send(self, data: bytes) -> None:
+        """Send one frame, waiting while the other side is busy.
+
+        Raises:
+            UnreachableError: the other side is gone.
+        """
+        ...
+
+    def receive(self, timeout_s: float | None) -> bytes | None:
+        """Give the next frame, or None after `timeout_s`.
+
+        Raises:
+            UnreachableError: the other side is gone, or sent what is no frame.
+        """
+        ...
+
+    def close(self) -> None:
+        """End; more than once is harmless."""
+        ...
