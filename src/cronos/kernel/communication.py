@@ -1,0 +1,79 @@
+"""Communication: tells every peer, and knows when all of them have been told.
+
+Delivery is at least once; receipts are cumulative for each origin, and an incident is confirmed
+when every live member of the view holds its bulletin. A lone node confirms alone, and says so:
+its view is 1.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from msgspec.structs import replace
+
+from cronos.types import Bulletin, BulletinKind, Confirm, Effect, Members, Publish, Receipt
+
+_REMEMBERED: Final = 100_000
+
+
+class Communication:
+    """The agency that speaks to peers; its state is sequences, receipts and what is pending."""
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._sequence = 0
+        self._members: frozenset[str] = frozenset()
+        self._held: dict[str, int] = {}
+        self._pending: OrderedDict[int, str] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def number(self, bulletin: Bulletin) -> Bulletin:
+        """Give a bulletin of this node its place in the sequence its peers acknowledge."""
+        self._sequence += 1
+        return replace(bulletin, sequence=self._sequence)
+
+    def on_sent(self, bulletin: Bulletin) -> list[Effect]:
+        """Wait for the receipts of a bulletin of this node; with no peers it is confirmed now."""
+        if bulletin.kind is not BulletinKind.ISOLATED:
+            return []
+        self._pending[bulletin.sequence] = bulletin.incident_id
+        if len(self._pending) > _REMEMBERED:
+            self._pending.popitem(last=False)
+        return self._confirmed()
+
+    def on_bulletin(self, bulletin: Bulletin) -> list[Effect]:
+        """Acknowledge a peer's bulletin, each time it comes."""
+        self._seen[bulletin.bulletin_id] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        receipt = Receipt(self._instance, bulletin.origin, bulletin.sequence)
+        return [Publish(receipt, bulletin.origin)]
+
+    def is_new(self, bulletin: Bulletin) -> bool:
+        """Say whether a bulletin comes for the first time."""
+        return bulletin.bulletin_id not in self._seen
+
+    def on_receipt(self, receipt: Receipt) -> list[Effect]:
+        """Take a member's word that it holds our bulletins up to a sequence."""
+        if receipt.origin != self._instance or receipt.peer not in self._members:
+            return []
+        # A receipt for what was never sent is a lie, or of an earlier incarnation.
+        sequence = min(receipt.sequence, self._sequence)
+        self._held[receipt.peer] = max(sequence, self._held.get(receipt.peer, 0))
+        return self._confirmed()
+
+    def on_members(self, members: Members) -> list[Effect]:
+        """Take the view: who left it need not confirm any more."""
+        self._members = frozenset(members.instances)
+        self._held = {peer: n for peer, n in self._held.items() if peer in self._members}
+        return self._confirmed()
+
+    def _confirmed(self) -> list[Effect]:
+        held_by_all = min((self._held.get(peer, 0) for peer in self._members), default=None)
+        effects: list[Effect] = []
+        while self._pending:
+            sequence = next(iter(self._pending))
+            if held_by_all is not None and sequence > held_by_all:
+                break
+            incident_id = self._pending.pop(sequence)
+            effects.append(Confirm(incident_id, len(self._members) + 1))
+        return effects

@@ -1,0 +1,114 @@
+"""One node: the four agencies and the messages between them, behind `step(event, now)`.
+
+The agencies never call one another. What one of them says (`Publish`, `Confirm`) is handed to
+the others here, in the same step, so that one call carries an incident as far as it can go
+without the world: from a finding to its order, from an outcome to its confirmation.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from cronos.config import Config
+from cronos.kernel.audit import Audit
+from cronos.kernel.communication import Communication
+from cronos.kernel.defense import Defense
+from cronos.kernel.operations import ENFORCEMENT_POINT, Operations
+from cronos.kernel.policy import Options
+from cronos.types import (
+    Answer,
+    Bulletin,
+    Confirm,
+    Deadline,
+    Effect,
+    Event,
+    Finding,
+    Incident,
+    Kill,
+    Members,
+    Now,
+    Outcome,
+    Publish,
+    Receipt,
+    Release,
+    Renewal,
+    Restart,
+)
+
+
+class Kernel:
+    """The pure part of a node.
+
+    Args:
+        config: the core's configuration.
+        incarnation: rises with every start, so that identifiers never repeat.
+        points: the enforcement points and what each can do, as ``verb:kind``.
+    """
+
+    def __init__(
+        self, config: Config, incarnation: int, points: dict[str, tuple[str, ...]]
+    ) -> None:
+        able = {name: verbs for name, verbs in points.items() if name != ENFORCEMENT_POINT}
+        self.defense: Final = Defense(config, config.node.instance, incarnation, Options(able))
+        self.operations: Final = Operations(config.workload)
+        self.audit: Final = Audit()
+        self.communication: Final = Communication(config.node.instance)
+        defense = self.defense
+        # Which agencies an event concerns, and in which order they hear of it.
+        self._hear: Final[dict[type[Event], Callable[[Any, Now], list[Effect]]]] = {
+            Finding: defense.on_finding,
+            Outcome: self._on_outcome,
+            Deadline: defense.on_deadline,
+            Renewal: defense.on_renewal,
+            Bulletin: self._on_bulletin,
+            Receipt: self._on_receipt,
+            Members: self._on_members,
+            Confirm: defense.on_confirm,
+            Answer: defense.on_answer,
+            Release: defense.on_release,
+            Kill: defense.on_kill,
+            Restart: defense.on_restart,
+        }
+
+    def step(self, event: Event, now: Now) -> list[Effect]:
+        """Take one event and give what must be done, in order."""
+        said = self._hear[type(event)](event, now)
+        effects: list[Effect] = []
+        # Each round hands over what the last one said; Confirm leads to nothing further.
+        while said:
+            heard: list[Effect] = []
+            for effect in said:
+                if isinstance(effect, Publish) and isinstance(effect.message, Bulletin):
+                    bulletin = self.communication.number(effect.message)
+                    effects.append(Publish(bulletin))
+                    heard += self.audit.on_bulletin(bulletin)
+                    heard += self.operations.on_bulletin(bulletin)
+                    heard += self.communication.on_sent(bulletin)
+                elif isinstance(effect, Confirm):
+                    effects.append(effect)
+                    heard += self.defense.on_confirm(effect, now)
+                else:
+                    effects.append(effect)
+            said = heard
+        return effects
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """Give an incident, open or lately closed."""
+        open_one = self.defense.incidents.get(incident_id)
+        return open_one or self.defense.closed.get(incident_id)
+
+    def _on_outcome(self, outcome: Outcome, now: Now) -> list[Effect]:
+        return self.defense.on_outcome(outcome, now) or self.operations.on_outcome(outcome)
+
+    def _on_bulletin(self, bulletin: Bulletin, _now: Now) -> list[Effect]:
+        """A peer's bulletin: recorded and acted upon once, acknowledged every time."""
+        said: list[Effect] = []
+        if self.communication.is_new(bulletin):
+            said += self.audit.on_bulletin(bulletin)
+            said += self.operations.on_bulletin(bulletin)
+        return said + self.communication.on_bulletin(bulletin)
+
+    def _on_receipt(self, receipt: Receipt, _now: Now) -> list[Effect]:
+        return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)
+
+    def _on_members(self, members: Members, _now: Now) -> list[Effect]:
+        return self.audit.on_members(members) + self.communication.on_members(members)

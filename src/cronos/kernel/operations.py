@@ -1,0 +1,89 @@
+"""Operations: keeps the business going while an asset is isolated.
+
+A workload that depends on an isolated asset is paused or rerouted, and restored when the last
+isolation of any of its assets has ended.
+"""
+
+from cronos.config import Workload
+from cronos.types import (
+    Action,
+    Bulletin,
+    BulletinKind,
+    Do,
+    Effect,
+    Entity,
+    EntityKind,
+    Note,
+    Operation,
+    Outcome,
+    Verb,
+    action_id,
+)
+
+ENFORCEMENT_POINT = "workflow"
+
+
+class Operations:
+    """The agency that adjusts workloads; its state is which incidents hold which workload."""
+
+    def __init__(self, workloads: tuple[Workload, ...]) -> None:
+        self._workloads = {workload.name: workload for workload in workloads}
+        self._by_asset: dict[str, tuple[Workload, ...]] = {}
+        for workload in workloads:
+            for asset in workload.assets:
+                known = self._by_asset.get(asset.lower(), ())
+                self._by_asset[asset.lower()] = (*known, workload)
+        self._holders: dict[str, set[str]] = {}
+
+    def on_bulletin(self, bulletin: Bulletin) -> list[Effect]:
+        """Adjust the workloads of an asset that was isolated, or restore them."""
+        if not self._by_asset or bulletin.action is None:
+            return []
+        effects: list[Effect] = []
+        for workload in self._by_asset.get(_asset(bulletin.action.target), ()):
+            if bulletin.kind is BulletinKind.ISOLATED:
+                self._hold(workload, bulletin.incident_id, effects)
+            elif bulletin.kind is BulletinKind.RELEASED:
+                self._let_go(workload, bulletin.incident_id, effects)
+        return effects
+
+    def on_outcome(self, outcome: Outcome) -> list[Effect]:
+        """Note what became of a workload's adjustment; the enforcer retries what must end."""
+        ours = {_action(w, "").action_id for w in self._workloads.values()}
+        if outcome.action_id not in ours:
+            return []
+        return [Note("workflow", outcome.incident_id, outcome)]
+
+    def _hold(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
+        holders = self._holders.setdefault(workload.name, set())
+        if not holders:
+            effects.append(Do(Operation.APPLY, _action(workload, incident_id)))
+        holders.add(incident_id)
+
+    def _let_go(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
+        holders = self._holders.get(workload.name, set())
+        if incident_id not in holders:
+            return
+        holders.discard(incident_id)
+        if not holders:
+            effects.append(Do(Operation.UNDO, _action(workload, incident_id)))
+
+
+def _action(workload: Workload, incident_id: str) -> Action:
+    verb = Verb.PAUSE if workload.on_isolated == "pause" else Verb.REDIRECT
+    target = Entity(EntityKind.WORKLOAD, workload.name)
+    return Action(
+        action_id(ENFORCEMENT_POINT, verb, target),
+        ENFORCEMENT_POINT,
+        verb,
+        target,
+        incident_id,
+        workload.lease_s * 1_000_000_000,
+    )
+
+
+def _asset(target: Entity) -> str:
+    """Give the asset that an action takes away: an address or host, or a flow's client."""
+    if target.kind is EntityKind.FLOW:
+        return target.value.partition("/")[2].partition(">")[0].rpartition(":")[0]
+    return target.value.lower()

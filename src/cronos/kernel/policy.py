@@ -1,0 +1,214 @@
+"""What may be done: confidence by risk, and the guardrails that can only make it more careful.
+
+`decide` is pure: the same snapshot gives the same decision, byte for byte, in any process. The
+matrix is the house's promise to its operators; every guardrail is written as a sentence into
+the decision's reasons. Intervals are [low, high).
+"""
+
+import ipaddress
+from collections import OrderedDict
+from typing import Final
+
+from cronos.config import Policy
+from cronos.types import (
+    Action,
+    Decision,
+    Disposition,
+    Entity,
+    EntityKind,
+    EvidenceClass,
+    Finding,
+    Option,
+    Provenance,
+    Snapshot,
+    Verb,
+    action_id,
+)
+
+_D = Disposition
+# Rows from the lowest confidence up; columns low, medium, high risk.
+CONFIDENCE_ROWS: Final = (
+    (0.00, "0.00-0.50", (_D.ASK_MANAGER, _D.ASK_MANAGER, _D.ASK_MANAGER)),
+    (0.50, "0.50-0.85", (_D.AUTO_APPROVE, _D.ASK_ANALYST, _D.ASK_ANALYST)),
+    (0.85, "0.85-0.95", (_D.EXECUTE, _D.AUTO_APPROVE, _D.ASK_ANALYST)),
+    (0.95, "0.95-1.00", (_D.EXECUTE, _D.AUTO_APPROVE, _D.ASK_ANALYST)),
+)
+RISK_COLUMNS: Final = ((0.7, 2, "high"), (0.3, 1, "medium"), (0.0, 0, "low"))
+CAUTION: Final = {disposition: rank for rank, disposition in enumerate(Disposition)}
+ACTING: Final = frozenset({Disposition.EXECUTE, Disposition.AUTO_APPROVE})
+ASKING: Final = frozenset({Disposition.ASK_ANALYST, Disposition.ASK_MANAGER})
+
+# What each action risks, how surely it ends an attack, and what it disturbs if the finding is
+# wrong; all in [0, 1]. A leased block of one flow or address is medium, of a system high.
+_ACTIONS: Final[dict[tuple[Verb, EntityKind], tuple[float, float, float]]] = {
+    (Verb.DENY, EntityKind.FLOW): (0.30, 0.50, 0.05),
+    (Verb.DENY, EntityKind.ADDRESS): (0.40, 0.95, 0.20),
+    (Verb.CONTAIN, EntityKind.HOST): (0.75, 0.95, 0.60),
+}
+
+
+def cell(confidence: float, risk: float) -> tuple[Disposition, str]:
+    """Look a disposition up in the matrix, and name its cell: ``0.85-0.95/medium``."""
+    row = CONFIDENCE_ROWS[3]
+    while confidence < row[0]:
+        row = CONFIDENCE_ROWS[CONFIDENCE_ROWS.index(row) - 1]
+    column = RISK_COLUMNS[0] if risk >= 0.7 else RISK_COLUMNS[1] if risk >= 0.3 else RISK_COLUMNS[2]
+    return row[2][column[1]], f"{row[1]}/{column[2]}"
+
+
+class Options:
+    """Knows what the enforcement points of this node can do.
+
+    Args:
+        points: for each enforcement point its capabilities, as ``verb:kind``.
+    """
+
+    def __init__(self, points: dict[str, tuple[str, ...]]) -> None:
+        self._able = [
+            (name, verb, kind, figures)
+            for name, capabilities in points.items()
+            for (verb, kind), figures in _ACTIONS.items()
+            if f"{verb}:{kind}" in capabilities
+        ]
+
+    def against(self, finding: Finding) -> tuple[Option, ...]:
+        """List what could be done about a finding, with the utility of each.
+
+        Utility is p · efficacy · loss - (1 - p) · disruption, the loss taken from severity.
+        """
+        p = finding.confidence
+        loss = finding.severity * 0.2
+        found: list[Option] = []
+        for name, verb, kind, (risk, efficacy, disruption) in self._able:
+            target = _subject(finding, kind)
+            if target is not None:
+                utility = p * efficacy * loss - (1 - p) * disruption
+                found.append(Option(name, verb, target, risk, utility))
+        return tuple(found)
+
+
+def _subject(finding: Finding, kind: EntityKind) -> Entity | None:
+    """Choose whom an action of this kind would name: the actor, its flow, or the host attacked.
+
+    A host is contained only where no outside address acts: then the host itself is the foothold.
+    """
+    actor = finding.actor
+    if kind is EntityKind.FLOW:
+        return finding.flow
+    if actor is not None and actor.kind is EntityKind.ADDRESS:
+        return actor if kind is EntityKind.ADDRESS else None
+    target = finding.target
+    return target if target is not None and target.kind is kind else None
+
+
+class Protected:
+    """Knows the assets that no action may name; answers are remembered, at most 10,000."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._names = frozenset(name.lower() for name in policy.protected)
+        self._networks = [network for name in policy.protected if (network := _network(name))]
+        self._known: OrderedDict[str, bool] = OrderedDict()
+
+    def covers(self, target: Entity) -> bool:
+        """Say whether `target`, or the client of a flow, is protected."""
+        value = target.value
+        if target.kind is EntityKind.FLOW:
+            value = value.partition("/")[2].partition(">")[0].rpartition(":")[0]
+        known = self._known.get(value)
+        if known is None:
+            numeric = target.kind in (EntityKind.FLOW, EntityKind.ADDRESS)
+            known = self._known[value] = self._look_up(value.lower(), numeric)
+            if len(self._known) > 10_000:
+                self._known.popitem(last=False)
+        return known
+
+    def _look_up(self, value: str, numeric: bool) -> bool:
+        if value in self._names:
+            return True
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            # A flow or address that cannot be read cannot be shown to be harmless.
+            return numeric
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in self._networks)
+
+
+def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return None
+
+
+def decide(snapshot: Snapshot) -> Decision:
+    """Choose the option of the highest utility and what may be done with it."""
+    best = _best(snapshot)
+    if best is None:
+        why = "nothing this node can do would name the attacker"
+        return _decision(snapshot, Disposition.OBSERVE, 0.0, None, (why,))
+    option, protected = best
+    disposition, _ = cell(snapshot.confidence, option.risk)
+    reasons: list[str] = []
+    for floor, why in _guardrails(snapshot, protected):
+        if CAUTION[floor] > CAUTION[disposition]:
+            disposition = floor
+            reasons.append(why)
+    action = Action(
+        action_id(option.enforcement_point, option.verb, option.target),
+        option.enforcement_point,
+        option.verb,
+        option.target,
+        snapshot.incident_id,
+        snapshot.lease_ns,
+    )
+    return _decision(snapshot, disposition, option.risk, action, tuple(reasons))
+
+
+def _best(snapshot: Snapshot) -> tuple[Option, bool] | None:
+    best: tuple[Option, bool] | None = None
+    for option, protected in zip(snapshot.options, snapshot.protected, strict=True):
+        if best is None or option.utility > best[0].utility:
+            best = option, protected
+    return best
+
+
+def _guardrails(snapshot: Snapshot, protected: bool) -> list[tuple[Disposition, str]]:
+    """List what makes this decision more careful: how far, and why in words."""
+    floors: list[tuple[Disposition, str]] = []
+    if snapshot.provenance is Provenance.SPOOFABLE:
+        why = "the evidence could have been forged by someone else: it blocks nobody"
+        floors.append((Disposition.OBSERVE, why))
+    if snapshot.evidence is EvidenceClass.STATISTICAL:
+        why = "a statistical anomaly only observes until it is calibrated on this site"
+        floors.append((Disposition.OBSERVE, why))
+    if snapshot.autonomy != "act":
+        asks = snapshot.autonomy == "ask"
+        floor = Disposition.ASK_ANALYST if asks else Disposition.OBSERVE
+        floors.append((floor, f"autonomy is set to {snapshot.autonomy}"))
+    if snapshot.killed:
+        floors.append((Disposition.OBSERVE, "the kill switch is engaged"))
+    if snapshot.budget <= 0:
+        floors.append((Disposition.ASK_ANALYST, "this minute's budget of actions is spent"))
+    if protected:
+        floors.append((Disposition.REFUSED, "the target is a protected asset"))
+    return floors
+
+
+def _decision(
+    snapshot: Snapshot,
+    disposition: Disposition,
+    risk: float,
+    action: Action | None,
+    reasons: tuple[str, ...],
+) -> Decision:
+    return Decision(
+        snapshot.incident_id,
+        disposition,
+        snapshot.confidence,
+        risk,
+        cell(snapshot.confidence, risk)[1],
+        action,
+        reasons,
+        snapshot.policy_version,
+    )

@@ -1,0 +1,68 @@
+"""Workloads follow the isolation of the assets they depend on."""
+
+from cronos.config import Config, LeaseTerms, Workload
+from cronos.testing.story import Story, finding, obedient
+from cronos.types import Do, Note, Operation, Release, Verb
+
+CONFIG = Config(
+    workload=(
+        Workload("historian", ("192.0.2.66",)),
+        Workload("reports", ("192.0.2.66", "192.0.2.67"), on_isolated="reroute"),
+        Workload("other", ("192.0.2.99",)),
+    ),
+    lease=LeaseTerms(default_s=3, max_s=3),
+)
+
+
+def adjustments(story):
+    return [
+        (do.operation, do.action.verb, do.action.target.value)
+        for do in story.said(Do)
+        if do.action.enforcement_point == "workflow"
+    ]
+
+
+def test_the_workloads_of_an_isolated_asset_are_adjusted_and_restored():
+    story = Story(CONFIG)
+
+    story.tell(finding())
+    assert adjustments(story) == [
+        (Operation.APPLY, Verb.PAUSE, "historian"),
+        (Operation.APPLY, Verb.REDIRECT, "reports"),
+    ]
+    story.wait(4)
+
+    assert adjustments(story)[2:] == [
+        (Operation.UNDO, Verb.PAUSE, "historian"),
+        (Operation.UNDO, Verb.REDIRECT, "reports"),
+    ]
+
+
+def test_a_workload_comes_back_when_the_last_of_its_assets_does():
+    story = Story(CONFIG)
+    story.tell(finding(1, attacker="192.0.2.66"))
+    story.tell(finding(2, attacker="192.0.2.67"))
+    first, second = story.kernel.defense.incidents
+
+    story.tell(Release(first, "eve"))
+    assert (Operation.UNDO, Verb.REDIRECT, "reports") not in adjustments(story)
+    story.tell(Release(second, "eve"))
+
+    assert adjustments(story)[-1] == (Operation.UNDO, Verb.REDIRECT, "reports")
+    assert adjustments(story).count((Operation.APPLY, Verb.REDIRECT, "reports")) == 1
+
+
+def test_what_became_of_an_adjustment_is_noted():
+    story = Story(CONFIG)
+
+    story.tell(finding())
+
+    assert len([note for note in story.said(Note) if note.kind == "workflow"]) == 2
+
+
+def test_without_workloads_nothing_is_adjusted():
+    story = Story(world=obedient)
+
+    story.tell(finding())
+
+    assert adjustments(story) == []
