@@ -1,0 +1,286 @@
+"""The shell around the kernel: takes events, carries effects out, and forgets nothing unanswered.
+
+Everything that the events of one turn of the loop ask for leaves in one batch: orders to the
+enforcer first, records to the ledger beside them. An isolation waits for neither a record nor a
+signature; the one rule is the enforcer's, that what must be undone is durable before it is done.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from cronos.kernel.node import Kernel
+from cronos.ports import Clock
+from cronos.runtime.telemetry import Log, MemoryMetrics
+from cronos.types import (
+    Action,
+    After,
+    Append,
+    Appended,
+    Ask,
+    AuditRecord,
+    Datum,
+    Do,
+    Effect,
+    Event,
+    Finding,
+    Incident,
+    Note,
+    Now,
+    Operation,
+    Order,
+    Outcome,
+    Outcomes,
+    Question,
+    Report,
+    Reported,
+    Restart,
+    State,
+    Unknown,
+    encode,
+)
+
+_MAX_BATCH: Final = 1_000
+_MAX_BATCH_BYTES: Final = 512 * 1024
+_MAX_CASES: Final = 20_000
+_LEDGER_RETRY_S: Final = 1.0
+_TOLD: Final = frozenset({"decision", "outcome", "workflow", "closed", "adopted", "kill"})
+_UNSETTLED: Final = frozenset({State.DETECTED, State.ISOLATING, State.ISOLATED})
+
+Send = Callable[[Datum], bool]
+
+
+class Case:
+    """What is shown of an incident beyond the kernel's own view of it."""
+
+    def __init__(self) -> None:
+        self.findings: list[Finding] = []
+        self.outcomes: list[Outcome] = []
+        self.question: Question | None = None
+        self.first_position = 0
+        self.last_position = 0
+        self.recorded_boot_ns = 0
+
+
+class Reflex:
+    """Drives one kernel on the running event loop.
+
+    Args:
+        kernel: the pure part.
+        node: this instance's name, written into every record.
+        clock: the time.
+        log: where each step of an incident is told.
+        send_order: gives an `Order` to the enforcer.
+        send_append: gives an `Append` to the ledger.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        node: str,
+        clock: Clock,
+        log: Log,
+        send_order: Send,
+        send_append: Send,
+    ) -> None:
+        self.kernel = kernel
+        self.metrics = MemoryMetrics()
+        self.cases: dict[str, Case] = {}
+        self._log = log
+        self._node = node
+        self._clock = clock
+        self._send_order = send_order
+        self._send_append = send_append
+        self._orders: dict[Operation, list[Action]] = {}
+        self._records: list[tuple[str, bytes]] = []
+        self._flushing = False
+        self._next_id = 1
+        self._unanswered: dict[int, Order] = {}
+        self._unstored: dict[int, tuple[Append, tuple[str, ...]]] = {}
+        self._answers: list[Callable[[], bool]] = []
+        self._owed: deque[tuple[int, Callable[[], bool]]] = deque()
+
+    def take(self, event: Event) -> None:
+        """Give the kernel an event and carry out what it answers."""
+        now = self._clock.now()
+        for effect in self.kernel.step(event, now):
+            self._carry_out(effect, now)
+
+    # --- from the workers --------------------------------------------------------------------
+
+    def on_report(self, report: Report, answer: Callable[[Datum], bool]) -> None:
+        """Take findings; they are acknowledged once all that follows from them is durable."""
+        for finding in report.findings:
+            self.metrics.count("findings")
+            self.take(finding)
+        self._answers.append(lambda: answer(Reported(report.report_id)))
+        self._flush_soon()
+
+    def on_enforcer(self, datum: Datum | Unknown) -> None:
+        """Take outcomes, and at each connection what the enforcer holds."""
+        if isinstance(datum, Outcomes):
+            self._count_down(datum)
+            for outcome in datum.outcomes:
+                self._case(outcome.incident_id).outcomes.append(outcome)
+                self.take(outcome)
+        elif isinstance(datum, Restart):
+            self.take(datum)
+
+    def _count_down(self, answer: Outcomes) -> None:
+        """Forget an order once all its actions are answered; a long answer comes in parts."""
+        order = self._unanswered.get(answer.order_id)
+        if order is not None:
+            answered = {(one.action_id, one.incident_id) for one in answer.outcomes}
+            left = tuple(
+                [one for one in order.actions if (one.action_id, one.incident_id) not in answered]
+            )
+            if left:
+                self._unanswered[order.order_id] = replace(order, actions=left)
+            else:
+                del self._unanswered[order.order_id]
+
+    def on_ledger(self, datum: Datum | Unknown) -> None:
+        """Learn what is durable; what could not be stored is tried again."""
+        if not isinstance(datum, Appended) or datum.request_id not in self._unstored:
+            return
+        if datum.error:
+            self._log.write("error", "ledger.append_failed", detail=datum.error)
+            asyncio.get_running_loop().call_later(_LEDGER_RETRY_S, self.resend_records)
+            return
+        append, incidents = self._unstored.pop(datum.request_id)
+        now = self._clock.now()
+        for position, incident_id in enumerate(incidents, datum.first):
+            case = self._case(incident_id)
+            case.first_position = case.first_position or position
+            case.last_position, case.recorded_boot_ns = position, now.boot_ns
+        self.metrics.count("records", len(append.records))
+        self._acknowledge()
+
+    def resend_orders(self) -> None:
+        """Send again what the enforcer has not answered: it has just been (re)started."""
+        for order in self._unanswered.values():
+            self._send_order(order)
+
+    def resend_records(self) -> None:
+        """Send again what the ledger has not acknowledged; it may come to hold a record twice."""
+        for append, _ in self._unstored.values():
+            self._send_append(append)
+
+    def settled(self) -> bool:
+        """Say whether no case is on its way and nothing is unanswered or unrecorded."""
+        busy = self._flushing or self._unanswered or self._unstored or self._owed
+        return not busy and not any(
+            case.state in _UNSETTLED for case in self.kernel.defense.incidents.values()
+        )
+
+    def incidents(self) -> list[Incident]:
+        """Give all incidents, open and lately closed, in the order in which they began."""
+        defense = self.kernel.defense
+        every = [*defense.closed.values(), *defense.incidents.values()]
+        return sorted(
+            every, key=lambda one: (one.opened_wall_ns, len(one.incident_id), one.incident_id)
+        )
+
+    # --- effects -----------------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect, now: Now) -> None:
+        match effect:
+            case Note():
+                self._note(effect, now)
+            case Do(operation, action):
+                self._orders.setdefault(operation, []).append(action)
+                self._flush_soon()
+            case After(delay_ns, event):
+                asyncio.get_running_loop().call_later(delay_ns / 1e9, self.take, event)
+            case Ask(question):
+                self._case(question.incident_id).question = question
+                self.metrics.count("questions")
+                self._log.write(
+                    "warning", "approval.needed", question.incident_id, question=question.text
+                )
+            case _:
+                # Publish and Confirm: this node is alone until a mesh carries them.
+                self.metrics.count("bulletins")
+
+    def _note(self, note: Note, now: Now) -> None:
+        if isinstance(note.body, Finding):
+            findings = self._case(note.incident_id).findings
+            if len(findings) < 16:
+                findings.append(note.body)
+        if note.kind in _TOLD:
+            self._tell(note)
+        body = encode(note.body)
+        record = AuditRecord(
+            self._node, note.kind, now.wall_ns, now.boot_ns, note.incident_id, body
+        )
+        self._records.append((note.incident_id, encode(record)))
+        self._flush_soon()
+
+    def _tell(self, note: Note) -> None:
+        """Log a step that people follow an incident by."""
+        incident = self.kernel.incident(note.incident_id)
+        state = incident.state.value if incident is not None else ""
+        title = incident.title if incident is not None else ""
+        body = note.body
+        detail = body.detail if isinstance(body, Outcome) else title
+        self._log.write(
+            "info", f"incident.{note.kind}", note.incident_id, state=state, detail=detail
+        )
+
+    def _case(self, incident_id: str) -> Case:
+        case = self.cases.get(incident_id)
+        if case is None:
+            case = self.cases[incident_id] = Case()
+            if len(self.cases) > _MAX_CASES:
+                del self.cases[next(iter(self.cases))]
+        return case
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        orders, self._orders = self._orders, {}
+        for operation, actions in orders.items():
+            for at in range(0, len(actions), _MAX_BATCH):
+                order = Order(self._take_id(), operation, tuple(actions[at : at + _MAX_BATCH]))
+                self._unanswered[order.order_id] = order
+                self._send_order(order)
+        records, self._records = self._records, []
+        for batch in _batches(records):
+            incidents = tuple([incident_id for incident_id, _ in batch])
+            append = Append(self._take_id(), tuple([data for _, data in batch]))
+            self._unstored[append.request_id] = append, incidents
+            self._send_append(append)
+
+        # What the scorer reported is acknowledged when everything up to here is durable.
+        self._owed.extend([(self._next_id - 1, answer) for answer in self._answers])
+        self._answers.clear()
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        oldest = min(self._unstored, default=self._next_id)
+        while self._owed and self._owed[0][0] < oldest:
+            self._owed.popleft()[1]()
+
+    def _take_id(self) -> int:
+        self._next_id += 1
+        return self._next_id - 1
+
+
+def _batches(records: list[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
+    """Cut records into batches that fit a frame with room to spare."""
+    batches: list[list[tuple[str, bytes]]] = []
+    size = _MAX_BATCH_BYTES
+    for record in records:
+        size += len(record[1])
+        if size > _MAX_BATCH_BYTES or len(batches[-1]) >= _MAX_BATCH:
+            batches.append([])
+            size = len(record[1])
+        batches[-1].append(record)
+    return batches

@@ -1,0 +1,194 @@
+"""The shell: batches what leaves, forgets nothing unanswered, acknowledges what is durable."""
+
+import asyncio
+
+from cronos.config import Config
+from cronos.kernel.node import Kernel
+from cronos.runtime.reflex import Reflex
+from cronos.runtime.telemetry import Log
+from cronos.testing.clock import VirtualClock
+from cronos.testing.story import POINTS, finding, obedient
+from cronos.types import (
+    Appended,
+    AuditRecord,
+    Decision,
+    Operation,
+    Outcomes,
+    Report,
+    Reported,
+    decode,
+)
+
+
+class Stage:
+    """A reflex between a ledger and an enforcer that a test plays."""
+
+    def __init__(self):
+        self.orders, self.appends, self.answers = [], [], []
+        clock = VirtualClock()
+        self.reflex = Reflex(
+            Kernel(Config(), 1, POINTS),
+            "north",
+            clock,
+            Log("north", clock, least="error"),
+            lambda order: bool(self.orders.append(order)) or True,
+            lambda append: bool(self.appends.append(append)) or True,
+        )
+
+    def report(self, number, *findings):
+        self.reflex.on_report(
+            Report(number, findings), lambda datum: bool(self.answers.append(datum)) or True
+        )
+
+    def store(self, upto=None):
+        for append in self.appends[:upto]:
+            self.reflex.on_ledger(Appended(append.request_id, 1))
+        del self.appends[:upto]
+
+    def obey(self):
+        order = self.orders.pop(0)
+        outcomes = tuple(obedient(order.operation, action) for action in order.actions)
+        self.reflex.on_enforcer(Outcomes(order.order_id, outcomes))
+
+
+def play(story):
+    async def run():
+        stage = Stage()
+        await story(stage)
+
+    asyncio.run(run())
+
+
+async def turn():
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+def attackers(count):
+    return [finding(n, attacker=f"192.0.2.{n % 250}.{n}".rsplit(".", 1)[0]) for n in range(count)]
+
+
+def test_all_orders_of_one_turn_leave_as_one_batch():
+    async def story(stage):
+        stage.report(1, *attackers(100))
+        await turn()
+        assert [len(order.actions) for order in stage.orders] == [100]
+        assert stage.orders[0].operation is Operation.APPLY
+
+    play(story)
+
+
+def test_a_report_is_acknowledged_only_when_its_records_are_durable():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        assert stage.answers == []
+        stage.store()
+        assert stage.answers == [Reported(1)]
+
+    play(story)
+
+
+def test_an_answer_to_an_older_append_acknowledges_no_newer_report():
+    async def story(stage):
+        stage.report(1, finding(1, attacker="192.0.2.1"))
+        await turn()
+        stage.report(2, finding(2, attacker="192.0.2.2"))
+        await turn()
+        stage.store(1)
+        assert stage.answers == [Reported(1)]
+        stage.store()
+        assert stage.answers == [Reported(1), Reported(2)]
+
+    play(story)
+
+
+def test_a_report_with_nothing_new_is_acknowledged_at_once():
+    async def story(stage):
+        stage.report(1)
+        await turn()
+        assert stage.answers == [Reported(1)]
+
+    play(story)
+
+
+def test_records_carry_node_time_and_the_exact_datum():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        records = [decode(data) for append in stage.appends for data in append.records]
+        assert all(isinstance(record, AuditRecord) for record in records)
+        assert [record.kind for record in records] == ["finding", "snapshot", "decision"]
+        assert decode(records[0].body) == finding()
+        assert isinstance(decode(records[2].body), Decision)
+
+    play(story)
+
+
+def test_what_the_ledger_refused_is_kept_and_sent_again():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        append = stage.appends.pop()
+        stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
+        assert stage.answers == []
+        stage.reflex.resend_records()
+        assert stage.appends == [append]
+        stage.store()
+        assert stage.answers == [Reported(1)]
+
+    play(story)
+
+
+def test_orders_without_an_answer_are_sent_to_a_restarted_enforcer():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        order = stage.orders.pop()
+        stage.reflex.resend_orders()
+        assert stage.orders == [order]
+        stage.obey()
+        stage.reflex.resend_orders()
+        assert stage.orders == []
+
+    play(story)
+
+
+def test_it_has_settled_when_everything_is_answered_and_recorded():
+    async def story(stage):
+        assert stage.reflex.settled()
+        stage.report(1, finding())
+        await turn()
+        assert not stage.reflex.settled()
+        stage.obey()
+        await turn()
+        stage.store()
+        assert stage.reflex.settled()
+
+    play(story)
+
+
+def test_a_case_knows_its_records_and_outcomes():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        stage.obey()
+        await turn()
+        stage.store()
+        (incident,) = stage.reflex.incidents()
+        case = stage.reflex.cases[incident.incident_id]
+        assert case.first_position == 1
+        assert [outcome.ok for outcome in case.outcomes] == [True]
+        assert case.findings == [finding()]
+
+    play(story)
+
+
+def test_large_batches_are_cut_to_fit_a_frame():
+    async def story(stage):
+        stage.report(1, *[finding(n, attacker=f"10.0.{n // 250}.{n % 250}") for n in range(1500)])
+        await turn()
+        assert [len(order.actions) for order in stage.orders] == [1000, 500]
+        assert all(sum(map(len, append.records)) <= 1 << 20 for append in stage.appends)
+
+    play(story)
