@@ -1,0 +1,329 @@
+"""The enforcer: it alone may change the world, and it takes back what has expired.
+
+The order of steps is its promise. An action is authorised again; planned; its lease and undo
+recipe are made durable, all of a batch with one sync; only then is it applied, looked at and
+answered. What the kernel times out by itself is applied first and recorded after: were this
+process killed in between, the effect would end with its lease all the same. A lease that is
+found recorded but not applied tells of a crash at an unknown point, and is undone.
+
+Nothing here waits for anyone, and every method can be called again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, assert_never
+
+import msgspec
+
+from cronos.config import Section
+from cronos.errors import CronosError
+from cronos.ports import Clock, Executor
+from cronos.respond.guards import SECOND_NS, Budget, EnforcerConfig, Guard
+from cronos.respond.leasebook import Key, LeaseBook, key_of
+from cronos.respond.points import Points, outcome_of
+from cronos.respond.reaper import Reaper, remaining
+from cronos.types import Action, Lease, Operation, Order, Outcome, Outcomes, Plan
+
+_MINUTE_NS = 60 * SECOND_NS
+
+
+class Enforcer:
+    """Carries orders out under leases, and undoes what has expired.
+
+    Args:
+        config: its own terms; it trusts nobody else's.
+        executors: by the name of their enforcement point.
+        book: leases, durable.
+        clock: boot time counts the leases.
+    """
+
+    config_type: ClassVar[type[Section]] = EnforcerConfig
+
+    def __init__(
+        self,
+        config: EnforcerConfig,
+        executors: Mapping[str, Executor],
+        book: LeaseBook,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self._book = book
+        self._clock = clock
+        self._boot_id = clock.boot_id()
+        self._guard = Guard(config)
+        self._points = Points(executors, clock)
+        self._reaper = Reaper(config, self._points, book, clock)
+        self._budget = self._new_budget()
+
+    def handle(self, order: Order) -> Outcomes:
+        """Carry an order out and give one outcome per action, in order; the same twice is once."""
+        match order.operation:
+            case Operation.APPLY:
+                answers = self._apply(order.actions)
+            case Operation.RENEW:
+                answers = self._renew(order.actions)
+            case Operation.UNDO:
+                answers = self._undo(order.actions)
+            case _:
+                assert_never(order.operation)
+        return Outcomes(order.order_id, tuple(answers[key_of(a)] for a in order.actions))
+
+    def recover(self) -> Outcomes:
+        """Take up what an earlier process left; give what had to be undone or put back.
+
+        Leases of this boot are kept, and put back where their effect is gone. Those of another
+        boot, those that a crash left half done, and those whose target is protected by now, end.
+        """
+        now = self._clock.now().boot_ns
+        ended: list[Lease] = []
+        for lease in list(self._book.leases.values()):
+            unsure = not lease.applied or lease.boot_id != self._boot_id
+            if unsure or self._guard.protects(lease.plan.action.target) is not None:
+                ended.append(
+                    msgspec.structs.replace(lease, boot_id=self._boot_id, expires_boot_ns=now)
+                )
+        self._book.note(ended)
+        self._watch(ended)
+        undone = self._reaper.expire()
+        return Outcomes(0, (*undone, *self._reaper.reconcile()))
+
+    def expire(self) -> Outcomes:
+        """Undo all leases that have ended; what fails is tried again, until it is gone."""
+        return Outcomes(0, tuple(self._reaper.expire()))
+
+    def reconcile(self) -> Outcomes:
+        """Put back what should be there and is not."""
+        return Outcomes(0, tuple(self._reaper.reconcile()))
+
+    def next_expiry_ns(self) -> int | None:
+        """Give the boot time at which `expire` has something to do, or None."""
+        return self._reaper.next_due_ns()
+
+    def held(self) -> tuple[Lease, ...]:
+        """Give the leases that are in force."""
+        now = self._clock.now().boot_ns
+        return tuple(
+            lease
+            for lease in self._book.leases.values()
+            if lease.applied and lease.expires_boot_ns > now
+        )
+
+    def idle(self) -> bool:
+        """Say whether nothing is held and nothing is left to undo."""
+        return not self._book.leases
+
+    def _new_budget(self) -> Budget:
+        # A crash must not refill it, or crashing the enforcer would be a way around it.
+        now = self._clock.now().boot_ns
+        spent = sum(
+            lease.boot_id == self._boot_id and lease.granted_boot_ns > now - _MINUTE_NS
+            for lease in self._book.leases.values()
+        )
+        return Budget(self.config.actions_per_minute, now, spent)
+
+    # --- apply ---------------------------------------------------------------------------------
+
+    def _apply(self, actions: Sequence[Action]) -> dict[Key, Outcome]:
+        now = self._clock.now().boot_ns
+        answers: dict[Key, Outcome] = {}
+        leases: dict[Key, Lease] = {}
+        fresh: dict[Key, Action] = {}
+        for action in actions:
+            key = key_of(action)
+            if key in answers or key in leases or key in fresh:
+                continue
+            held = self._live(key, now)
+            admitted = self._admit(action, held, now)
+            if isinstance(admitted, Outcome):
+                answers[key] = admitted
+            elif held is not None:
+                plan = msgspec.structs.replace(held.plan, action=admitted)
+                leases[key] = msgspec.structs.replace(held, plan=plan)
+            else:
+                fresh[key] = admitted
+        planned = self._points.plan(list(fresh.values()))
+        for (key, action), ready in zip(fresh.items(), planned, strict=True):
+            if isinstance(ready, Plan):
+                leases[key] = Lease(ready, self._boot_id, now, now + action.lease_ns)
+            else:
+                answers[key] = ready
+        timed = [lease for lease in leases.values() if lease.plan.kernel_timeout]
+        others = [lease for lease in leases.values() if not lease.plan.kernel_timeout]
+        return answers | self._apply_timed(timed) | self._apply_recorded(others)
+
+    def _admit(self, action: Action, held: Lease | None, now: int) -> Action | Outcome:
+        """Authorise an action, its lease cut to what is allowed; or refuse it."""
+        why = self._guard.objection(action) or self._fenced(action)
+        if why is not None:
+            return _refused(action, why)
+        if held is not None:  # the same order again, or a higher epoch: nothing new is granted
+            return msgspec.structs.replace(action, lease_ns=held.plan.action.lease_ns)
+        allowed = self._allowed_until(action, now) - now
+        if allowed <= 0:
+            return _refused(
+                action,
+                f"Incident {action.incident_id} has held {action.target.value} for as long as "
+                f"it may ({self.config.max_lease_s} s); a person or a new incident can go on.",
+            )
+        if len(self._book.leases) >= self.config.max_leases:
+            return _refused(action, f"{self.config.max_leases} leases are held, the most allowed.")
+        if not self._budget.take(now):
+            return _refused(
+                action, f"The budget of {self.config.actions_per_minute} actions a minute is spent."
+            )
+        return msgspec.structs.replace(action, lease_ns=min(action.lease_ns, allowed))
+
+    def _fenced(self, action: Action) -> str | None:
+        highest = self._book.epoch(action.action_id)
+        if action.epoch < highest:
+            return f"Epoch {action.epoch} is over: {highest} was seen for this action."
+        return None
+
+    def _allowed_until(self, action: Action, now: int) -> int:
+        first = self._book.first_granted_ns(action, self._boot_id)
+        return (now if first is None else first) + self.config.max_lease_s * SECOND_NS
+
+    def _live(self, key: Key, now: int) -> Lease | None:
+        lease = self._book.leases.get(key)
+        return lease if lease is not None and lease.expires_boot_ns > now else None
+
+    def _apply_timed(self, leases: Sequence[Lease]) -> dict[Key, Outcome]:
+        """Apply what the kernel times out by itself, then record it, before it is answered."""
+        if not leases:
+            return {}
+        answers, settled = self._put(leases)
+        try:
+            self._book.write(settled, durable=True)
+        except CronosError as error:
+            self._book.note(settled)
+            why = f" Held by the kernel's timeout alone: {error.sentence}"
+            answers = [
+                msgspec.structs.replace(answer, detail=answer.detail + why) for answer in answers
+            ]
+        self._watch(settled)
+        return {key_of(le.plan.action): a for le, a in zip(leases, answers, strict=True)}
+
+    def _apply_recorded(self, leases: Sequence[Lease]) -> dict[Key, Outcome]:
+        """Record leases and undo recipes with one sync, then apply."""
+        if not leases:
+            return {}
+        try:
+            self._book.write(leases, durable=True)
+        except CronosError as error:
+            return {
+                key_of(le.plan.action): _refused(le.plan.action, f"It could not be undone: {error}")
+                for le in leases
+            }
+        answers, settled = self._put(leases)
+        # No sync: were this lost with the power, the lease would be undone after the reboot.
+        self._book.note(settled)
+        self._watch(settled)
+        return {key_of(le.plan.action): a for le, a in zip(leases, answers, strict=True)}
+
+    def _put(self, leases: Sequence[Lease]) -> tuple[list[Outcome], list[Lease]]:
+        """Apply, and give the leases as they stand after: what failed ends now."""
+        now = self._clock.now().boot_ns
+        longest = self._longest(leases)
+        plans = [remaining(le.plan, longest[le.plan.action.action_id] - now) for le in leases]
+        answers = self._points.apply(plans)
+        # An effect another incident holds may be there with a shorter timeout of the kernel's.
+        shared = [plan for plan, le in zip(plans, leases, strict=True) if self._is_shared(le)]
+        self._points.renew(shared)
+        now = self._clock.now().boot_ns
+        settled = [
+            msgspec.structs.replace(le, applied=True)
+            if answer.ok
+            else msgspec.structs.replace(le, expires_boot_ns=now)
+            for le, answer in zip(leases, answers, strict=True)
+        ]
+        return answers, settled
+
+    def _longest(self, leases: Sequence[Lease]) -> dict[str, int]:
+        until: dict[str, int] = {}
+        for lease in leases:
+            name = lease.plan.action.action_id
+            held = (other.expires_boot_ns for other in self._book.holders(name))
+            until[name] = max(until.get(name, 0), lease.expires_boot_ns, *held)
+        return until
+
+    def _is_shared(self, lease: Lease) -> bool:
+        key = key_of(lease.plan.action)
+        return any(key_of(other.plan.action) != key for other in self._book.holders(key[0]))
+
+    def _watch(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self._reaper.watch(key_of(lease.plan.action), lease.expires_boot_ns)
+
+    # --- renew and undo ------------------------------------------------------------------------
+
+    def _renew(self, actions: Sequence[Action]) -> dict[Key, Outcome]:
+        now = self._clock.now().boot_ns
+        answers: dict[Key, Outcome] = {}
+        longer: dict[Key, Lease] = {}
+        for action in actions:
+            answer = self._extended(action, now)
+            if isinstance(answer, Outcome):
+                answers[key_of(action)] = answer
+            else:
+                longer[key_of(action)] = answer
+        leases = list(longer.values())
+        longest = self._longest(leases)
+        plans = [remaining(le.plan, longest[le.plan.action.action_id] - now) for le in leases]
+        renewed = self._points.renew(plans)
+        kept = [le for le, answer in zip(leases, renewed, strict=True) if answer.ok]
+        self._book.note(kept)
+        self._watch(kept)
+        return answers | dict(zip(longer, renewed, strict=True))
+
+    def _extended(self, action: Action, now: int) -> Lease | Outcome:
+        held = self._live(key_of(action), now)
+        why = self._guard.objection(action) or self._fenced(action)
+        if held is None or not held.applied:
+            why = why or "No lease of this incident is held for it; apply it anew."
+        if held is None or why is not None:
+            return outcome_of(action, Operation.RENEW, why or "", ok=False)
+        limit = self._allowed_until(action, now)
+        if limit <= held.expires_boot_ns and now + action.lease_ns > held.expires_boot_ns:
+            return outcome_of(
+                action, Operation.RENEW, "It has reached the longest time allowed.", ok=False
+            )
+        until = max(held.expires_boot_ns, min(now + action.lease_ns, limit))
+        plan = msgspec.structs.replace(
+            held.plan, action=msgspec.structs.replace(held.plan.action, epoch=action.epoch)
+        )
+        return msgspec.structs.replace(held, plan=plan, expires_boot_ns=until)
+
+    def _undo(self, actions: Sequence[Action]) -> dict[Key, Outcome]:
+        now = self._clock.now().boot_ns
+        answers: dict[Key, Outcome] = {}
+        ending: dict[Key, Lease] = {}
+        for action in actions:
+            key = key_of(action)
+            lease = self._book.leases.get(key)
+            why = self._fenced(action)
+            if why is not None:
+                answers[key] = outcome_of(action, Operation.UNDO, why, ok=False)
+            elif lease is not None:
+                until = min(lease.expires_boot_ns, now)
+                ending[key] = msgspec.structs.replace(lease, expires_boot_ns=until)
+            elif key not in answers:
+                answers[key] = self._undo_unheld(action)
+        # Said before it is done: a crash between the two must not bring the isolation back.
+        self._book.note(list(ending.values()))
+        return answers | dict(zip(ending, self._reaper.undo(list(ending)), strict=True))
+
+    def _undo_unheld(self, action: Action) -> Outcome:
+        """End an effect that no lease of this incident holds: only when no other holds it."""
+        others = [le.plan.action.incident_id for le in self._book.holders(action.action_id)]
+        if others:
+            detail = f"This incident holds no lease on it; {others[0]} does."
+        elif not self._points.holds(action):
+            detail = "It is not there: nothing to undo."
+        else:
+            plan = self._points.plan([action])[0]
+            return self._points.undo([plan])[0] if isinstance(plan, Plan) else plan
+        done = outcome_of(action, Operation.UNDO, detail, ok=True)
+        return msgspec.structs.replace(done, verified=True, at_boot_ns=self._clock.now().boot_ns)
+
+
+def _refused(action: Action, why: str) -> Outcome:
+    return outcome_of(action, Operation.APPLY, f"refused: {why}", ok=False)

@@ -1,0 +1,290 @@
+"""The enforcer as a process: one thread, one selector, a few connections on a Unix socket.
+
+A client says `Hello` and hears `Restart` (what is held; several frames when it is much), then
+sends `Order` and hears `Outcomes` with that order's number, split over several frames only when
+they exceed one. `Outcomes` numbered 0 tell everyone what was undone or put back unasked. Whoever
+sends anything else loses its connection, and nobody else notices.
+
+SIGTERM ends the process at once and undoes nothing: the leases stay in the book, the kernel's own
+timeouts run on, and the next start takes up from there. With `linger` it stays until the last
+lease has ended.
+"""
+
+import contextlib
+import gc
+import selectors
+import signal
+import socket
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Final, TypeVar
+
+from cronos.errors import CronosError, DeniedError
+from cronos.link.frames import FrameSplitter, frame, listen, require_same_user
+from cronos.ports import Clock, Executor
+from cronos.respond.enforcer import Enforcer
+from cronos.respond.guards import EnforcerConfig
+from cronos.respond.leasebook import LeaseBook
+from cronos.types import Hello, Lease, Order, Outcome, Outcomes, Restart, decode, encode
+
+_READ_BYTES: Final = 1 << 18
+_MAX_UNTAKEN_BYTES: Final = 16 << 20
+_PART_BYTES: Final = 900_000
+_S_NS: Final = 1_000_000_000
+_MS_NS: Final = 1_000_000
+_STOP: Final = "stop"
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(
+    config: EnforcerConfig,
+    executors: Mapping[str, Executor],
+    folder: Path,
+    socket_path: Path,
+    clock: Clock,
+) -> None:
+    """Be the enforcer until SIGTERM or SIGINT: take up the book, listen, serve.
+
+    Raises:
+        CronosError: the book is held by another enforcer or cannot be read, or the socket cannot
+            be made.
+    """
+    book = LeaseBook(folder)
+    try:
+        enforcer = Enforcer(config, executors, book, clock)
+        with stop_signals() as stop:
+            # A collection of everything took up to 10 ms between an order and its effect.
+            gc.freeze()
+            gc.set_threshold(50_000, 50, 100)
+            # What is overdue is undone before anyone can ask for more.
+            recovered = enforcer.recover()
+            listener = listen(socket_path)
+            try:
+                serve(enforcer, listener, clock, stop, recovered)
+            finally:
+                listener.close()
+                socket_path.unlink(missing_ok=True)
+    finally:
+        book.close()
+
+
+def serve(
+    enforcer: Enforcer,
+    listener: socket.socket,
+    clock: Clock,
+    stop: socket.socket | None = None,
+    recovered: Outcomes | None = None,
+) -> None:
+    """Answer connections and undo what expires, until `stop` becomes readable.
+
+    The first who says `Hello` is told what was `recovered` before anyone could hear it.
+    """
+    attendant = _Attendant(enforcer, listener, clock)
+    attendant.untold = recovered
+    if stop is not None:
+        attendant.heed(stop)
+    try:
+        while attendant.attend():
+            pass
+    finally:
+        attendant.close()
+
+
+@contextlib.contextmanager
+def stop_signals() -> Generator[socket.socket]:
+    """Give a socket that becomes readable at SIGTERM or SIGINT; the main thread only."""
+    told, teller = socket.socketpair()
+    told.setblocking(False)
+    teller.setblocking(False)
+    former = signal.set_wakeup_fd(teller.fileno(), warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, _heard) for number in _STOP_SIGNALS}
+    try:
+        yield told
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(former)
+        told.close()
+        teller.close()
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: the wake-up descriptor has told the selector already."""
+
+
+class _Client:
+    """One connection: what was read of its next frame, and what it has not taken yet."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self.splitter = FrameSplitter()
+        self.untaken = bytearray()
+
+
+class _Attendant:
+    """Waits for sockets and for time, and does what has come due."""
+
+    def __init__(self, enforcer: Enforcer, listener: socket.socket, clock: Clock) -> None:
+        self.untold: Outcomes | None = None
+        self._enforcer = enforcer
+        self._clock = clock
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._clients: set[_Client] = set()
+        self._stopping = False
+        self._was_asked = False  # by any client, ever
+        self._reconcile_ns = self._reconcile_next()
+        listener.setblocking(False)
+        self._selector.register(listener, selectors.EVENT_READ)
+
+    def heed(self, stop: socket.socket) -> None:
+        """Stop when `stop` becomes readable."""
+        self._selector.register(stop, selectors.EVENT_READ, _STOP)
+
+    def attend(self) -> bool:
+        """Wait for the next thing and do it; False when it is time to leave."""
+        for key, events in self._selector.select(self._patience_s()):
+            if key.fileobj is self._listener:
+                self._accept()
+            elif key.data is _STOP:
+                self._selector.unregister(key.fileobj)
+                self._begin_to_stop()
+            elif isinstance(key.data, _Client) and key.data in self._clients:
+                self._converse(key.data, events)
+        self._announce(self._enforcer.expire())
+        if self._clock.now().boot_ns >= self._reconcile_ns:
+            self._announce(self._enforcer.reconcile())
+            self._reconcile_ns = self._reconcile_next()
+        return not self._may_leave()
+
+    def close(self) -> None:
+        """Close every connection."""
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.close()
+
+    def _may_leave(self) -> bool:
+        if not self._enforcer.config.linger:
+            return self._stopping
+        deserted = self._was_asked and not self._clients
+        return self._enforcer.idle() and (self._stopping or deserted)
+
+    def _patience_s(self) -> float:
+        due = self._enforcer.next_expiry_ns()
+        at = self._reconcile_ns if due is None else min(due, self._reconcile_ns)
+        return max(0, at - self._clock.now().boot_ns) / _S_NS
+
+    def _reconcile_next(self) -> int:
+        return self._clock.now().boot_ns + self._enforcer.config.reconcile_ms * _MS_NS
+
+    def _begin_to_stop(self) -> None:
+        self._stopping = True
+        self._selector.unregister(self._listener)
+
+    def _accept(self) -> None:
+        try:
+            connected, _ = self._listener.accept()
+        except OSError:
+            return  # gone before it was taken, or no descriptors are left
+        try:
+            require_same_user(connected)
+        except DeniedError:
+            connected.close()
+            return
+        if len(self._clients) >= self._enforcer.config.max_clients:
+            connected.close()
+            return
+        connected.setblocking(False)
+        client = _Client(connected)
+        self._clients.add(client)
+        self._was_asked = True
+        self._selector.register(connected, selectors.EVENT_READ, client)
+
+    def _converse(self, client: _Client, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._send(client, b"")
+        if not events & selectors.EVENT_READ or client not in self._clients:
+            return
+        try:
+            data = client.socket.recv(_READ_BYTES)
+            if data:
+                for received in client.splitter.feed(data):
+                    self._send(client, self._reply(received))
+                return
+        except BlockingIOError:
+            return
+        except (OSError, CronosError, ValueError):
+            pass  # it does not speak our language: only its own connection ends
+        self._drop(client)
+
+    def _reply(self, received: bytes) -> bytes:
+        message = decode(received)
+        if isinstance(message, Order):
+            answer = self._enforcer.handle(message)
+            return b"".join(_outcome_frames(answer))
+        if isinstance(message, Hello):
+            greeting = b"".join(_restart_frames(self._enforcer.held()))
+            if self.untold is not None and self.untold.outcomes:
+                greeting += b"".join(_outcome_frames(self.untold))
+            self.untold = None
+            return greeting
+        raise ValueError("neither an order nor a greeting")
+
+    def _announce(self, news: Outcomes) -> None:
+        if news.outcomes:
+            data = b"".join(_outcome_frames(news))
+            for client in list(self._clients):
+                self._send(client, data)
+
+    def _send(self, client: _Client, data: bytes) -> None:
+        """Send what fits now and keep the rest; one who does not take it is dropped."""
+        if client not in self._clients:
+            return
+        client.untaken += data
+        try:
+            while client.untaken:
+                del client.untaken[: client.socket.send(client.untaken)]
+        except BlockingIOError:
+            if len(client.untaken) > _MAX_UNTAKEN_BYTES:
+                self._drop(client)
+                return
+        except OSError:
+            self._drop(client)
+            return
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.untaken else 0)
+        self._selector.modify(client.socket, wanted, client)
+
+    def _drop(self, client: _Client) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            self._selector.unregister(client.socket)
+            client.socket.close()
+
+
+def _restart_frames(leases: Sequence[Lease]) -> Iterator[bytes]:
+    """Cut what is held into frames: at least one, since the caller waits for it."""
+    for part in _parts(leases) or [[]]:
+        yield frame(encode(Restart(tuple(part))))
+
+
+def _outcome_frames(answer: Outcomes) -> Iterator[bytes]:
+    for part in _parts(answer.outcomes) or [[]]:
+        yield frame(encode(Outcomes(answer.order_id, tuple(part))))
+
+
+DatumT = TypeVar("DatumT", Lease, Outcome)
+
+
+def _parts(data: Sequence[DatumT]) -> list[list[DatumT]]:
+    """Cut a sequence so that each part fits into one frame."""
+    parts: list[list[DatumT]] = []
+    room = 0
+    for datum in data:
+        size = len(encode(datum))
+        if size > room or not parts:
+            parts.append([])
+            room = _PART_BYTES
+        parts[-1].append(datum)
+        room -= size
+    return parts

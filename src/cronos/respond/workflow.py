@@ -1,0 +1,139 @@
+"""Pauses or reroutes work that depends on an isolated asset, and restores it after.
+
+What pauses a workload is a hook (`Workflow`): a command, a web hook, a scheduler's own interface.
+A hook looks at its effect where it can; what it said last is all that is known here, so after a
+restart of the enforcer a workload that should be paused is paused once more.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar, Final
+
+import msgspec
+
+from cronos.config import Positive, Section
+from cronos.errors import CronosError, InputError
+from cronos.ports import Workflow
+from cronos.types import Action, EntityKind, Manifest, Operation, Outcome, Plan, Verb
+
+_STEPS: Final = {Verb.PAUSE: "pause", Verb.REDIRECT: "reroute"}
+
+
+class WorkflowExecutorConfig(Section, frozen=True):
+    """Which hook serves which workload, by catalogue name."""
+
+    hook: str = "command"
+    hooks: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    # Hooks wait for foreign systems, so several run at once.
+    at_once: Positive = 8
+
+
+class WorkflowExecutor:
+    """Adjusts workloads through their hooks.
+
+    Args:
+        config: which workload has which hook.
+        hooks: by catalogue name.
+
+    Raises:
+        InputError: the configuration names a hook that is not there.
+    """
+
+    manifest = Manifest(
+        "workflow",
+        "Pauses, reroutes and restores workloads that depend on an isolated asset",
+        ("pause:workload", "redirect:workload"),
+    )
+    config_type: ClassVar[type[Section]] = WorkflowExecutorConfig
+
+    def __init__(self, config: WorkflowExecutorConfig, hooks: Mapping[str, Workflow]) -> None:
+        for name in (config.hook, *config.hooks.values()):
+            if name not in hooks:
+                raise InputError(
+                    "respond.hook_unknown",
+                    f"[plugin.workflow] names the hook {name!r}, which is not configured.",
+                    f"Configure it as [plugin.{name}], or name one of: {', '.join(sorted(hooks))}.",
+                )
+        self._config = config
+        self._hooks = dict(hooks)
+        self._adjusted: set[str] = set()
+
+    def plan(self, actions: Sequence[Action]) -> Sequence[Plan | Outcome]:
+        """Find the step of each action; see `Executor.plan`."""
+        return [self._plan(action) for action in actions]
+
+    def apply(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
+        """Pause or reroute; see `Executor.apply`."""
+        return self._each(plans, self._apply_one)
+
+    def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
+        """Say which workloads their hook adjusted; see the module for what that is worth."""
+        return [plan.action.action_id in self._adjusted for plan in plans]
+
+    def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
+        """Keep the workloads as they are, adjusting those that are not; see `Executor.renew`."""
+        return self._each(plans, self._renew_one)
+
+    def undo(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
+        """Restore the workloads; see `Executor.undo`."""
+        return self._each(plans, self._undo_one)
+
+    def observe(self) -> frozenset[str]:
+        """Give the ids of what was adjusted by this process and not restored."""
+        return frozenset(self._adjusted)
+
+    def _plan(self, action: Action) -> Plan | Outcome:
+        step = _STEPS.get(action.verb)
+        workload = action.target.value
+        if step is None or action.target.kind is not EntityKind.WORKLOAD:
+            why = f"A workflow cannot {action.verb} a {action.target.kind}."
+            return _said(action, Operation.APPLY, why, ok=False)
+        hook = self._hook_name(workload)
+        recipe = {"hook": hook, "workload": workload, "step": step, "undo": "restore"}
+        return Plan(
+            action,
+            json.dumps(recipe).encode(),
+            f"{step} {workload} by the hook {hook}",
+            f"restore {workload} by the hook {hook}",
+        )
+
+    def _hook_name(self, workload: str) -> str:
+        return self._config.hooks.get(workload, self._config.hook)
+
+    def _apply_one(self, plan: Plan) -> Outcome:
+        outcome = self._adjust(plan, Operation.APPLY, _STEPS[plan.action.verb])
+        if outcome.ok:
+            self._adjusted.add(plan.action.action_id)
+        return outcome
+
+    def _renew_one(self, plan: Plan) -> Outcome:
+        if plan.action.action_id not in self._adjusted:
+            return self._apply_one(plan)
+        return _said(plan.action, Operation.RENEW, f"{plan.action.target.value} stays.", ok=True)
+
+    def _undo_one(self, plan: Plan) -> Outcome:
+        outcome = self._adjust(plan, Operation.UNDO, "restore")
+        if outcome.ok:
+            self._adjusted.discard(plan.action.action_id)
+        return outcome
+
+    def _adjust(self, plan: Plan, operation: Operation, step: str) -> Outcome:
+        workload = plan.action.target.value
+        try:
+            said = self._hooks[self._hook_name(workload)].adjust(workload, step)
+        except CronosError as error:
+            return _said(plan.action, operation, str(error), ok=False)
+        return _said(plan.action, operation, said, ok=True)
+
+    def _each(self, plans: Sequence[Plan], step: Callable[[Plan], Outcome]) -> Sequence[Outcome]:
+        if len(plans) <= 1:
+            return [step(plan) for plan in plans]
+        with ThreadPoolExecutor(min(self._config.at_once, len(plans))) as pool:
+            return list(pool.map(step, plans))
+
+
+def _said(action: Action, operation: Operation, detail: str, *, ok: bool) -> Outcome:
+    return Outcome(
+        action.action_id, action.incident_id, operation, ok=ok, verified=False, detail=detail
+    )

@@ -1,0 +1,66 @@
+"""An enforcer as a real process whose executor kills it, without warning, at a chosen step."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from tests.unit.respond.stage import BootClock
+
+from cronos.respond.guards import EnforcerConfig
+from cronos.respond.recording import RecordingConfig, RecordingExecutor
+from cronos.respond.serving import run
+from cronos.types import Operation, Outcome, Plan
+
+
+class FileExecutor:
+    """Effects are files: what a dead process leaves behind stays for all to see."""
+
+    manifest = RecordingExecutor.manifest
+    config_type = RecordingConfig
+
+    def __init__(self, world: Path, crash_at: str) -> None:
+        self.world = world
+        self.crash_at = crash_at
+
+    def plan(self, actions):
+        self._step("before-book")
+        return [Plan(a, b"{}", "touch", "remove") for a in actions]
+
+    def apply(self, plans):
+        self._step("after-book")
+        for plan in plans:
+            (self.world / plan.action.action_id).touch()
+            self._step("within-apply")
+        return [self._said(p, Operation.APPLY) for p in plans]
+
+    def verify(self, plans):
+        there = [(self.world / p.action.action_id).exists() for p in plans]
+        self._step("after-apply" if any(there) else "after-undo")
+        return there
+
+    def renew(self, plans):
+        return [self._said(p, Operation.RENEW) for p in plans]
+
+    def undo(self, plans):
+        self._step("before-undo")
+        for plan in plans:
+            (self.world / plan.action.action_id).unlink(missing_ok=True)
+            self._step("within-undo")
+        return [self._said(p, Operation.UNDO) for p in plans]
+
+    def observe(self):
+        return frozenset(p.name for p in self.world.iterdir())
+
+    def _step(self, name):
+        if name == self.crash_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _said(self, plan, operation):
+        return Outcome(plan.action.action_id, plan.action.incident_id, operation, True, False, "")
+
+
+if __name__ == "__main__":
+    folder, crash_step = Path(sys.argv[1]), sys.argv[2]
+    executor = FileExecutor(folder / "world", crash_step)
+    run(EnforcerConfig(), {"world": executor}, folder / "state", folder / "socket", BootClock())

@@ -1,0 +1,170 @@
+"""The enforcer killed at every step: no effect outlives its lease, none acknowledged is lost."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.unit.respond.stage import apply, deny, undo
+
+from cronos.errors import UnreachableError
+from cronos.link.frames import connect
+from cronos.types import Hello, Outcomes, decode, encode
+
+ROOT = Path(__file__).parents[2]
+LEASE_S = 2.0
+GRACE_S = 1.0
+
+
+class Machine:
+    """A machine on which the enforcer dies and is started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "world").mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, crash_at: str = "never"):
+        socket_path = self.folder / "socket"
+        socket_path.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.enforcer_process", self.folder, crash_at],
+            cwd=ROOT,
+            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": os.environ["PATH"]},
+        )
+        client = self._connected()
+        client.send(encode(Hello("kernel", os.getpid())))
+        decode(client.receive(10))
+        return client
+
+    def _connected(self):
+        until = time.monotonic() + 20
+        while True:
+            try:
+                return connect(self.folder / "socket")
+            except UnreachableError:
+                assert time.monotonic() < until
+                assert self.process.poll() is None
+                select.select([], [], [], 0.01)
+
+    def killed(self) -> bool:
+        return self.process.wait(20) == -signal.SIGKILL
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
+
+    def effects(self) -> set[str]:
+        return {path.name for path in (self.folder / "world").iterdir()}
+
+    def empty_by(self, deadline: float) -> bool:
+        while self.effects():
+            if time.monotonic() > deadline:
+                return False
+            select.select([], [], [], 0.01)
+        return True
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    yield machine
+    if machine.process is not None and machine.process.poll() is None:
+        machine.kill()
+
+
+ORDER = apply(*(deny(f"192.0.2.{i}", lease_s=LEASE_S) for i in range(1, 6)))
+
+
+@pytest.mark.parametrize("step", ["before-book", "after-book", "within-apply", "after-apply"])
+def test_killed_before_the_answer_leaves_nothing_behind(machine, step):
+    client = machine.start(crash_at=step)
+    begun = time.monotonic()
+    client.send(encode(ORDER))
+    assert machine.killed()
+    with pytest.raises(UnreachableError):
+        client.receive(10)
+    client.close()
+    client = machine.start()
+    if step != "before-book":
+        told = decode(client.receive(10))
+        assert {o.action_id for o in told.outcomes} == {a.action_id for a in ORDER.actions}
+    client.close()
+    # Nobody was told that these hold, so they end with the restart, well within their lease.
+    assert machine.empty_by(begun + LEASE_S + GRACE_S)
+
+
+def test_killed_after_the_answer_the_isolation_goes_on_and_ends_with_its_lease(machine):
+    client = machine.start()
+    client.send(encode(ORDER))
+    answered = decode(client.receive(10))
+    until = time.monotonic() + LEASE_S
+    assert all(outcome.verified for outcome in answered.outcomes)
+    machine.kill()
+    client.close()
+    client = machine.start()
+    if time.monotonic() < until - 0.2:
+        assert len(machine.effects()) == 5
+    assert machine.empty_by(until + GRACE_S)
+    news = decode(client.receive(10))
+    assert isinstance(news, Outcomes)
+    client.close()
+
+
+@pytest.mark.parametrize("step", ["before-undo", "within-undo", "after-undo"])
+def test_killed_while_undoing_it_finishes_after_the_restart(machine, step):
+    client = machine.start(crash_at=step)
+    client.send(encode(ORDER))
+    assert decode(client.receive(10)).outcomes[0].ok
+    until = time.monotonic() + LEASE_S
+    assert machine.killed()  # by its own hand, when the leases ended
+    client.close()
+    machine.start().close()
+    assert machine.empty_by(until + GRACE_S)
+
+
+@pytest.mark.parametrize("step", ["before-undo", "within-undo", "after-undo"])
+def test_a_release_cut_short_is_finished_and_never_taken_back(machine, step):
+    long = apply(*(deny(f"192.0.2.{i}", lease_s=600) for i in range(1, 6)))
+    client = machine.start(crash_at=step)
+    client.send(encode(long))
+    assert decode(client.receive(10)).outcomes[0].ok
+    client.send(encode(undo(*long.actions)))
+    assert machine.killed()
+    client.close()
+    machine.start().close()
+    assert machine.empty_by(time.monotonic() + GRACE_S)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_any_moment_nothing_outlives_its_lease(machine):
+    last = 0.0
+    for i in range(8):
+        client = machine.start()
+        order = apply(*(deny(f"198.51.{i}.{j}", f"inc-{i}", lease_s=1) for j in range(1, 50)))
+        client.send(encode(order))
+        last = time.monotonic()
+        select.select([], [], [], 0.002 * i)
+        machine.kill()
+        with contextlib.suppress(UnreachableError):
+            client.receive(5)
+        client.close()
+    machine.start().close()
+    assert machine.empty_by(last + 1 + GRACE_S + 1)
+
+
+def test_sigterm_leaves_the_leases_to_the_next_start(machine):
+    client = machine.start()
+    client.send(encode(ORDER))
+    until = time.monotonic() + LEASE_S
+    assert decode(client.receive(10)).outcomes[0].ok
+    machine.process.terminate()
+    assert machine.process.wait(10) == 0
+    client.close()
+    machine.start().close()
+    assert machine.empty_by(until + GRACE_S)

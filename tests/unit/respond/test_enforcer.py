@@ -1,0 +1,330 @@
+import msgspec
+import pytest
+from tests.unit.respond.stage import S, Stage, apply, deny, renew, undo
+
+from cronos.errors import UnreachableError
+from cronos.types import EntityKind, Operation
+
+
+@pytest.fixture
+def stage(tmp_path):
+    stage = Stage(tmp_path)
+    yield stage
+    stage.book.close()
+
+
+def test_an_action_is_applied_verified_and_answered_with_its_undo(stage):
+    outcome = stage.one(apply(deny("192.0.2.7")))
+    assert outcome.ok
+    assert outcome.verified
+    assert outcome.undo == "unblock 192.0.2.7"
+    assert outcome.at_boot_ns == stage.clock.boot_ns
+    assert stage.blocked() == {"192.0.2.7"}
+    assert [lease.expires_boot_ns for lease in stage.enforcer.held()] == [
+        stage.clock.boot_ns + 300 * S
+    ]
+
+
+def test_the_lease_is_on_disk_before_the_effect_is_in_the_world(stage, tmp_path):
+    seen = []
+
+    def look(plans):
+        seen.append((tmp_path / "leases").stat().st_size)
+        return type(stage.executor).apply(stage.executor, plans)
+
+    stage.executor.apply = look
+    stage.one(apply(deny("192.0.2.7")))
+    assert seen[0] > 0
+
+
+def test_what_the_kernel_times_out_is_applied_first_and_recorded_before_the_answer(tmp_path):
+    stage = Stage(tmp_path, kernel_timeout=True)
+    seen = []
+
+    def look(plans):
+        seen.append((tmp_path / "leases").stat().st_size)
+        return type(stage.executor).apply(stage.executor, plans)
+
+    stage.executor.apply = look
+    stage.one(apply(deny("192.0.2.7")))
+    assert seen == [0]
+    assert (tmp_path / "leases").stat().st_size > 0
+
+
+def test_a_protected_target_is_refused_and_the_refusal_is_said(stage):
+    outcome = stage.one(apply(deny("127.0.0.1")))
+    assert not outcome.ok
+    assert outcome.detail == "refused: 127.0.0.1 is protected by the entry 127.0.0.1."
+    assert not stage.world
+    assert not stage.executor.calls
+
+
+def test_a_thousand_actions_are_one_batch(stage):
+    actions = [deny(f"198.51.{i // 250}.{i % 250 + 1}", f"inc-{i}") for i in range(1000)]
+    outcomes = stage.enforcer.handle(apply(*actions)).outcomes
+    assert all(o.ok and o.verified for o in outcomes)
+    assert [o.action_id for o in outcomes] == [a.action_id for a in actions]
+    assert len(stage.executor.calls) == 1
+
+
+def test_the_same_order_again_changes_nothing(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    before = stage.enforcer.held()
+    stage.clock.turn(10)
+    assert stage.one(apply(deny("192.0.2.7"))).ok
+    assert stage.enforcer.held() == before
+    twice = stage.enforcer.handle(apply(deny("192.0.2.8"), deny("192.0.2.8"))).outcomes
+    assert twice[0] == twice[1]
+
+
+def test_a_lease_ends_by_itself(stage):
+    stage.one(apply(deny("192.0.2.7", lease_s=5)))
+    assert stage.enforcer.next_expiry_ns() == stage.clock.boot_ns + 5 * S
+    stage.clock.turn(4.9)
+    assert stage.enforcer.expire().outcomes == ()
+    stage.clock.turn(0.1)
+    (ended,) = stage.enforcer.expire().outcomes
+    assert (ended.operation, ended.ok, ended.verified) == (Operation.UNDO, True, True)
+    assert not stage.world
+    assert stage.enforcer.next_expiry_ns() is None
+    assert stage.enforcer.idle()
+
+
+def test_an_undo_that_fails_is_tried_until_it_succeeds_ever_more_slowly(stage):
+    stage.one(apply(deny("192.0.2.7", lease_s=5)))
+    stage.executor.refuses_undo = True
+    stage.clock.turn(5)
+    waits = []
+    for _ in range(12):
+        (failed,) = stage.enforcer.expire().outcomes
+        assert not failed.ok
+        due = stage.enforcer.next_expiry_ns()
+        waits.append((due - stage.clock.boot_ns) / S)
+        stage.clock.boot_ns = due
+    assert waits[:3] == [0.1, 0.2, 0.4]
+    assert max(waits) == 5
+    stage.executor.refuses_undo = False
+    (ended,) = stage.enforcer.expire().outcomes
+    assert ended.ok
+    assert not stage.world
+
+
+def test_an_executor_that_breaks_ends_neither_the_enforcer_nor_its_duty(stage):
+    stage.executor.raises = RuntimeError("boom")
+    outcome = stage.one(apply(deny("192.0.2.7")))
+    assert not outcome.ok
+    assert "boom" in outcome.detail
+    stage.executor.raises = UnreachableError("x.gone", "It is gone.", "Start it.")
+    (failed,) = stage.enforcer.expire().outcomes
+    assert "It is gone." in failed.detail
+    stage.executor.raises = None
+    stage.clock.turn(10)
+    assert stage.enforcer.expire().outcomes[0].ok
+    assert stage.enforcer.idle()
+
+
+def test_what_was_accepted_but_is_not_there_has_failed(stage):
+    stage.executor.swallows_apply = True
+    outcome = stage.one(apply(deny("192.0.2.7")))
+    assert not outcome.ok
+    assert not outcome.verified
+    assert stage.enforcer.held() == ()
+
+
+def test_an_unknown_enforcement_point_is_a_sentence(stage):
+    outcome = stage.one(apply(deny("192.0.2.7", point="nowhere")))
+    assert not outcome.ok
+    assert "nowhere" in outcome.detail
+
+
+def test_a_renewal_extends_within_the_cap_and_never_shortens(stage):
+    stage.one(apply(deny("192.0.2.7", lease_s=300)))
+    start = stage.clock.boot_ns
+    stage.clock.turn(100)
+    assert stage.one(renew(deny("192.0.2.7", lease_s=10))).ok
+    assert stage.enforcer.held()[0].expires_boot_ns == start + 300 * S
+    assert stage.one(renew(deny("192.0.2.7", lease_s=300))).ok
+    assert stage.enforcer.held()[0].expires_boot_ns == start + 400 * S
+    for _ in range(40):
+        stage.one(renew(deny("192.0.2.7", lease_s=300)))
+        stage.clock.turn(99)
+        stage.enforcer.expire()
+    assert not stage.world
+    assert not stage.one(renew(deny("192.0.2.7"))).ok
+
+
+def test_an_incident_cannot_hold_a_target_beyond_the_cap_even_by_asking_anew(stage):
+    stage.one(apply(deny("192.0.2.7", lease_s=99_999)))
+    assert stage.enforcer.held()[0].expires_boot_ns == stage.clock.boot_ns + 3600 * S
+    stage.clock.turn(3600)
+    stage.enforcer.expire()
+    assert "new incident" in stage.one(apply(deny("192.0.2.7"))).detail
+    stage.crash_and_restart()
+    assert not stage.one(apply(deny("192.0.2.7"))).ok
+    assert stage.one(apply(deny("192.0.2.7", "inc-2"))).ok
+
+
+def test_undo_releases_at_once_and_twice_is_harmless(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    first = stage.one(undo(deny("192.0.2.7")))
+    assert first.ok
+    assert first.verified
+    assert not stage.world
+    assert stage.one(undo(deny("192.0.2.7"))).ok
+    assert stage.one(undo(deny("203.0.113.9"))).ok
+
+
+def test_an_effect_that_nobody_here_remembers_can_still_be_undone(stage):
+    action = deny("192.0.2.7")
+    stage.world[action.action_id] = action
+    assert stage.one(undo(action)).verified
+    assert not stage.world
+
+
+def test_an_effect_ends_when_its_last_lease_ends(stage):
+    stage.one(apply(deny("192.0.2.7", "inc-1", lease_s=100)))
+    stage.one(apply(deny("192.0.2.7", "inc-2", lease_s=50)))
+    (action,) = stage.world.values()
+    assert action.lease_ns == 100 * S
+    released = stage.one(undo(deny("192.0.2.7", "inc-1")))
+    assert released.ok
+    assert "inc-2 still holds it" in released.detail
+    assert next(iter(stage.world.values())).lease_ns == 50 * S
+    assert "inc-2 does" in stage.one(undo(deny("192.0.2.7", "inc-1"))).detail
+    assert stage.blocked() == {"192.0.2.7"}
+    stage.clock.turn(50)
+    stage.enforcer.expire()
+    assert not stage.world
+
+
+def test_a_lower_epoch_is_fenced_off_from_every_operation(stage):
+    stage.one(apply(deny("192.0.2.7", epoch=5)))
+    old = deny("192.0.2.7", epoch=4)
+    for order in (apply(old), renew(old), undo(old)):
+        assert "Epoch 4 is over" in stage.one(order).detail
+    stage.crash_and_restart()
+    assert not stage.one(undo(old)).ok
+    assert stage.one(undo(deny("192.0.2.7", epoch=5))).ok
+    assert not stage.one(apply(old)).ok
+
+
+def test_the_budget_refuses_what_goes_beyond_it_and_a_restart_does_not_refill_it(tmp_path):
+    stage = Stage(tmp_path, actions_per_minute=3)
+    actions = [deny(f"192.0.2.{i}") for i in range(1, 6)]
+    assert [o.ok for o in stage.enforcer.handle(apply(*actions)).outcomes] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    stage.crash_and_restart()
+    assert "budget" in stage.one(apply(deny("192.0.2.9"))).detail
+    stage.clock.turn(20)
+    assert stage.one(apply(deny("192.0.2.9"))).ok
+    stage.book.close()
+
+
+def test_a_forged_id_a_spent_lease_and_unprintable_names_are_refused(stage):
+    good = deny("192.0.2.7")
+    for bad in (
+        msgspec.structs.replace(good, action_id="0" * 32),
+        deny("192.0.2.7", lease_s=0),
+        deny("192.0.2.7", "inc\x1b[2J"),
+        deny("192.0.2.7", "i" * 300),
+        deny("x" * 2000, kind=EntityKind.HOST),
+    ):
+        assert not stage.one(apply(bad)).ok
+    assert not stage.executor.calls
+
+
+def test_after_a_crash_leases_of_this_boot_are_kept_and_vanished_effects_put_back(stage):
+    stage.one(
+        apply(
+            deny("192.0.2.7"),
+        )
+    )
+    stage.one(apply(deny("192.0.2.8")))
+    before = stage.enforcer.held()
+    del stage.world[deny("192.0.2.8").action_id]
+    stage.crash_and_restart()
+    (back,) = stage.enforcer.recover().outcomes
+    assert back.operation is Operation.RENEW
+    assert back.ok
+    assert stage.enforcer.held() == before
+    assert stage.blocked() == {"192.0.2.7", "192.0.2.8"}
+
+
+def test_after_a_reboot_everything_is_undone(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    stage.clock.boot, stage.clock.boot_ns = "boot-2", 5 * S
+    stage.crash_and_restart()
+    (undone,) = stage.enforcer.recover().outcomes
+    assert undone.operation is Operation.UNDO
+    assert not stage.world
+    assert stage.enforcer.idle()
+
+
+def test_a_crash_between_record_and_answer_is_undone_at_the_next_start(stage):
+    stage.executor.raises = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        stage.one(apply(deny("192.0.2.7")))
+    stage.world[deny("192.0.2.7").action_id] = deny("192.0.2.7")
+    stage.crash_and_restart()
+    assert stage.enforcer.held() == ()
+    (undone,) = stage.enforcer.recover().outcomes
+    assert undone.verified
+    assert not stage.world
+
+
+def test_a_release_that_a_crash_interrupts_is_not_taken_back(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    stage.executor.raises = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        stage.one(undo(deny("192.0.2.7")))
+    stage.crash_and_restart()
+    stage.enforcer.recover()
+    assert not stage.world
+    assert stage.enforcer.idle()
+
+
+def test_a_target_protected_since_is_released_at_the_next_start(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    stage.terms["protected"] = ("192.0.2.0/24",)
+    stage.crash_and_restart()
+    stage.enforcer.recover()
+    assert not stage.world
+
+
+def test_what_vanishes_in_between_is_put_back(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    assert stage.enforcer.reconcile().outcomes == ()
+    stage.world.clear()
+    stage.clock.turn(100)
+    (back,) = stage.enforcer.reconcile().outcomes
+    assert "put back" in back.detail
+    assert next(iter(stage.world.values())).lease_ns == 200 * S
+
+
+def test_on_a_full_disk_only_what_the_kernel_times_out_goes_on(tmp_path, full_disk):
+    stage = Stage(tmp_path / "a")
+    timed = Stage(tmp_path / "b", kernel_timeout=True)
+    stage.one(apply(deny("192.0.2.7")))
+    with full_disk():
+        refused = stage.one(apply(deny("192.0.2.8")))
+        granted = timed.one(apply(deny("192.0.2.8")))
+        released = stage.one(undo(deny("192.0.2.7")))
+    assert not refused.ok
+    assert "Free space" in refused.detail
+    assert granted.ok
+    assert "kernel's timeout alone" in granted.detail
+    assert released.ok
+    assert stage.blocked() == set()
+    assert timed.enforcer.held()
+    # Once there is room again, what was only in memory reaches the disk.
+    timed.one(apply(deny("192.0.2.9")))
+    timed.crash_and_restart()
+    timed.enforcer.recover()
+    assert timed.blocked() == {"192.0.2.8", "192.0.2.9"}
+    stage.book.close()
+    timed.book.close()

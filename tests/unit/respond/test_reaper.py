@@ -1,0 +1,41 @@
+from tests.unit.respond.stage import S, TurnedClock, WorldExecutor, deny
+
+from cronos.respond.guards import EnforcerConfig
+from cronos.respond.leasebook import LeaseBook, key_of
+from cronos.respond.points import Points
+from cronos.respond.reaper import Reaper, remaining
+from cronos.types import Lease
+
+
+def test_leases_end_in_their_order_and_a_longer_one_is_only_looked_at_again(tmp_path):
+    clock, world = TurnedClock(), {}
+    points = Points({"world": WorldExecutor(world)}, clock)
+    book = LeaseBook(tmp_path)
+    plans = points.plan([deny(f"192.0.2.{i}", lease_s=i) for i in (3, 1, 2)])
+    points.apply(plans)
+    start = clock.boot_ns
+    book.write(
+        [Lease(p, "boot-1", start, start + p.action.lease_ns, applied=True) for p in plans],
+        durable=True,
+    )
+    reaper = Reaper(EnforcerConfig(), points, book, clock)
+    assert reaper.next_due_ns() == start + S
+    one = book.leases[key_of(plans[1].action)]
+    longer = Lease(one.plan, "boot-1", start, start + 10 * S, applied=True)
+    book.write([longer], durable=False)
+    clock.turn(1)
+    assert reaper.expire() == []
+    clock.turn(2)
+    assert [o.action_id for o in reaper.expire()] == [
+        plans[2].action.action_id,
+        plans[0].action.action_id,
+    ]
+    assert list(world) == [plans[1].action.action_id]
+    assert reaper.next_due_ns() == start + 10 * S
+    book.close()
+
+
+def test_a_plan_is_never_left_less_than_a_moment():
+    points = Points({"world": WorldExecutor({})}, TurnedClock())
+    (plan,) = points.plan([deny("192.0.2.7")])
+    assert remaining(plan, -5).action.lease_ns == 1

@@ -1,0 +1,165 @@
+import contextlib
+import socket
+import threading
+
+import pytest
+from tests.unit.respond.stage import BootClock, WorldExecutor, apply, deny
+
+from cronos.errors import UnreachableError
+from cronos.link.frames import connect, frame, listen
+from cronos.respond.enforcer import Enforcer
+from cronos.respond.guards import EnforcerConfig
+from cronos.respond.leasebook import LeaseBook
+from cronos.respond.serving import serve
+from cronos.types import Hello, Now, Operation, Outcomes, Restart, decode, encode
+
+
+@contextlib.contextmanager
+def enforcing(folder, **terms):
+    """A served enforcer in a thread of the test, and its socket."""
+    book = LeaseBook(folder / "state")
+    config = EnforcerConfig(**terms)
+    enforcer = Enforcer(config, {"world": WorldExecutor({})}, book, BootClock())
+    listener = listen(folder / "s")
+    told, teller = socket.socketpair()
+    thread = threading.Thread(target=serve, args=(enforcer, listener, BootClock(), told))
+    thread.start()
+    try:
+        yield folder / "s", teller, thread
+    finally:
+        teller.close()
+        thread.join(20)
+        assert not thread.is_alive()
+        listener.close()
+        told.close()
+        book.close()
+
+
+def hear(client, timeout_s=10.0):
+    received = client.receive(timeout_s)
+    assert received is not None
+    return decode(received)
+
+
+def hello(path):
+    client = connect(path)
+    client.send(encode(Hello("kernel", 1)))
+    restart = hear(client)
+    assert isinstance(restart, Restart)
+    return client, restart
+
+
+def test_a_client_is_greeted_with_what_is_held_and_its_orders_are_answered(tmp_path):
+    with enforcing(tmp_path) as (path, _, _):
+        client, restart = hello(path)
+        assert restart.leases == ()
+        client.send(encode(apply(deny("192.0.2.7"), order_id=42)))
+        answer = hear(client)
+        assert answer.order_id == 42
+        assert answer.outcomes[0].verified
+        again, restart = hello(path)
+        assert [lease.plan.action.target.value for lease in restart.leases] == ["192.0.2.7"]
+        again.close()
+        client.close()
+
+
+def test_everyone_hears_what_expired(tmp_path):
+    with enforcing(tmp_path) as (path, _, _):
+        (one, _), (two, _) = hello(path), hello(path)
+        one.send(encode(apply(deny("192.0.2.7", lease_s=0.05))))
+        assert hear(one).outcomes[0].operation is Operation.APPLY
+        for client in (one, two):
+            news = hear(client)
+            assert isinstance(news, Outcomes)
+            assert news.order_id == 0
+            assert news.outcomes[0].operation is Operation.UNDO
+            client.close()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff\xff\xff\xff" + b"x" * 100,
+        frame(b""),
+        frame(b"no canonical bytes"),
+        frame(encode(Now(1, 2))),
+        frame(b"\x01\x07Unknown\x90"),
+    ],
+)
+def test_who_talks_nonsense_loses_its_own_connection_only(tmp_path, garbage):
+    with enforcing(tmp_path) as (path, _, _):
+        good, _ = hello(path)
+        with socket.socket(socket.AF_UNIX) as bad:
+            bad.settimeout(10)
+            bad.connect(str(path))
+            bad.sendall(garbage)
+            with contextlib.suppress(ConnectionResetError):
+                assert bad.recv(100) == b""
+        good.send(encode(apply(deny("192.0.2.7"))))
+        assert hear(good).outcomes[0].ok
+        good.close()
+
+
+def test_connections_beyond_the_bound_are_closed(tmp_path):
+    with enforcing(tmp_path, max_clients=2) as (path, _, _):
+        (one, _), (two, _) = hello(path), hello(path)
+        third = connect(path)
+        with pytest.raises(UnreachableError):
+            third.receive(10)
+        for client in (one, two, third):
+            client.close()
+
+
+def test_an_answer_longer_than_a_frame_comes_in_several(tmp_path):
+    with enforcing(tmp_path, actions_per_minute=9000) as (path, _, _):
+        client, _ = hello(path)
+        actions = [deny(f"198.{i // 250}.{i % 250}.1", f"{i}-" + "x" * 200) for i in range(2500)]
+        client.send(encode(apply(*actions, order_id=7)))
+        heard = []
+        while len(heard) < len(actions):
+            part = hear(client, 30)
+            assert part.order_id == 7
+            heard += part.outcomes
+        assert [o.action_id for o in heard] == [a.action_id for a in actions]
+        client.close()
+        client, first = hello(path)
+        held = len(first.leases)
+        while held < len(actions):
+            held += len(hear(client, 30).leases)
+        client.close()
+
+
+def test_told_to_stop_it_leaves_at_once_and_undoes_nothing(tmp_path):
+    with enforcing(tmp_path) as (path, teller, thread):
+        client, _ = hello(path)
+        client.send(encode(apply(deny("192.0.2.7"))))
+        assert hear(client).outcomes[0].ok
+        teller.send(b"\x0f")
+        thread.join(10)
+        assert not thread.is_alive()
+        client.close()
+    book = LeaseBook(tmp_path / "state")
+    assert len(book.leases) == 1
+    book.close()
+
+
+def test_a_lingering_one_stays_until_the_last_lease_has_ended(tmp_path):
+    with enforcing(tmp_path, linger=True) as (path, teller, thread):
+        client, _ = hello(path)
+        client.send(encode(apply(deny("192.0.2.7", lease_s=0.3))))
+        assert hear(client).outcomes[0].ok
+        teller.send(b"\x0f")
+        assert hear(client).outcomes[0].operation is Operation.UNDO
+        thread.join(10)
+        assert not thread.is_alive()
+        client.close()
+
+
+def test_a_lingering_one_leaves_by_itself_when_its_last_client_is_gone(tmp_path):
+    with enforcing(tmp_path, linger=True) as (path, _, thread):
+        client, _ = hello(path)
+        client.send(encode(apply(deny("192.0.2.7", lease_s=0.1))))
+        assert hear(client).outcomes[0].ok
+        client.close()
+        thread.join(10)
+        assert not thread.is_alive()
