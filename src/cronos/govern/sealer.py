@@ -1,0 +1,43 @@
+"""The sealer that does not seal: records lie readable, and everything that shows them says so.
+
+It holds the place of encryption at rest. Its bytes carry seal version 0, so a ledger written
+today stays readable beside records that a later sealer encrypts.
+"""
+
+from typing import ClassVar
+
+from cronos.config import Section
+from cronos.types import Manifest
+
+
+class PlaintextConfig(Section, frozen=True):
+    """Nothing to set: there is no key."""
+
+
+class PlaintextSealer:
+    """Stores bytes as they are.
+
+    Whoever can read the file can read the records; file permissions are the only protection.
+    """
+
+    manifest: ClassVar[Manifest] = Manifest(
+        "plaintext",
+        "Keeps records readable at rest; the ledger is shown as unsealed.",
+        capabilities=("seal",),
+    )
+    config_type: ClassVar[type[Section]] = PlaintextConfig
+    sealing: str = "unsealed"
+    seal_version: int = 0
+
+    def __init__(self, config: PlaintextConfig) -> None:
+        self._config = config
+
+    def seal(self, plain: bytes, context: bytes) -> bytes:
+        """Give `plain` as it came; `context` binds nothing here."""
+        del context
+        return plain
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Give `sealed` as it came: nothing can be recognised as foreign or changed."""
+        del context
+        return sealed

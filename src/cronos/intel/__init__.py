@@ -1,0 +1,1 @@
+"""The deliberate lane: analysts that explain incidents to people and can only advise."""
