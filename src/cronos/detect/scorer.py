@@ -1,0 +1,348 @@
+"""The scorer process: observations of all parsers in, findings to the reflex process out.
+
+Nothing is lost when it crashes: it writes its detectors' state to a file every so often, tells
+each parser how far that file reaches, and a parser that connects anew is told where to resume.
+What was scored twice gives the same findings, which the kernel knows already. An observation
+that has crashed it twice is left out, and reported as a defect.
+"""
+
+import contextlib
+import copy
+import mmap
+import os
+import select
+import selectors
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from cronos.errors import CronosError
+from cronos.link.frames import FrameSocket, require_same_user
+from cronos.ports import Clock, Detector
+from cronos.types import (
+    Acknowledged,
+    Batch,
+    Datum,
+    Defect,
+    Finding,
+    Hello,
+    Observation,
+    Report,
+    Reported,
+    Resume,
+    Unknown,
+    decode,
+    encode,
+)
+
+_SNAPSHOT_NS: Final = 1_000_000_000
+_PROGRESS_NS: Final = 200_000_000
+_MAX_UNANSWERED: Final = 8
+_MAX_FINDINGS: Final = 256
+_MAX_CONNECTIONS: Final = 64
+_MARK: Final = struct.Struct("<QQ32s")  # crashes, sequence, the source's name cut short
+_MAX_CRASHES: Final = 2
+
+
+class State(msgspec.Struct):
+    """What a scorer needs to go on where another one ended."""
+
+    sources: dict[str, int] = {}
+    ended: list[str] = []
+    counts: dict[str, int] = {}
+    detectors: dict[str, bytes] = {}
+
+
+class Marker:
+    """Remembers, beyond a crash, which observation was being scored; a mapped file of 48 bytes."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(descriptor, _MARK.size)
+            self._map = mmap.mmap(descriptor, _MARK.size)
+        finally:
+            os.close(descriptor)
+        self.crashes, self._seq, self._source = _MARK.unpack(self._map[:])
+        self.after_crash = self._seq > 0
+
+    def is_poison(self, observation: Observation) -> bool:
+        """Say whether this observation has crashed the scorer as often as it may."""
+        same = self._seq == observation.seq and self._source == _cut(observation.source)
+        return bool(same and self.crashes >= _MAX_CRASHES)
+
+    def begin(self, observation: Observation) -> None:
+        """Note that an observation is being scored; a crash now counts against it."""
+        same = self._seq == observation.seq and self._source == _cut(observation.source)
+        crashes = self.crashes + 1 if same else 1
+        _MARK.pack_into(self._map, 0, crashes, observation.seq, _cut(observation.source))
+
+    def clear(self) -> None:
+        """Note that nothing is being scored."""
+        _MARK.pack_into(self._map, 0, 0, 0, b"")
+
+
+def _cut(source: str) -> bytes:
+    return source.encode()[-32:].ljust(32, b"\0")
+
+
+class Scorer:
+    """Runs detectors over batches; its state can be written down and taken up again.
+
+    Args:
+        detectors: in the order in which they judge.
+        clock: stamps findings with the time of their detection.
+        folder: where the state file and the marker lie.
+    """
+
+    def __init__(self, detectors: Sequence[Detector], clock: Clock, folder: Path) -> None:
+        self._detectors = detectors
+        self._clock = clock
+        self._path = folder / "scorer.state"
+        self._marker = Marker(folder / "scorer.mark")
+        self.state = State()
+        self._restore()
+
+    def _restore(self) -> None:
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, ValueError):
+            state = msgspec.msgpack.decode(self._path.read_bytes(), type=State)
+            for detector in self._detectors:
+                detector.restore(state.detectors[detector.manifest.name])
+            self.state = state
+
+    def score(self, batch: Batch) -> tuple[list[Finding], list[Defect]]:
+        """Judge the observations of a batch that were not judged before."""
+        seen = self.state.sources.get(batch.source, 0)
+        fresh = [one for one in batch.observations if one.seq > seen]
+        found: list[Finding] = []
+        defects = list(batch.defects)
+        if self._marker.after_crash:
+            self._score_carefully(fresh, found, defects)
+        else:
+            # A crash in here is met again one by one, by the next scorer.
+            if fresh:
+                self._marker.begin(fresh[0])
+            for detector in self._detectors:
+                found += detector.detect(fresh)
+        self._marker.clear()
+        self.state.sources[batch.source] = max(seen, batch.last_seq)
+        counts = self.state.counts
+        counts[batch.source] = counts.get(batch.source, 0) + len(fresh)
+        if batch.ended and batch.source not in self.state.ended:
+            self.state.ended.append(batch.source)
+        boot_ns = self._clock.now().boot_ns
+        return [replace(finding, detected_boot_ns=boot_ns) for finding in found], defects
+
+    def _score_carefully(
+        self, fresh: list[Observation], found: list[Finding], defects: list[Defect]
+    ) -> None:
+        for observation in fresh:
+            if self._marker.is_poison(observation):
+                reason = f"crashed the scorer {_MAX_CRASHES} times and was left out"
+                remedy = "Report it with this record; the rest of the source was scored."
+                defects.append(Defect(observation.source, observation.position, reason, remedy))
+                continue
+            self._marker.begin(observation)
+            for detector in self._detectors:
+                found += detector.detect((observation,))
+
+    def prepare(self) -> bytes:
+        """Give the whole state as bytes to be written once it is safe to resume from it."""
+        self.state.detectors = {d.manifest.name: d.snapshot() for d in self._detectors}
+        return msgspec.msgpack.encode(self.state)
+
+    def write(self, state: bytes) -> None:
+        """Write a state down; the file is whole or the one before."""
+        new = self._path.with_suffix(".new")
+        new.write_bytes(state)
+        new.replace(self._path)
+
+
+class Pending(msgspec.Struct):
+    """What will be told to the reflex process with the next report."""
+
+    findings: list[Finding] = []
+    defects: list[Defect] = []
+    processed: dict[str, int] = {}
+    ended: list[str] = []
+
+
+class ScorerProcess:
+    """Serves parsers and the reflex process on one listening socket, in one thread.
+
+    Parsers are not read from while the reflex process owes answers to several reports: the queue
+    between the processes is the sockets' own, and bounded.
+
+    Args:
+        detectors: in the order in which they judge.
+        listener: where parsers and the reflex process connect.
+        clock: the time.
+        folder: where the state is written down.
+    """
+
+    def __init__(
+        self, detectors: Sequence[Detector], listener: socket.socket, clock: Clock, folder: Path
+    ) -> None:
+        self._scorer = Scorer(detectors, clock, folder)
+        self._listener = listener
+        self._clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._parsers: dict[FrameSocket, set[str]] = {}
+        self._reflex: FrameSocket | None = None
+        self._pending = Pending()
+        self._unanswered: dict[int, Report] = {}
+        self._report_id = 0
+        self._told_ns = self._written_ns = 0
+        self._prepared: tuple[int, bytes, State] | None = None
+        self._dirty = self._urgent = False
+        self.stopping = False
+
+    def serve(self) -> None:
+        """Serve until `stopping` is set."""
+        while not self.stopping:
+            for key, _ in self._selector.select(0.05):
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif isinstance(key.fileobj, FrameSocket):
+                    self._drain(key.fileobj)
+            self._tell()
+            self._write_down()
+
+    def _accept(self) -> None:
+        connected, _ = self._listener.accept()
+        try:
+            require_same_user(connected)
+        except CronosError:
+            connected.close()
+            return
+        if len(self._selector.get_map()) > _MAX_CONNECTIONS:
+            connected.close()
+            return
+        self._selector.register(FrameSocket(connected), selectors.EVENT_READ)
+
+    def _drain(self, connection: FrameSocket) -> None:
+        """Take what a connection has sent; one that breaks or talks nonsense is closed."""
+        if connection in self._parsers and len(self._unanswered) >= _MAX_UNANSWERED:
+            self._await_reflex()
+            return
+        try:
+            frame = connection.receive(0)
+            while frame is not None:
+                self._take(connection, decode(frame))
+                frame = connection.receive(0) if connection.pending() else None
+        except (CronosError, ValueError):
+            self._drop(connection)
+
+    def _await_reflex(self) -> None:
+        """Wait a moment for the reflex process, which has more reports than it can answer."""
+        waiting = [self._reflex] if self._reflex is not None else [self._listener]
+        if select.select(waiting, [], [], 0.05)[0] and self._reflex is not None:
+            self._drain(self._reflex)
+
+    def _drop(self, connection: FrameSocket) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(connection)
+        self._parsers.pop(connection, None)
+        if connection is self._reflex:
+            self._reflex = None
+        connection.close()
+
+    def _take(self, connection: FrameSocket, datum: Datum | Unknown) -> None:
+        match datum:
+            case Batch() if connection in self._parsers:
+                self._score(connection, datum)
+            case Reported(report_id) if connection is self._reflex:
+                self._unanswered.pop(report_id, None)
+            case Hello("parser"):
+                self._parsers[connection] = set()
+                connection.send(encode(Resume(self._scorer.state.sources)))
+            case Hello("reflex"):
+                self._reflex = connection
+                for report in self._unanswered.values():
+                    connection.send(encode(report))
+            case _:
+                raise ValueError("not a message for the scorer")
+
+    def _score(self, parser: FrameSocket, batch: Batch) -> None:
+        findings, defects = self._scorer.score(batch)
+        pending = self._pending
+        pending.findings += findings
+        pending.defects += defects
+        pending.processed[batch.source] = self._scorer.state.counts[batch.source]
+        self._parsers[parser].add(batch.source)
+        self._dirty = True
+        if batch.ended:
+            pending.ended.append(batch.source)
+            self._urgent = True
+
+    def _tell(self) -> None:
+        """Report what was found at once, and progress alone every 200 ms."""
+        pending = self._pending
+        now_ns = self._clock.now().boot_ns
+        late = bool(pending.processed) and now_ns - self._told_ns >= _PROGRESS_NS
+        if self._reflex is None or not (pending.findings or pending.ended or late):
+            return
+        self._told_ns = now_ns
+        while True:
+            # The last report carries the ends: by then the findings before them have been told.
+            last = len(pending.findings) <= _MAX_FINDINGS and len(pending.defects) <= _MAX_FINDINGS
+            self._report_id += 1
+            report = Report(
+                self._report_id,
+                tuple(pending.findings[:_MAX_FINDINGS]),
+                tuple(pending.defects[:_MAX_FINDINGS]),
+                pending.processed if last else {},
+                tuple(pending.ended) if last else (),
+            )
+            self._unanswered[report.report_id] = report
+            del pending.findings[:_MAX_FINDINGS], pending.defects[:_MAX_FINDINGS]
+            self._send_report(report)
+            if last:
+                break
+        self._pending = Pending()
+
+    def _send_report(self, report: Report) -> None:
+        if self._reflex is None:
+            return
+        try:
+            self._reflex.send(encode(report))
+        except CronosError:
+            self._drop(self._reflex)
+
+    def _write_down(self) -> None:
+        """Write the state once everything it has told is durable, and let parsers forget."""
+        now_ns = self._clock.now().boot_ns
+        due = self._urgent or now_ns - self._written_ns >= _SNAPSHOT_NS
+        if self._prepared is None and self._dirty and due and not self._pending.processed:
+            state = self._scorer.prepare()
+            # What the file will say, to acknowledge no more than that; detectors' bytes aside.
+            self._scorer.state.detectors = {}
+            self._prepared = self._report_id, state, copy.deepcopy(self._scorer.state)
+            self._dirty = self._urgent = False
+        if (
+            self._prepared is None
+            or min(self._unanswered, default=self._report_id + 1) <= (self._prepared[0])
+        ):
+            return
+        _, data, state_then = self._prepared
+        self._prepared, self._written_ns = None, now_ns
+        self._scorer.write(data)
+        for parser, sources in list(self._parsers.items()):
+            self._acknowledge(parser, sources, state_then)
+
+    def _acknowledge(self, parser: FrameSocket, sources: set[str], state: State) -> None:
+        try:
+            for source in sorted(sources):
+                ended = source in state.ended
+                seq = state.sources.get(source, 0)
+                parser.send(encode(Acknowledged(source, seq, ended)))
+                if ended:
+                    sources.discard(source)
+        except CronosError:
+            self._drop(parser)
