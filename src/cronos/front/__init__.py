@@ -1,0 +1,1 @@
+"""The faces of Cronos: they translate, they never decide."""

@@ -1,0 +1,1 @@
+"""The commands of `cronos`, a module each: `arguments` declares its options, `execute` runs it."""

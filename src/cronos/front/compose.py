@@ -1,0 +1,311 @@
+"""The one composition root: here names become plug-ins, and plug-ins become a running node.
+
+`Node` is the reflex process with its workers around it; `cronos.front.workers` is what each of
+them runs, `cronos.front.plugins` where their plug-ins come from.
+"""
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from cronos.config import Config, SourceEntry
+from cronos.errors import CronosError, UnreachableError
+from cronos.front.layout import Layout
+from cronos.front.plugins import load, make
+from cronos.front.result import DefectView, IncidentView, show
+from cronos.front.workers import Spec
+from cronos.kernel.node import Kernel
+from cronos.link.frames import connect
+from cronos.runtime.channel import Channel
+from cronos.runtime.reflex import Case, Reflex
+from cronos.runtime.supervise import Supervisor, Worker
+from cronos.runtime.telemetry import Log
+from cronos.runtime.world import AsyncTasks, SystemClock
+from cronos.types import Checkpoint, Datum, Hello, Report, Unknown
+
+_READY_S: Final = 20.0
+_SETTLE_S: Final = 30.0
+_MAX_DEFECTS: Final = 1_000
+_POLL_S: Final = 0.01
+_WATCH_S: Final = 0.5
+
+ResultT = TypeVar("ResultT")
+
+
+class Node:
+    """The reflex process and its workers, from `start` to `stop`.
+
+    Args:
+        config: the whole configuration.
+        layout: where it keeps what it keeps.
+        sources: what is read.
+        live: the sources do not end by themselves.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        layout: Layout,
+        sources: Sequence[SourceEntry],
+        *,
+        live: bool,
+        log_level: str = "warning",
+    ) -> None:
+        self._config = config
+        self._layout = layout
+        self._sources = tuple(sources)
+        self._live = live
+        self._clock = SystemClock()
+        self._log = Log(config.node.instance, self._clock, least=log_level)
+        self._tasks = AsyncTasks(self._task_failed)
+        self._supervisor = Supervisor(config.pipeline, self._clock, self._log, self._gave_up)
+        self._failure: CronosError | None = None
+        self._parsers: list[Worker] = []
+        self.processed: dict[str, int] = {}
+        self.ended: set[str] = set()
+        self.defects: list[DefectView] = []
+        points = {name: load("executor", name).manifest.capabilities for name in config.executors}
+        run = layout.run
+        self._enforcer = Channel(layout.enforcer_socket, self._on_enforcer, self._enforcer_up)
+        self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)
+        self._scorer = Channel(run / "scorer.sock", self._on_scorer, self._scorer_up)
+        self._reflex = Reflex(
+            Kernel(config, layout.incarnation(), points),
+            config.node.instance,
+            self._clock,
+            self._log,
+            self._enforcer.send,
+            self._ledger.send,
+        )
+
+    # --- life ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the workers; returns when all of them answer.
+
+        Raises:
+            CronosError: what a worker said when it could not start.
+        """
+        for name in self._config.services:
+            self._work(name, "service", (), service=name)
+        self._work("ledger", "ledger", ())
+        if not _answers(self._layout.enforcer_socket):
+            self._work("enforcer", "enforcer", (), outlives=self._lingers())
+        self._work("scorer", "scorer", ())
+        for channel in (self._ledger, self._enforcer, self._scorer):
+            self._tasks.spawn(channel.run(), "channel")
+        for _ in range(int(_READY_S / _POLL_S)):
+            if self._ledger.up and self._enforcer.up and self._scorer.up:
+                break
+            self._raise_failure()
+            await asyncio.sleep(_POLL_S)
+        else:
+            raise UnreachableError(
+                "front.not_ready",
+                f"The worker processes did not answer within {_READY_S:.0f} s.",
+                "See the log lines above; a machine without free memory or processes is usual.",
+            )
+        for number, sources in enumerate(self._shares()):
+            name = f"parser-{number}"
+            self._parsers.append(self._work(name, "parser", sources, once=not self._live))
+
+    def _lingers(self) -> bool:
+        """Say whether effects may outlast this process, so that the enforcer must as well."""
+        return any(name != "recording" for name in self._config.executors)
+
+    def _shares(self) -> list[tuple[SourceEntry, ...]]:
+        """Deal sources out: a live one has a parser of its own, files share the configured few."""
+        if self._live:
+            return [(source,) for source in self._sources]
+        parsers = min(self._config.pipeline.parsers, len(self._sources))
+        return [self._sources[number::parsers] for number in range(parsers)]
+
+    def _work(
+        self,
+        name: str,
+        role: str,
+        sources: tuple[SourceEntry, ...],
+        *,
+        once: bool = False,
+        outlives: bool = False,
+        service: str = "",
+    ) -> Worker:
+        """Write a worker's `Spec` and have it supervised."""
+        layout = self._layout
+        spec = Spec(
+            role,
+            self._config,
+            str(layout.run),
+            str(layout.ledger),
+            str(layout.enforcer),
+            str(layout.enforcer_socket),
+            sources,
+            service,
+            self._live,
+            outlives,
+        )
+        path = layout.run / f"{name}.json"
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.encode(spec))
+        arguments = (sys.executable, "-m", "cronos.front.workers", str(path))
+        worker = Worker(name, arguments, once, outlives)
+        self._tasks.spawn(self._supervisor.run(worker), name)
+        return worker
+
+    async def finish(self, progress: Callable[[], None]) -> None:
+        """Wait until every source has been processed and every case has gone as far as it can.
+
+        Raises:
+            CronosError: a worker crashed too often.
+        """
+        while not all(parser.done.is_set() for parser in self._parsers):
+            self._raise_failure()
+            progress()
+            await asyncio.sleep(_POLL_S)
+        for _ in range(int(_SETTLE_S / _POLL_S)):
+            self._raise_failure()
+            if self._reflex.settled():
+                break
+            await asyncio.sleep(_POLL_S)
+        progress()
+
+    async def watch(self, stopped: asyncio.Event) -> None:
+        """Wait until told to stop.
+
+        Raises:
+            CronosError: a worker crashed too often.
+        """
+        while not stopped.is_set():
+            self._raise_failure()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), _WATCH_S)
+
+    async def stop(self) -> None:
+        """End the workers, the reading ones first; what was acknowledged is durable."""
+        await self._supervisor.stop()
+        for channel in (self._scorer, self._enforcer, self._ledger):
+            channel.close()
+        await self._tasks.cancel()
+
+    def port(self, service: str) -> int | None:
+        """Give the port that a service of this node listens on; None until it does."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._layout.run / f"{service}.port").read_text(encoding="ascii"))
+        return None
+
+    @property
+    def restarts(self) -> int:
+        """Count how often a worker had to be started again."""
+        return sum(worker.restarts for worker in self._supervisor.workers)
+
+    def workers(self) -> dict[str, int]:
+        """Give the workers' process numbers, for those that run now."""
+        running = {worker.name: worker.process for worker in self._supervisor.workers}
+        return {
+            name: process.pid
+            for name, process in running.items()
+            if process is not None and process.returncode is None
+        }
+
+    def incidents(self) -> tuple[IncidentView, ...]:
+        """Give all incidents as people are shown them."""
+        shown: list[IncidentView] = []
+        for incident in self._reflex.incidents():
+            case = self._reflex.cases.get(incident.incident_id) or Case()
+            positions = (case.first_position, case.last_position, case.recorded_boot_ns)
+            shown.append(show(incident, case.findings, case.outcomes, case.question, positions))
+        return tuple(shown)
+
+    # --- from the workers ------------------------------------------------------------------------
+
+    def _on_enforcer(self, datum: Datum | Unknown) -> None:
+        self._reflex.on_enforcer(datum)
+
+    def _on_ledger(self, datum: Datum | Unknown) -> None:
+        self._reflex.on_ledger(datum)
+
+    def _on_scorer(self, datum: Datum | Unknown) -> None:
+        if not isinstance(datum, Report):
+            return
+        self.processed.update(datum.processed)
+        self.ended.update(datum.ended)
+        for defect in datum.defects:
+            self._log.write("info", "source.defect", source=defect.source, reason=defect.reason)
+            if len(self.defects) < _MAX_DEFECTS:
+                shown = DefectView(defect.source, defect.position, defect.reason, defect.remedy)
+                self.defects.append(shown)
+        self._reflex.on_report(datum, self._scorer.send)
+
+    def _enforcer_up(self) -> None:
+        self._enforcer.send(Hello("reflex", os.getpid()))
+        self._reflex.resend_orders()
+
+    def _ledger_up(self) -> None:
+        self._ledger.send(Hello("reflex", os.getpid()))
+        self._reflex.resend_records()
+
+    def _scorer_up(self) -> None:
+        self._scorer.send(Hello("reflex", os.getpid()))
+
+    def _gave_up(self, worker: Worker) -> None:
+        """A parser that cannot go on loses its source; without the others there is no node."""
+        if worker.name.startswith("parser"):
+            reason = f"its parser crashed {worker.restarts} times"
+            remedy = "Leave the source out, and report it."
+            self.defects.append(DefectView(worker.name, 0, reason, remedy))
+            return
+        self._failure = UnreachableError(
+            "front.worker_lost",
+            f"The {worker.name} process crashed {worker.restarts} times within a minute.",
+            "See its log lines above.",
+        )
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self._log.write("error", "task.failed", task=name, detail=repr(error))
+
+    def _raise_failure(self) -> None:
+        """Raise what keeps the node from going on: a worker's own words, or that it is lost."""
+        for path in self._layout.run.glob("*.error"):
+            told = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            raise CronosError(told["code"], told["sentence"], told["remedy"], "input")
+        if self._failure is not None:
+            raise self._failure
+
+
+def _answers(socket: Path) -> bool:
+    """Say whether an enforcer is there already: left by an earlier node, or the system's own."""
+    with contextlib.suppress(CronosError):
+        connect(socket).close()
+        return True
+    return False
+
+
+def run_loop(main: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run the reflex process's loop: uvloop where it is installed, asyncio's own elsewhere."""
+    factory = None
+    with contextlib.suppress(ModuleNotFoundError):
+        factory = importlib.import_module("uvloop").new_event_loop
+    # Incidents are long-lived: what start-up made is left out of every later collection.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def verify_ledger(config: Config, folder: Path) -> Checkpoint:
+    """Recompute every hash of a ledger, with the verifier that stands apart from its writer.
+
+    Raises:
+        CronosError: there is no ledger, or it does not hold; names the first bad record.
+    """
+    sealer = make("sealer", "plaintext", config)
+    checkpoint: Checkpoint = load("entry", "verify-ledger")(folder / "ledger.db", sealer)
+    return checkpoint

@@ -1,0 +1,90 @@
+"""Where a node keeps what it keeps: the folders below ``--state``, and who may use them now."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from cronos.errors import DeniedError
+
+_MAX_SOCKET_PATH: Final = 90
+
+
+def default_state() -> Path:
+    """Give the state folder: the system's for root, else the user's own (XDG)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/cronos")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "cronos"
+
+
+class Layout:
+    """The folders of one node below its state folder.
+
+    Args:
+        state: the state folder; made with mode 0700 if need be.
+        instance: whose part of it.
+        session: True for one run that leaves only its ledger behind: its sockets, its scorer's
+            memory and its enforcer's book lie in a folder that goes with it.
+    """
+
+    def __init__(self, state: Path, instance: str, *, session: bool) -> None:
+        self.state = state
+        self.home = state / instance
+        self.ledger = self.home / "ledger"
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DeniedError(
+                "state.unwritable",
+                f"The state folder {state} cannot be used: {error.strerror}.",
+                "Choose a writable folder with --state.",
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DeniedError(
+                "state.in_use",
+                f"Another Cronos process uses {self.home}.",
+                "Stop it, or choose another folder with --state.",
+            ) from error
+        short = len(os.fsencode(self.home)) + len("/run/enforcer.sock") <= _MAX_SOCKET_PATH
+        self._temporary = session or not short
+        self.run = self.home / "run"
+        if self._temporary:
+            self.run = Path(tempfile.mkdtemp(prefix="cronos-"))
+        self.run.mkdir(mode=0o700, exist_ok=True)
+        self.enforcer = self.run / "enforcer" if session else state / "enforcer"
+        # The enforcer outlives a node, so that its socket must be found by the next one.
+        self.enforcer_socket = self.enforcer / "enforcer.sock"
+        if len(os.fsencode(self.enforcer_socket)) > _MAX_SOCKET_PATH:
+            self.enforcer_socket = self.run / "enforcer.sock"
+
+    def incarnation(self) -> int:
+        """Give a number that rises with every start."""
+        path = self.home / "incarnation"
+        with contextlib.suppress(OSError, ValueError):
+            last = int(path.read_text(encoding="ascii"))
+            path.write_text(str(last + 1), encoding="ascii")
+            return last + 1
+        try:
+            path.write_text("1", encoding="ascii")
+        except OSError as error:
+            raise DeniedError(
+                "state.unwritable",
+                f"{path} cannot be written: {error.strerror}.",
+                "Make room or choose another folder with --state.",
+            ) from error
+        return 1
+
+    def close(self) -> None:
+        """Let go of the lock, and of what was only for this session."""
+        if self._temporary:
+            for path in sorted(self.run.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.run.rmdir()
+        os.close(self._lock)

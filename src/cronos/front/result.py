@@ -1,0 +1,212 @@
+"""What the faces show: the JSON documents of the commands, as frozen structs."""
+
+from typing import Any
+
+import msgspec
+
+from cronos.types import Finding, Incident, Outcome, Question
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A moment of an incident's path, in milliseconds since its detection."""
+
+    moment: str
+    ms: float
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What was done about an incident, and how it is taken back."""
+
+    disposition: str
+    cell: str
+    action: str
+    result: str
+    undo: str
+    dry_run: bool
+    lease_s: float
+    reasons: tuple[str, ...]
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where the ledger holds an incident's records."""
+
+    first: int
+    last: int
+
+
+class IncidentView(msgspec.Struct, frozen=True):
+    """One incident, as every face shows it."""
+
+    incident_id: str
+    state: str
+    title: str
+    severity: int
+    confidence: float
+    evidence: str
+    provenance: str
+    techniques: tuple[str, ...]
+    actor: str
+    target: str
+    findings: int
+    detectors: tuple[str, ...]
+    first_seen_ns: int
+    timeline: tuple[Step, ...]
+    why: str
+    references: tuple[str, ...]
+    done: Done
+    ledger: Position
+    question: str = ""
+
+
+class DefectView(msgspec.Struct, frozen=True):
+    """A record that could not be read."""
+
+    source: str
+    position: int
+    reason: str
+    remedy: str
+
+
+class SourceView(msgspec.Struct, frozen=True):
+    """How far one source was processed."""
+
+    source: str
+    observations: int
+    complete: bool
+
+
+class LedgerView(msgspec.Struct, frozen=True):
+    """The ledger after a run."""
+
+    path: str
+    records: int
+    sealing: str
+    head: str
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """The document of `cronos run --json`."""
+
+    incidents: tuple[IncidentView, ...]
+    sources: tuple[SourceView, ...]
+    defects: tuple[DefectView, ...]
+    observations: int
+    seconds: float
+    ledger: LedgerView
+    worker_restarts: int = 0
+    schema: str = "cronos.run/1"
+
+
+def show(
+    incident: Incident,
+    findings: list[Finding],
+    outcomes: list[Outcome],
+    question: Question | None,
+    positions: tuple[int, int, int],
+) -> IncidentView:
+    """Translate an incident; `positions` are first and last record and when the last was stored."""
+    first, last, recorded_ns = positions
+    began_ns = incident.moments[0].boot_ns if incident.moments else 0
+    steps = [Step(m.name, round((m.boot_ns - began_ns) / 1e6, 3)) for m in incident.moments]
+    if recorded_ns:
+        steps.append(Step("recorded", round((recorded_ns - began_ns) / 1e6, 3)))
+    steps.sort(key=lambda step: step.ms)
+    actor, target = incident.actor, incident.target
+    return IncidentView(
+        incident.incident_id,
+        incident.state.value,
+        incident.title,
+        incident.severity,
+        round(incident.confidence, 4),
+        incident.evidence.value,
+        incident.provenance.value,
+        incident.techniques,
+        f"{actor.kind} {actor.value}" if actor else "",
+        f"{target.kind} {target.value}" if target else "",
+        incident.finding_count,
+        tuple(sorted({finding.detector for finding in findings})),
+        min((finding.time_ns for finding in findings), default=0),
+        tuple(steps),
+        incident.why,
+        tuple(dict.fromkeys(ref for finding in findings for ref in finding.references))[:16],
+        _done(incident, outcomes),
+        Position(first, last),
+        question.text if question and incident.state == "waiting" else "",
+    )
+
+
+def _done(incident: Incident, outcomes: list[Outcome]) -> Done:
+    decision = incident.decision
+    if decision is None:
+        return Done("", "", "", "nothing was decided", "", False, 0.0, ())
+    action = decision.action
+    if action is None:
+        return Done(
+            decision.disposition, decision.cell, "", "observed", "", False, 0.0, decision.reasons
+        )
+    ours = [one for one in outcomes if one.action_id == action.action_id]
+    latest = ours[-1] if ours else None
+    undo = next((one.undo for one in reversed(ours) if one.undo), "")
+    return Done(
+        decision.disposition.value,
+        decision.cell,
+        f"{action.verb} {action.target.kind} {action.target.value} at {action.enforcement_point}",
+        latest.detail if latest else "not executed",
+        undo,
+        any(one.dry_run for one in ours),
+        action.lease_ns / 1e9,
+        decision.reasons,
+    )
+
+
+def to_json(document: Any) -> bytes:
+    """Give one JSON document, indented, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+class ErrorDocument(msgspec.Struct, frozen=True):
+    """What any command prints with --json when it cannot do its work."""
+
+    code: str
+    sentence: str
+    remedy: str
+    blame: str
+    schema: str = "cronos.error/1"
+
+
+class AuditDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos audit verify --json`."""
+
+    ledger: str
+    records: int
+    head: str
+    sealing: str
+    verified: bool
+    schema: str = "cronos.audit/1"
+
+
+class UpDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos up --json`, printed when it has been stopped."""
+
+    incidents: tuple[IncidentView, ...]
+    observations: int
+    worker_restarts: int
+    schema: str = "cronos.up/1"
+
+
+class DemoStep(msgspec.Struct, frozen=True):
+    """One step of the demo, what it showed, and whether it held."""
+
+    name: str
+    shown: str
+    held: bool
+
+
+class DemoDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos demo --json`."""
+
+    passed: bool
+    steps: tuple[DemoStep, ...]
+    incidents: tuple[IncidentView, ...]
+    ledger: LedgerView
+    schema: str = "cronos.demo/1"

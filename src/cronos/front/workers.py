@@ -1,0 +1,254 @@
+"""The worker processes: each reads the `Spec` its parent wrote and serves until told to stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import msgspec
+
+from cronos import config as configuration
+from cronos.config import Config, Section, SourceEntry
+from cronos.errors import CronosError, InputError
+from cronos.front.plugins import load, make, names
+from cronos.link.egress import EgressGate
+from cronos.link.frames import connect, listen
+from cronos.ports import Clock, Sensor, Source
+from cronos.runtime.telemetry import Log
+from cronos.runtime.world import AsyncTasks, SystemClock
+
+_HEAD_BYTES: Final = 64 * 1024
+
+
+class Spec(Section, frozen=True):
+    """All that a worker process is told."""
+
+    role: str
+    config: Config
+    run: str
+    ledger: str
+    enforcer: str
+    enforcer_socket: str
+    sources: tuple[SourceEntry, ...] = ()
+    service: str = ""
+    live: bool = False
+    linger: bool = False
+
+
+def _on_stop(stop: Callable[[], None]) -> None:
+    """Call `stop` at SIGTERM; an interrupt of the terminal is the parent's to handle."""
+
+    def stopping(_signal: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGTERM, stopping)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _serve_parser(spec: Spec, clock: Clock) -> None:
+    pipeline = spec.config.pipeline
+    parser = load("entry", "parser")(
+        lambda: _connect_patiently(Path(spec.run) / "scorer.sock"),
+        clock,
+        pipeline.batch_observations,
+        os.getpid(),
+    )
+    _on_stop(lambda: setattr(parser, "stopping", True))
+    openers = [
+        lambda one=one: _open(one, spec, clock, lambda: not parser.stopping) for one in spec.sources
+    ]
+    parser.run(openers, spec.live)
+
+
+def _connect_patiently(path: Path) -> Any:
+    """Connect to a worker that may still be starting."""
+    for _ in range(2_000):
+        with contextlib.suppress(CronosError):
+            return connect(path)
+        time.sleep(0.005)
+    return connect(path)
+
+
+def _open(
+    entry: SourceEntry, spec: Spec, clock: Clock, waiting: Callable[[], bool]
+) -> tuple[Source, Sensor]:
+    """Open a source and choose its sensor, by what it holds unless the user said.
+
+    A live source has to say something first: only then is its name settled.
+    """
+    config = spec.config
+    given = {**_wiring(spec, entry.kind), **entry.given}
+    folder = Path(spec.run) / f"spool-{entry.kind}"
+    source = make("source", entry.kind, config, given=given, clock=clock, folder=folder)
+    head = source.read(_HEAD_BYTES)
+    while waiting() and (head is None or (head and len(head) < _HEAD_BYTES and not spec.live)):
+        more = source.read(_HEAD_BYTES)
+        if more == b"":
+            break
+        head = (head or b"") + (more or b"") or None
+    name = entry.sensor or recognise(head or b"")
+    if name is None:
+        source.close()
+        raise InputError(
+            "sense.unrecognised",
+            f"{source.name} is in no format that is known here.",
+            f"Name its format with --format: {', '.join(names('sensor'))}.",
+        )
+    return _Peeked(source, head or b""), make("sensor", name, config, clock=clock)
+
+
+def recognise(head: bytes) -> str | None:
+    """Name the sensor that is surest of these first bytes; None when none is."""
+    sure = {name: load("sensor", name).recognise(head) for name in names("sensor")}
+    name = max(sure, key=lambda one: sure[one])
+    return name if sure[name] > 0 else None
+
+
+class _Peeked:
+    """A source whose first bytes have been looked at."""
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        self._source = source
+        self._head = head
+        self.name = source.name
+        self.provenance = source.provenance
+        self.first = source.first
+
+    def read(self, size: int) -> bytes | None:
+        if self._head:
+            taken, self._head = self._head[:size], self._head[size:]
+            return taken
+        return self._source.read(size)
+
+    def acknowledge(self, seq: int) -> None:
+        self._source.acknowledge(seq)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _wiring(spec: Spec, name: str) -> dict[str, Any]:
+    """Give the paths that a plug-in of this node shares with its other half."""
+    run = Path(spec.run)
+    feed, control = str(run / "tap-feed.sock"), str(run / "tap-control.sock")
+    return {
+        "forwarding-tap": {"feed": feed, "control": control},
+        "tap-feed": {"socket": feed},
+        "tap": {"control_socket": control},
+        "stdin": {"folder": str(run / "spool-stdin")},
+    }.get(name, {})
+
+
+def _serve_service(spec: Spec, clock: Clock) -> None:
+    """Run a service on an event loop of its own; its port, if it has one, is written down."""
+    asyncio.run(_serve(spec, clock))
+
+
+async def _serve(spec: Spec, clock: Clock) -> None:
+    log = Log(spec.config.node.instance, clock)
+    tasks = AsyncTasks(
+        lambda name, error: log.write("error", "task.failed", task=name, detail=repr(error))
+    )
+    given = _wiring(spec, spec.service)
+    service = make("service", spec.service, spec.config, given=given, clock=clock, tasks=tasks)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await service.start()
+    port = getattr(service, "port", None)
+    if port is not None:
+        _write_port(spec, port)
+    await stopped.wait()
+    await service.stop()
+
+
+def _write_port(spec: Spec, port: int) -> None:
+    Path(spec.run, f"{spec.service}.port").write_text(str(port), encoding="ascii")
+
+
+def _serve_scorer(spec: Spec, clock: Clock) -> None:
+    detectors = [make("detector", name, spec.config, clock=clock) for name in spec.config.detectors]
+    listener = listen(Path(spec.run) / "scorer.sock")
+    server = load("entry", "scorer")(detectors, listener, clock, Path(spec.run))
+    _on_stop(lambda: setattr(server, "stopping", True))
+    server.serve()
+
+
+def _serve_ledger(spec: Spec, clock: Clock) -> None:
+    ledger = open_ledger(spec.config, Path(spec.ledger), clock)
+    server = load("entry", "ledger")(ledger, listen(Path(spec.run) / "ledger.sock"))
+    _on_stop(lambda: setattr(server, "stopping", True))
+    server.serve()
+
+
+def open_ledger(config: Config, folder: Path, clock: Clock) -> Any:
+    """Open this node's ledger for writing."""
+    sealer = make("sealer", "plaintext", config)
+    return make("ledger", "sqlite", config, folder=folder, sealer=sealer, clock=clock)
+
+
+def _hooks(config: Config, clock: Clock) -> dict[str, Any]:
+    """Build the workload hooks that the configuration has a table for."""
+    egress = EgressGate(config.egress)
+    return {
+        name: make("workflow", name, config, clock=clock, egress=egress)
+        for name in names("workflow")
+        if name in config.plugin
+    }
+
+
+def _serve_enforcer(spec: Spec, clock: Clock) -> None:
+    points = [*spec.config.executors, *(("workflow",) if spec.config.workload else ())]
+    hooks = _hooks(spec.config, clock) if "workflow" in points else {}
+    executors = {
+        name: make("executor", name, spec.config, given=_wiring(spec, name), hooks=hooks)
+        for name in points
+    }
+    own = {
+        "protected": spec.config.policy.protected,
+        "actions_per_minute": spec.config.policy.actions_per_minute,
+        "max_lease_s": spec.config.lease.max_s,
+        "linger": spec.linger,
+        **spec.config.plugin.get("enforcer", {}),
+    }
+    settings = configuration.convert(own, load("entry", "enforcer-settings"), "[plugin.enforcer]")
+    run = load("entry", "enforcer")
+    run(settings, executors, Path(spec.enforcer), Path(spec.enforcer_socket), clock)
+
+
+ROLES: Final[dict[str, Callable[[Spec, Clock], None]]] = {
+    "parser": _serve_parser,
+    "scorer": _serve_scorer,
+    "ledger": _serve_ledger,
+    "enforcer": _serve_enforcer,
+    "service": _serve_service,
+}
+
+
+def worker_main(arguments: list[str] | None = None) -> int:
+    """Be one worker process; the argument is the file that holds its `Spec`."""
+    given = sys.argv[1:] if arguments is None else arguments
+    path = Path(given[0])
+    spec = msgspec.json.decode(path.read_bytes(), type=Spec)
+    clock = SystemClock()
+    try:
+        ROLES[spec.role](spec, clock)
+    except CronosError as error:
+        Log(spec.config.node.instance, clock).write(
+            "error", error.code, worker=spec.role, detail=error.sentence, remedy=error.remedy
+        )
+        failure = {"code": error.code, "sentence": error.sentence, "remedy": error.remedy}
+        with contextlib.suppress(OSError):
+            path.with_suffix(".error").write_bytes(msgspec.json.encode(failure))
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(worker_main())
