@@ -16,6 +16,7 @@ import msgspec
 
 from cronos.config import Positive, Section
 from cronos.respond.libnftables import Nft, NftError
+from cronos.respond.setelements import SetElements
 from cronos.types import (
     Action,
     Entity,
@@ -51,7 +52,6 @@ _HOOKS: Final = ("input", "forward", "output")
 _PROTOCOLS: Final = {"tcp": 6, "udp": 17}
 _NUMBERS: Final = {6: "tcp", 17: "udp", "6": "tcp", "17": "udp", "tcp": "tcp", "udp": "udp"}
 _MS_NS: Final = 1_000_000
-_FEW: Final = 8
 _TRANSACTION: Final = 2000
 
 
@@ -115,6 +115,7 @@ class NftablesExecutor:
         self._config = config
         self._nft = Nft()
         self._set_up()
+        self._elements = SetElements(_TABLE.partition(" ")[2])
 
     def plan(self, actions: Sequence[Action]) -> Sequence[Plan | Outcome]:
         """Find the set and the element of each target; see `Executor.plan`."""
@@ -125,15 +126,21 @@ class NftablesExecutor:
         return self._transact(plans, _added, Operation.APPLY)
 
     def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
-        """Ask the kernel for the elements; see `Executor.verify`.
-
-        A few are asked for one by one. libnftables 1.0.6 crashes when one command gets some
-        hundreds, so more than a few are looked up in the listing of the sets.
-        """
-        if len(plans) <= _FEW:
-            return [self._is_there(plan) for plan in plans]
-        there = self.observe()
-        return [plan.action.action_id in there for plan in plans]
+        """Ask the kernel for exactly these elements; see `Executor.verify`."""
+        elements = [element_of(plan.action.target) for plan in plans]
+        asked: dict[str, dict[bytes, Element]] = {}
+        for element in elements:
+            if element is not None:
+                asked.setdefault(element.set_name, {})[_packed(element)] = element
+        try:
+            there = {
+                (name, key)
+                for name, keys in asked.items()
+                for key in self._elements.held(name, list(keys))
+            }
+        except OSError:
+            return [False] * len(elements)  # not seen is not verified
+        return [one is not None and (one.set_name, _packed(one)) in there for one in elements]
 
     def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Begin the timeouts anew, without a gap; see `Executor.renew`."""
@@ -155,18 +162,9 @@ class NftablesExecutor:
         return frozenset(found)
 
     def close(self) -> None:
-        """Free the library's context; the table stays, with its leases."""
+        """Free the library's context and the socket; the table stays, with its leases."""
         self._nft.close()
-
-    def _is_there(self, plan: Plan) -> bool:
-        element = element_of(plan.action.target)
-        if element is None:
-            return False
-        try:
-            self._nft.run(f"get element {_TABLE} {element.set_name} {{ {element.key} }}")
-        except NftError:
-            return False
-        return True
+        self._elements.close()
 
     def _set_up(self) -> None:
         """Make table, sets and rules, keeping elements that an earlier process added."""
@@ -234,6 +232,22 @@ def element_of(target: Entity) -> Element | None:
         return None
     key = f"{_PROTOCOLS[protocol]} . {client[0]} . {client[1]} . {server[0]} . {server[1]}"
     return Element(f"flow{version}", key)
+
+
+def _packed(element: Element) -> bytes:
+    """Give an element's key as the kernel keeps it: each part filled up to four bytes."""
+    if element.set_name.startswith("deny"):
+        return ipaddress.ip_address(element.key).packed
+    protocol, client, client_port, server, port = element.key.split(" . ")
+    return b"".join(
+        (
+            bytes((int(protocol), 0, 0, 0)),
+            ipaddress.ip_address(client).packed,
+            int(client_port).to_bytes(2, "big") + b"\0\0",
+            ipaddress.ip_address(server).packed,
+            int(port).to_bytes(2, "big") + b"\0\0",
+        )
+    )
 
 
 def _plan(action: Action) -> Plan | Outcome:

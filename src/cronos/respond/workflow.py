@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, InputError
@@ -109,7 +110,7 @@ class WorkflowExecutor:
 
     def _renew_one(self, plan: Plan) -> Outcome:
         if plan.action.action_id not in self._adjusted:
-            return self._apply_one(plan)
+            return replace(self._apply_one(plan), operation=Operation.RENEW)
         return _said(plan.action, Operation.RENEW, f"{plan.action.target.value} stays.", ok=True)
 
     def _undo_one(self, plan: Plan) -> Outcome:
