@@ -20,6 +20,12 @@ _ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 Scalar: TypeAlias = str | int | float | bool | None
 
 
+class Term(enum.StrEnum):
+    """Base of the closed lists: hashed as the string it is, which spares a Python call."""
+
+    __hash__ = str.__hash__
+
+
 class Datum(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """Base of everything in the vocabulary; encoded as ``[tag, field, field, …]``."""
 
@@ -39,7 +45,7 @@ class Now(Datum, frozen=True):
 # --- sense -------------------------------------------------------------------------------------
 
 
-class EntityKind(enum.StrEnum):
+class EntityKind(Term):
     """What an `Entity` names; the value's form stands beside each kind."""
 
     ADDRESS = "address"  # 192.0.2.7 or 2001:db8::7, without port or zone
@@ -63,7 +69,7 @@ def action_id(enforcement_point: str, verb: str, target: Entity) -> str:
 
     SHA-256 of the canonical (enforcement point, verb, target), its first 16 bytes in hex.
     """
-    named = _ENCODER.encode((enforcement_point, verb, target.kind, target.value))
+    named = _ENCODER.encode((enforcement_point, str(verb), str(target.kind), target.value))
     return hashlib.sha256(named).hexdigest()[:32]
 
 
@@ -72,7 +78,7 @@ def flow_entity(protocol: str, client: str, client_port: int, server: str, port:
     return Entity(EntityKind.FLOW, f"{protocol}/{client}:{client_port}>{server}:{port}")
 
 
-class Provenance(enum.StrEnum):
+class Provenance(Term):
     """How far the source of an observation can be trusted not to be someone else's voice."""
 
     AUTHENTICATED = "authenticated"  # the operating system or a verified peer said so
@@ -114,7 +120,7 @@ class Defect(Datum, frozen=True):
 # --- detect ------------------------------------------------------------------------------------
 
 
-class EvidenceClass(enum.StrEnum):
+class EvidenceClass(Term):
     """What kind of claim a finding makes; it decides who may act on it."""
 
     DECLARED = "declared"  # a stated rule was broken: may act from the first day
@@ -150,7 +156,7 @@ class Finding(Datum, frozen=True):
 # --- decide ------------------------------------------------------------------------------------
 
 
-class Verb(enum.StrEnum):
+class Verb(Term):
     """What an action does to its target; OpenC2's verbs."""
 
     DENY = "deny"  # drop traffic of a flow or an address
@@ -159,7 +165,7 @@ class Verb(enum.StrEnum):
     REDIRECT = "redirect"  # move a workload elsewhere
 
 
-class Disposition(enum.StrEnum):
+class Disposition(Term):
     """What the matrix and its guardrails say; ordered from the boldest to the most careful."""
 
     EXECUTE = "execute"
@@ -195,8 +201,8 @@ class Action(Datum, frozen=True):
 class Snapshot(Datum, frozen=True):
     """Everything `decide` reads: recorded, so that a decision can be replayed byte for byte.
 
-    `budget` is how many actions may still start in this minute; `protected` says that the best
-    option names a protected asset; `options` come in the order of the enforcement points.
+    `options` begin with the one of the highest utility, and `protected` says that it names a
+    protected asset; `budget` is how many actions may still start in this minute.
     """
 
     now: Now
@@ -206,7 +212,7 @@ class Snapshot(Datum, frozen=True):
     evidence: EvidenceClass
     provenance: Provenance
     options: tuple[Option, ...]
-    protected: tuple[bool, ...]
+    protected: bool
     autonomy: str
     killed: bool
     budget: int
@@ -227,7 +233,7 @@ class Decision(Datum, frozen=True):
     policy_version: int = 1
 
 
-class State(enum.StrEnum):
+class State(Term):
     """Where an incident stands; `kernel/incident.py` holds the table of transitions."""
 
     DETECTED = "detected"
@@ -277,7 +283,7 @@ class Incident(Datum, frozen=True):
 # --- respond -----------------------------------------------------------------------------------
 
 
-class Operation(enum.StrEnum):
+class Operation(Term):
     """What is asked of the enforcer for an action."""
 
     APPLY = "apply"
@@ -340,7 +346,7 @@ class Outcomes(Datum, frozen=True):
 # --- mesh --------------------------------------------------------------------------------------
 
 
-class BulletinKind(enum.StrEnum):
+class BulletinKind(Term):
     """What a bulletin tells: evidence for its receivers, never a command."""
 
     ISOLATED = "isolated"
@@ -372,7 +378,7 @@ class Receipt(Datum, frozen=True):
     sequence: int
 
 
-class PeerStatus(enum.StrEnum):
+class PeerStatus(Term):
     """SWIM's view of a member."""
 
     ALIVE = "alive"

@@ -77,17 +77,16 @@ class Kernel:
         while said:
             heard: list[Effect] = []
             for effect in said:
-                if isinstance(effect, Publish) and isinstance(effect.message, Bulletin):
+                if type(effect) is Confirm:
+                    heard += self.defense.on_confirm(effect, now)
+                elif type(effect) is Publish and type(effect.message) is Bulletin:
                     bulletin = self.communication.number(effect.message)
-                    effects.append(Publish(bulletin))
                     heard += self.audit.on_bulletin(bulletin)
                     heard += self.operations.on_bulletin(bulletin)
                     heard += self.communication.on_sent(bulletin)
-                elif isinstance(effect, Confirm):
-                    effects.append(effect)
-                    heard += self.defense.on_confirm(effect, now)
-                else:
-                    effects.append(effect)
+                    effects.append(Publish(bulletin))
+                    continue
+                effects.append(effect)
             said = heard
         return effects
 

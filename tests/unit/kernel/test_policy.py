@@ -42,7 +42,7 @@ def snapshot(**changes):
         "evidence": EvidenceClass.DECLARED,
         "provenance": Provenance.BIDIRECTIONAL,
         "options": options,
-        "protected": tuple(False for _ in options),
+        "protected": False,
         "autonomy": "act",
         "killed": False,
         "budget": 10,
@@ -84,7 +84,7 @@ def test_the_strongest_leased_block_of_an_attacker_is_chosen():
         ({"autonomy": "ask"}, ANALYST, "autonomy"),
         ({"killed": True}, Disposition.OBSERVE, "kill switch"),
         ({"budget": 0}, ANALYST, "budget"),
-        ({"protected": (True, True)}, Disposition.REFUSED, "protected"),
+        ({"protected": True}, Disposition.REFUSED, "protected"),
     ],
 )
 def test_each_guardrail_makes_the_decision_more_careful_and_says_why(change, floor, word):
@@ -95,7 +95,7 @@ def test_each_guardrail_makes_the_decision_more_careful_and_says_why(change, flo
 
 
 def test_with_nothing_to_do_it_observes():
-    assert decide(snapshot(options=(), protected=())).disposition is Disposition.OBSERVE
+    assert decide(snapshot(options=())).disposition is Disposition.OBSERVE
 
 
 @given(
@@ -105,7 +105,7 @@ def test_with_nothing_to_do_it_observes():
     autonomy=st.sampled_from(["act", "ask", "observe"]),
     killed=st.booleans(),
     budget=st.integers(-1, 3),
-    protected=st.tuples(st.booleans(), st.booleans()),
+    protected=st.booleans(),
 )
 def test_guardrails_never_make_a_decision_bolder_than_the_matrix(**changes):
     decision = decide(snapshot(**changes))
@@ -128,6 +128,9 @@ def test_the_same_snapshot_gives_the_same_bytes(confidence, budget):
         (Entity(EntityKind.ADDRESS, "::ffff:10.0.0.1"), True),
         (Entity(EntityKind.ADDRESS, "2001:db8::5"), True),
         (Entity(EntityKind.ADDRESS, "not an address"), True),
+        (Entity(EntityKind.ADDRESS, "010.0.0.1"), True),
+        (Entity(EntityKind.ADDRESS, "10.0.0.256"), True),
+        (Entity(EntityKind.ADDRESS, "11.0.0.1"), False),
         (Entity(EntityKind.HOST, "HISTORIAN"), True),
         (Entity(EntityKind.HOST, "desk-7"), False),
         (flow_entity("tcp", "10.0.0.1", 5, "192.0.2.1", 502), True),
