@@ -44,6 +44,7 @@ from cronos.types import (
 )
 
 _MAX_BATCH: Final = 1_000
+_ORDER_AT: Final = 250
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _MAX_CASES: Final = 20_000
 _LEDGER_RETRY_S: Final = 1.0
@@ -89,13 +90,14 @@ class Reflex:
         self.kernel = kernel
         self.metrics = MemoryMetrics()
         self.cases: dict[str, Case] = {}
+        self.refused = ""  # why the ledger stores nothing at present
         self._log = log
         self._node = node
         self._clock = clock
         self._send_order = send_order
         self._send_append = send_append
         self._orders: dict[Operation, list[Action]] = {}
-        self._records: list[tuple[str, bytes]] = []
+        self._notes: list[tuple[Note, Now]] = []
         self._flushing = False
         self._next_id = 1
         self._unanswered: dict[int, Order] = {}
@@ -146,6 +148,7 @@ class Reflex:
         """Learn what is durable; what could not be stored is tried again."""
         if not isinstance(datum, Appended) or datum.request_id not in self._unstored:
             return
+        self.refused = datum.error
         if datum.error:
             self._log.write("error", "ledger.append_failed", detail=datum.error)
             asyncio.get_running_loop().call_later(_LEDGER_RETRY_S, self.resend_records)
@@ -191,7 +194,11 @@ class Reflex:
             case Note():
                 self._note(effect, now)
             case Do(operation, action):
-                self._orders.setdefault(operation, []).append(action)
+                waiting = self._orders.setdefault(operation, [])
+                waiting.append(action)
+                # The enforcer begins while the kernel goes on with what else has come.
+                if len(waiting) >= _ORDER_AT:
+                    self._order()
                 self._flush_soon()
             case After(delay_ns, event):
                 asyncio.get_running_loop().call_later(delay_ns / 1e9, self.take, event)
@@ -199,7 +206,7 @@ class Reflex:
                 self._case(question.incident_id).question = question
                 self.metrics.count("questions")
                 self._log.write(
-                    "warning", "approval.needed", question.incident_id, question=question.text
+                    "info", "approval.needed", question.incident_id, question=question.text
                 )
             case _:
                 # Publish and Confirm: this node is alone until a mesh carries them.
@@ -212,11 +219,7 @@ class Reflex:
                 findings.append(note.body)
         if note.kind in _TOLD:
             self._tell(note)
-        body = encode(note.body)
-        record = AuditRecord(
-            self._node, note.kind, now.wall_ns, now.boot_ns, note.incident_id, body
-        )
-        self._records.append((note.incident_id, encode(record)))
+        self._notes.append((note, now))
         self._flush_soon()
 
     def _tell(self, note: Note) -> None:
@@ -243,15 +246,19 @@ class Reflex:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _flush(self) -> None:
-        self._flushing = False
+    def _order(self) -> None:
         orders, self._orders = self._orders, {}
         for operation, actions in orders.items():
-            for at in range(0, len(actions), _MAX_BATCH):
-                order = Order(self._take_id(), operation, tuple(actions[at : at + _MAX_BATCH]))
-                self._unanswered[order.order_id] = order
-                self._send_order(order)
-        records, self._records = self._records, []
+            order = Order(self._take_id(), operation, tuple(actions))
+            self._unanswered[order.order_id] = order
+            self._send_order(order)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._order()
+        # Encoding comes after the orders are on their way: no isolation waits for its record.
+        notes, self._notes = self._notes, []
+        records = [(note.incident_id, self._record(note, now)) for note, now in notes]
         for batch in _batches(records):
             incidents = tuple([incident_id for incident_id, _ in batch])
             append = Append(self._take_id(), tuple([data for _, data in batch]))
@@ -262,6 +269,12 @@ class Reflex:
         self._owed.extend([(self._next_id - 1, answer) for answer in self._answers])
         self._answers.clear()
         self._acknowledge()
+
+    def _record(self, note: Note, now: Now) -> bytes:
+        body = encode(note.body)
+        return encode(
+            AuditRecord(self._node, note.kind, now.wall_ns, now.boot_ns, note.incident_id, body)
+        )
 
     def _acknowledge(self) -> None:
         oldest = min(self._unstored, default=self._next_id)
