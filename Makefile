@@ -22,7 +22,7 @@ fmt: venv
 	$(BIN)/ruff check --fix .
 
 bench: venv           ## a file per promise
-	set -e; for file in bench/[a-z]*.py; do $(BIN)/python $$file; done
+	set -e; for file in bench/bench_*.py; do $(BIN)/python $$file; done
 
 soak: venv            ## property and fuzz tests, for long
 	$(BIN)/pytest tests/property tests/fuzz --hypothesis-profile=soak

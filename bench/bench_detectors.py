@@ -113,7 +113,7 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, n = {COUNT}, {ROUNDS} rounds")
     for name, make_input, make in rows:
         stream = list(make_input())
-        rates = []
+        rates: list[float] = []
         for _ in range(ROUNDS):
             detector = make()
             begun = time.process_time()

@@ -146,8 +146,8 @@ class Window(msgspec.Struct, array_like=True):
 
 
 def pack(state: Any) -> bytes:
-    """Give a detector's state as bytes: the same for the same state."""
-    return msgspec.msgpack.encode(state, order="deterministic")
+    """Give a detector's state as bytes, in the order in which it came: the oldest stands first."""
+    return msgspec.msgpack.encode(state)
 
 
 def unpack(data: bytes, kind: type[StateT]) -> StateT:

@@ -8,6 +8,7 @@ import argparse
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone; what is left unsaid was not wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
+        return _explain(_fault(error), json_wanted=bool(getattr(options, "json", False)))
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -63,6 +66,16 @@ def _parser(name: str) -> argparse.ArgumentParser:
             importlib.import_module(f"cronos.front.commands.{name}").arguments(own)
             own.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
+
+
+def _fault(error: Exception) -> CronosError:
+    """Say where our own fault lies; a stranger's traceback helps nobody who only ran it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return CronosError(
+        "front.fault",
+        f"Cronos failed: {type(error).__name__}: {error} ({last.filename}, line {last.lineno}).",
+        "This is a fault of ours; report it with this line and what you ran.",
+    )
 
 
 def _explain(error: CronosError, *, json_wanted: bool) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from cronos.config import Config, SourceEntry
-from cronos.errors import CronosError, UnreachableError
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.layout import Layout
 from cronos.front.plugins import load, make
 from cronos.front.result import DefectView, IncidentView, show
@@ -29,13 +30,18 @@ from cronos.runtime.reflex import Case, Reflex
 from cronos.runtime.supervise import Supervisor, Worker
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import AsyncTasks, SystemClock
-from cronos.types import Checkpoint, Datum, Hello, Report, Unknown
+from cronos.types import Checkpoint, Datum, Defect, Hello, Report, Unknown
 
 _READY_S: Final = 20.0
 _SETTLE_S: Final = 30.0
+_REFUSED_S: Final = 5.0
+_TERMINATED: Final = 128 + signal.SIGTERM
 _MAX_DEFECTS: Final = 1_000
 _POLL_S: Final = 0.01
 _WATCH_S: Final = 0.5
+
+# How a worker's error comes back to life here, by the name it was written down under.
+_KINDS: Final = {kind.__name__: kind for kind in (DeniedError, UnreachableError, InputError)}
 
 ResultT = TypeVar("ResultT")
 
@@ -72,6 +78,8 @@ class Node:
         self.processed: dict[str, int] = {}
         self.ended: set[str] = set()
         self.defects: list[DefectView] = []
+        self.broken: set[str] = set()  # sources that could not be read to their end
+        self._listed: set[DefectView] = set()
         points = {name: load("executor", name).manifest.capabilities for name in config.executors}
         run = layout.run
         self._enforcer = Channel(layout.enforcer_socket, self._on_enforcer, self._enforcer_up)
@@ -151,10 +159,13 @@ class Node:
             service,
             self._live,
             outlives,
+            os.getpid(),
         )
         path = layout.run / f"{name}.json"
-        path.touch(mode=0o600)
-        path.write_bytes(msgspec.json.encode(spec))
+        layout.write(path, msgspec.json.encode(spec))
+        # What an earlier node of this folder left says nothing about this one.
+        for stale in (path.with_suffix(".error"), layout.run / f"{service}.port"):
+            stale.unlink(missing_ok=True)
         arguments = (sys.executable, "-m", "cronos.front.workers", str(path))
         worker = Worker(name, arguments, once, outlives)
         self._tasks.spawn(self._supervisor.run(worker), name)
@@ -170,10 +181,16 @@ class Node:
             self._raise_failure()
             progress()
             await asyncio.sleep(_POLL_S)
-        for _ in range(int(_SETTLE_S / _POLL_S)):
+        for turn in range(int(_SETTLE_S / _POLL_S)):
             self._raise_failure()
             if self._reflex.settled():
                 break
+            if self._reflex.refused and turn * _POLL_S > _REFUSED_S:
+                raise DeniedError(
+                    "front.not_recorded",
+                    f"What happened could not be recorded: {self._reflex.refused}",
+                    "Nothing was printed that is not on record; put that right and run it again.",
+                )
             await asyncio.sleep(_POLL_S)
         progress()
 
@@ -238,11 +255,18 @@ class Node:
         self.processed.update(datum.processed)
         self.ended.update(datum.ended)
         for defect in datum.defects:
-            self._log.write("info", "source.defect", source=defect.source, reason=defect.reason)
-            if len(self.defects) < _MAX_DEFECTS:
-                shown = DefectView(defect.source, defect.position, defect.reason, defect.remedy)
-                self.defects.append(shown)
+            self._add_defect(defect)
         self._reflex.on_report(datum, self._scorer.send)
+
+    def _add_defect(self, defect: Defect) -> None:
+        """Note a defect once: a source that is read again tells of all its defects again."""
+        shown = DefectView(defect.source, defect.position, defect.reason, defect.remedy)
+        if defect.position == 0:
+            self.broken.add(defect.source)
+        if shown not in self._listed and len(self._listed) < _MAX_DEFECTS:
+            self._listed.add(shown)
+            self.defects.append(shown)
+            self._log.write("info", "source.defect", source=defect.source, reason=defect.reason)
 
     def _enforcer_up(self) -> None:
         self._enforcer.send(Hello("reflex", os.getpid()))
@@ -275,7 +299,10 @@ class Node:
         """Raise what keeps the node from going on: a worker's own words, or that it is lost."""
         for path in self._layout.run.glob("*.error"):
             told = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-            raise CronosError(told["code"], told["sentence"], told["remedy"], "input")
+            kind = _KINDS.get(told["kind"])
+            if kind is None:
+                raise CronosError(told["code"], told["sentence"], told["remedy"])
+            raise kind(told["code"], told["sentence"], told["remedy"])
         if self._failure is not None:
             raise self._failure
 
@@ -297,7 +324,18 @@ def run_loop(main: Coroutine[Any, Any, ResultT]) -> ResultT:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
+        try:
+            return runner.run(_until_terminated(main))
+        except asyncio.CancelledError:
+            raise SystemExit(_TERMINATED) from None
+
+
+async def _until_terminated(main: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Let SIGTERM end the work as an interrupt does: workers first, nothing left behind."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main
 
 
 def verify_ledger(config: Config, folder: Path) -> Checkpoint:

@@ -46,6 +46,7 @@ class Layout:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            os.close(self._lock)
             raise DeniedError(
                 "state.in_use",
                 f"Another Cronos process uses {self.home}.",
@@ -70,15 +71,24 @@ class Layout:
             last = int(path.read_text(encoding="ascii"))
             path.write_text(str(last + 1), encoding="ascii")
             return last + 1
+        self.write(path, b"1")
+        return 1
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write a file that only this user may read.
+
+        Raises:
+            DeniedError: the disk is full or read-only.
+        """
         try:
-            path.write_text("1", encoding="ascii")
+            path.touch(mode=0o600)
+            path.write_bytes(data)
         except OSError as error:
             raise DeniedError(
                 "state.unwritable",
                 f"{path} cannot be written: {error.strerror}.",
                 "Make room or choose another folder with --state.",
             ) from error
-        return 1
 
     def close(self) -> None:
         """Let go of the lock, and of what was only for this session."""

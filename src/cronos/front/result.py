@@ -210,3 +210,18 @@ class DemoDocument(msgspec.Struct, frozen=True):
     incidents: tuple[IncidentView, ...]
     ledger: LedgerView
     schema: str = "cronos.demo/1"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting: its key, its value as JSON, and the file it came from or ``default``."""
+
+    key: str
+    value: str
+    origin: str
+
+
+class ConfigDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos config explain --json`."""
+
+    settings: tuple[Setting, ...]
+    schema: str = "cronos.config/1"

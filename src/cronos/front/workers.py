@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ import msgspec
 
 from cronos import config as configuration
 from cronos.config import Config, Section, SourceEntry
-from cronos.errors import CronosError, InputError
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.plugins import load, make, names
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
@@ -24,6 +25,8 @@ from cronos.runtime.telemetry import Log
 from cronos.runtime.world import AsyncTasks, SystemClock
 
 _HEAD_BYTES: Final = 64 * 1024
+_PARENT_S: Final = 0.5
+_KINDS: Final = (DeniedError, UnreachableError, InputError)
 
 
 class Spec(Section, frozen=True):
@@ -39,6 +42,7 @@ class Spec(Section, frozen=True):
     service: str = ""
     live: bool = False
     linger: bool = False
+    parent: int = 0  # the process without which this one has nothing to do
 
 
 def _on_stop(stop: Callable[[], None]) -> None:
@@ -61,9 +65,15 @@ def _serve_parser(spec: Spec, clock: Clock) -> None:
     )
     _on_stop(lambda: setattr(parser, "stopping", True))
     openers = [
-        lambda one=one: _open(one, spec, clock, lambda: not parser.stopping) for one in spec.sources
+        (_named(one), lambda one=one: _open(one, spec, clock, lambda: not parser.stopping))
+        for one in spec.sources
     ]
     parser.run(openers, spec.live)
+
+
+def _named(entry: SourceEntry) -> str:
+    """Call a source by its path where it has one, as it would call itself."""
+    return str(entry.given.get("path") or entry.kind)
 
 
 def _connect_patiently(path: Path) -> Any:
@@ -95,12 +105,18 @@ def _open(
     name = entry.sensor or recognise(head or b"")
     if name is None:
         source.close()
-        raise InputError(
-            "sense.unrecognised",
-            f"{source.name} is in no format that is known here.",
-            f"Name its format with --format: {', '.join(names('sensor'))}.",
-        )
+        raise _unrecognised(source.name, empty=not head)
     return _Peeked(source, head or b""), make("sensor", name, config, clock=clock)
+
+
+def _unrecognised(name: str, *, empty: bool) -> InputError:
+    what = "is empty" if empty else "is in no format that is known here"
+    formats = f"Name its format with --format: {', '.join(names('sensor'))}."
+    return InputError(
+        "sense.empty" if empty else "sense.unrecognised",
+        f"{name} {what}.",
+        "Check what should have written it." if empty else formats,
+    )
 
 
 def recognise(head: bytes) -> str | None:
@@ -231,19 +247,33 @@ ROLES: Final[dict[str, Callable[[Spec, Clock], None]]] = {
 }
 
 
+def _leave_with(parent: int) -> None:
+    """End this process soon after its parent, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def worker_main(arguments: list[str] | None = None) -> int:
     """Be one worker process; the argument is the file that holds its `Spec`."""
     given = sys.argv[1:] if arguments is None else arguments
     path = Path(given[0])
     spec = msgspec.json.decode(path.read_bytes(), type=Spec)
     clock = SystemClock()
+    if spec.parent and not spec.linger:
+        threading.Thread(target=_leave_with, args=(spec.parent,), daemon=True).start()
     try:
         ROLES[spec.role](spec, clock)
     except CronosError as error:
         Log(spec.config.node.instance, clock).write(
             "error", error.code, worker=spec.role, detail=error.sentence, remedy=error.remedy
         )
-        failure = {"code": error.code, "sentence": error.sentence, "remedy": error.remedy}
+        failure = {
+            "kind": next((kind.__name__ for kind in _KINDS if isinstance(error, kind)), ""),
+            "code": error.code,
+            "sentence": error.sentence,
+            "remedy": error.remedy,
+        }
         with contextlib.suppress(OSError):
             path.with_suffix(".error").write_bytes(msgspec.json.encode(failure))
         return 2

@@ -69,7 +69,7 @@ class Tap:
     """
 
     manifest = Manifest(
-        name="tap",
+        name="forwarding-tap",
         summary="Forwards TCP to one server, copies what passes and cuts what is blocked.",
         capabilities=("forward", "observe", "deny"),
     )
@@ -304,10 +304,10 @@ async def _resolve(host: str) -> str:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the name's labels may be none
         raise InputError(
             "gateway.unknown_upstream",
-            f"The server behind the tap, {host}, does not resolve: {error.strerror}.",
+            f"The server behind the tap, {host}, does not resolve: {error}.",
             "Give its address in `upstream_host`.",
         ) from error
     return canonical_address(str(found[0][4][0]))

@@ -53,7 +53,7 @@ class TapSensor:
     """Makes observations of connections and of the Modbus messages in them."""
 
     manifest: ClassVar[Manifest] = Manifest(
-        "tap", "What a forwarding tap saw: connections and Modbus messages.", ("live",)
+        "tap-frames", "What a forwarding tap saw: connections and Modbus messages.", ("live",)
     )
     config_type: ClassVar[type[Section]] = TapSensorConfig
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -75,14 +75,14 @@ class Stage:
     # --- who is there ----------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _plant(self) -> AsyncIterator[int]:
+    async def _plant(self) -> AsyncGenerator[int]:
         async with self._acting(Actor("server")) as server:
             listening = await server.must("listening", _PATIENCE_S)
             self._step("the plant runs", f"a tank on 127.0.0.1:{listening['port']}", held=True)
             yield int(listening["port"])
 
     @asynccontextmanager
-    async def _acting(self, actor: Actor) -> AsyncIterator[Actor]:
+    async def _acting(self, actor: Actor) -> AsyncGenerator[Actor]:
         await actor.start()
         listening = asyncio.get_running_loop().create_task(actor.listen())
         try:
@@ -92,7 +92,7 @@ class Stage:
             await listening
 
     @asynccontextmanager
-    async def _node(self, plant: int) -> AsyncIterator[tuple[Node, int]]:
+    async def _node(self, plant: int) -> AsyncGenerator[tuple[Node, int]]:
         config = _config(plant)
         layout = Layout(self._state, config.node.instance, session=True)
         try:

@@ -101,7 +101,7 @@ async def _process(config: Config, state: Path, sources: list[SourceEntry]) -> R
     return RunResult(
         incidents,
         tuple(
-            SourceView(name, count, name in node.ended)
+            SourceView(name, count, name in node.ended and name not in node.broken)
             for name, count in sorted(node.processed.items())
         ),
         tuple(node.defects),
@@ -155,8 +155,9 @@ def _print(result: RunResult) -> None:
         f" in {result.seconds:.2f} s, {len(result.defects)} unreadable records."
     )
     for defect in result.defects[:10]:
-        where = f"{plain(defect.source, 200)}, record {defect.position}"
-        print(f"  {where}: {plain(defect.reason, 200)}. {plain(defect.remedy, 200)}")
+        record = f", record {defect.position}" if defect.position else ""
+        where = f"{plain(defect.source, 200)}{record}"
+        print(f"  {where}: {plain(defect.reason, 200).rstrip('.')}. {plain(defect.remedy, 200)}")
     if len(result.defects) > 10:
         print(f"  … and {len(result.defects) - 10} more: --json lists them.")
     print(
