@@ -1,21 +1,27 @@
 """Read a generated capture on one core: MB/s, packets/s, and the peak of memory.
 
-Usage: ``python bench/bench_capture.py [bytes] [rounds]``. Also prints what one packet costs by
-`struct` and by dpkt, which is why `sense/packets.py` has both.
+First the sensor alone (CPU time), then `cronos run` with all its processes (wall time). What one
+packet costs by `struct` and by dpkt is why `sense/packets.py` has both.
 """
 
+import json
 import resource
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from bench.capture_generator import generate
+from capture_generator import generate
+from report import Report
 
 from cronos.sense.capture import CaptureReader
 from cronos.sense.files import FileConfig, FileSource
 from cronos.sense.packets import PacketDecoder
 from cronos.sense.pcap import PcapConfig, PcapSensor
+
+SIZE = 10**9
+ROUNDS = 3
 
 
 def whole(path: Path) -> tuple[float, int]:
@@ -43,23 +49,39 @@ def decoders(path: Path) -> tuple[float, float]:
     return fast / len(packets), (time.process_time_ns() - began) / len(packets)
 
 
+def run(path: Path, state: Path) -> float:
+    """Give the seconds that `cronos run` takes for the file, start-up and all."""
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "cronos.front.cli", "run", str(path), "--json"]
+    done = subprocess.run([*command, "--state", str(state)], capture_output=True, check=False)
+    seconds = time.perf_counter() - began
+    assert json.loads(done.stdout)["sources"][0]["complete"]
+    return seconds
+
+
 def main() -> None:
     """Generate, read in rounds, print each."""
-    size, rounds = (int(sys.argv[1]) if len(sys.argv) > 1 else 10**9), int((sys.argv[2:] or [5])[0])
+    report = Report("capture")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "generated.pcap"
-        count = generate(path, size)
+        count = generate(path, SIZE)
         size = path.stat().st_size
-        print(f"{count} packets, mean {(size - 24) / count - 16:.0f} bytes")
         fast, general = decoders(path)
-        print(f"decode: struct {fast:.0f} ns, dpkt {general:.0f} ns a packet")
-        for _ in range(rounds):
-            seconds, readings = whole(path)
-            rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(
-                f"{size / seconds / 1e6:.1f} MB/s, {count / seconds:.0f} packets/s, "
-                f"{readings} readings, peak {rss:.0f} MiB"
-            )
+        sensor, whole_runs = [], []
+        for number in range(ROUNDS):
+            sensor.append(whole(path)[0])
+            whole_runs.append(run(path, Path(folder) / f"state{number}"))
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    report.add("sensor alone", [size / s / 1e6 for s in sensor], "MB/s", count, ">= 50")
+    report.add("sensor alone", [count / s for s in sensor], "packets/s", count)
+    report.add(
+        "cronos run, all of it", [size / s / 1e6 for s in whole_runs], "MB/s", count, ">= 50"
+    )
+    report.add("largest process, peak memory", [peak], "MiB", count, "<= 200")
+    report.add("mean packet", [(size - 24) / count - 16], "B", count)
+    report.add("decode a common packet: struct", [fast], "ns", count)
+    report.add("decode a common packet: dpkt", [general], "ns", count)
+    report.show()
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 Usage: python bench/bench_detectors.py [folder of Sigma rules]
 """
 
-import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from report import Report
 
 from cronos.detect.bruteforce import BruteForceConfig, BruteForceDetector
 from cronos.detect.firstseen import FirstSeenConfig, FirstSeenDetector
@@ -107,21 +107,21 @@ def main() -> None:
         ("modbus-policy", commands, lambda: ModbusPolicyDetector(policy)),
         ("sigma, ours", processes, lambda: SigmaDetector(SigmaConfig())),
     ]
-    if len(sys.argv) > 1:
+    if sys.argv[1:] not in ([], ["--json"]):
         config = SigmaConfig(rules=(sys.argv[1],), builtin=False)
         rows.append(("sigma, imported", processes, lambda: SigmaDetector(config)))
-    print(f"{platform.machine()}, Python {platform.python_version()}, n = {COUNT}, {ROUNDS} rounds")
+    report = Report("detectors")
     for name, make_input, make in rows:
         stream = list(make_input())
-        rates: list[float] = []
+        rates = []
         for _ in range(ROUNDS):
             detector = make()
             begun = time.process_time()
             for at in range(0, COUNT, 256):
                 detector.detect(stream[at : at + 256])
             rates.append(COUNT / (time.process_time() - begun))
-        shown = ", ".join(f"{rate:,.0f}" for rate in rates)
-        print(f"{name:16} {statistics.median(rates):>12,.0f} observations/s   ({shown})")
+        report.add(name, rates, "observations/s", COUNT)
+    report.show()
 
 
 if __name__ == "__main__":

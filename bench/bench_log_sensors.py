@@ -5,12 +5,12 @@ each prints CPU time; beside each stands msgspec decoding the same lines and not
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from report import Report
 
 from cronos.ports import Sensor
 from cronos.sense.eve import EveConfig, EveSensor
@@ -18,6 +18,9 @@ from cronos.sense.syslog import SyslogConfig, SyslogSensor
 from cronos.sense.windows import WindowsConfig, WindowsSensor
 from cronos.sense.zeek import ZeekConfig, ZeekSensor
 from cronos.testing.memory_sense import MemorySource
+
+COUNT = 50_000
+ROUNDS = 5
 
 
 def eve(number: int) -> dict[str, Any]:
@@ -128,22 +131,26 @@ def bare(data: bytes) -> float:
 
 
 def main() -> None:
-    """Read in interleaved rounds, print each."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    """Read in interleaved rounds."""
     cases: tuple[tuple[str, Sensor, bytes], ...] = (
-        ("eve", EveSensor(EveConfig()), lines(eve, count)),
-        ("zeek", ZeekSensor(ZeekConfig()), lines(zeek, count)),
-        ("windows", WindowsSensor(WindowsConfig()), lines(windows, count // 4)),
-        ("syslog", SyslogSensor(SyslogConfig()), lines(syslog, count)),
+        ("eve", EveSensor(EveConfig()), lines(eve, COUNT)),
+        ("zeek", ZeekSensor(ZeekConfig()), lines(zeek, COUNT)),
+        ("windows", WindowsSensor(WindowsConfig()), lines(windows, COUNT // 4)),
+        ("syslog", SyslogSensor(SyslogConfig()), lines(syslog, COUNT)),
     )
-    for number in range(rounds):
+    ours: dict[str, list[float]] = {name: [] for name, _, _ in cases}
+    alone: dict[str, list[float]] = {name: [] for name, _, _ in cases}
+    for _ in range(ROUNDS):
         for name, sensor, data in cases:
-            mean = len(data) // (data.count(b"\n") + 1)
-            print(
-                f"round {number + 1} {name}: {rate(sensor, data):,.0f} events/s"
-                f" ({mean} B each; decoding alone {bare(data):,.0f}/s)"
-            )
+            ours[name].append(rate(sensor, data))
+            alone[name].append(bare(data))
+    report = Report("log_sensors")
+    for name, _, data in cases:
+        count = data.count(b"\n")
+        report.add(f"{name}, {len(data) // count} B each", ours[name], "events/s", count)
+        if any(alone[name]):
+            report.add(f"  decoding {name} JSON alone", alone[name], "events/s", count)
+    report.show()
 
 
 if __name__ == "__main__":

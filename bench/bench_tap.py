@@ -1,12 +1,11 @@
 """What the tap costs: time added to a Modbus request, and bytes per second through one flow.
 
-Run `python bench/bench_tap.py [rounds] [requests]`. Plant, tap and feed reader are processes
-of their own; direct and tapped rounds are interleaved. The direct plant is the bare peer.
+Plant, tap and feed reader are processes of their own; direct and tapped rounds are interleaved.
+The direct plant is the bare peer.
 """
 
 import json
 import pathlib
-import platform
 import socket
 import struct
 import subprocess
@@ -15,6 +14,10 @@ import tempfile
 import threading
 import time
 
+from report import Report
+
+ROUNDS = 5
+COUNT = 2_000
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TAP = ROOT / "tests" / "integration" / "tap_process.py"
 READ = struct.pack(">HHHBBHH", 1, 0, 6, 1, 3, 0, 2)
@@ -114,15 +117,21 @@ def throughput(rounds):
 
 
 def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
-    print(f"{platform.machine()}, Python {platform.python_version()}, n={count} per round")
-    print("direct p50/p99 us   tapped p50/p99 us   added p50/p99 us")
-    for d50, d99, t50, t99 in latency(rounds, count):
-        print(f"{d50:8.0f} {d99:8.0f} {t50:10.0f} {t99:8.0f} {t50 - d50:10.0f} {t99 - d99:8.0f}")
-    print(f"one flow, {BULK_BYTES >> 20} MiB, nobody reads the feed: direct, tapped MB/s")
-    for direct, tapped in throughput(rounds):
-        print(f"{direct:8.0f} {tapped:8.0f}")
+    report = Report("tap")
+    rounds = list(latency(ROUNDS, COUNT))
+    for name, at in (
+        ("direct, p50", 0),
+        ("direct, p99", 1),
+        ("tapped, p50", 2),
+        ("tapped, p99", 3),
+    ):
+        report.add(name, [one[at] for one in rounds], "us", COUNT)
+    report.add("added by the tap, p50", [one[2] - one[0] for one in rounds], "us", COUNT)
+    report.add("added by the tap, p99", [one[3] - one[1] for one in rounds], "us", COUNT)
+    bulk = list(throughput(ROUNDS))
+    report.add("one flow, direct", [one[0] for one in bulk], "MB/s", BULK_BYTES)
+    report.add("one flow, tapped, feed unread", [one[1] for one in bulk], "MB/s", BULK_BYTES)
+    report.show()
 
 
 if __name__ == "__main__":

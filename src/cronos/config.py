@@ -25,12 +25,6 @@ class Node(Section, frozen=True):
     """Who this node is."""
 
     instance: Name = "local"
-    roles: tuple[Literal["defense", "operations", "audit", "communication"], ...] = (
-        "defense",
-        "operations",
-        "audit",
-        "communication",
-    )
 
 
 class Policy(Section, frozen=True):
@@ -70,10 +64,6 @@ class Pipeline(Section, frozen=True):
     """Bounds of the queues between processes."""
 
     batch_observations: Positive = 256
-    # Batches a parser may have sent without an acknowledgement: its credit.
-    unacknowledged_batches: Positive = 16
-    # A live source hands over what it has after this long.
-    linger_ms: Positive = 5
     parsers: Positive = 1
     restart_backoff_ms: Positive = 100
     max_restarts_per_minute: Positive = 8

@@ -86,7 +86,8 @@ class Detector(Protocol):
     """Judges observations.
 
     Deterministic: the same observations give the same findings, however they are batched. State
-    is bounded and survives `snapshot` and `restore`.
+    is bounded and survives `snapshot` and `restore`. One that cannot use all it was given (rules
+    it does not understand) names each in an attribute `remarks`, a sequence of `Defect`.
     """
 
     manifest: Manifest

@@ -10,6 +10,8 @@ import threading
 import pytest
 
 from cronos.link.frames import connect
+from cronos.respond.tap import TapConfig as TapExecutorConfig
+from cronos.respond.tap import TapExecutor
 from cronos.sense.tap import TapSensor, TapSensorConfig
 from cronos.sense.tapfeed import TapFeedConfig, TapFeedSource
 from cronos.types import (
@@ -192,3 +194,21 @@ def test_the_sensor_sees_what_the_attacker_wrote_and_that_it_was_cut(processes, 
     ]
     cut = next(s for s in seen if s.native.get("kind") == "cut")
     assert cut.fields["traffic.bytes_out"] > 0
+
+
+def test_the_enforcers_executor_blocks_looks_and_takes_back(processes, site):
+    port, folder, _ = site
+    attacker = processes(*play("attacker", port, "--duration-s", "60"))
+    attacker.wait_for("write")
+    executor = TapExecutor(TapExecutorConfig(control_socket=str(folder / "control")))
+    name = action_id("tap", "deny", ATTACKER)
+    plans = executor.plan([Action(name, "tap", Verb.DENY, ATTACKER, "test-1-i1", 60 * 10**9)])
+    (applied,) = executor.apply(plans)
+    assert applied.verified
+    assert executor.verify(plans) == [True]
+    attacker.wait_for("cut")
+    assert executor.renew(plans)[0].ok
+    assert executor.undo(plans)[0].ok
+    assert executor.observe() == frozenset()
+    attacker.wait_for("connected_again")
+    executor.close()

@@ -45,7 +45,7 @@ _PROGRESS_NS: Final = 200_000_000
 _MAX_UNANSWERED: Final = 8
 _MAX_FINDINGS: Final = 256
 _MAX_CONNECTIONS: Final = 64
-_MARK: Final = struct.Struct("<QQ32s")  # crashes, sequence, the source's name cut short
+_MARK: Final = struct.Struct("<QQQ32s")  # crashes, sequence, the batch's last, the source's name
 _MAX_CRASHES: Final = 2
 
 
@@ -59,7 +59,7 @@ class State(msgspec.Struct):
 
 
 class Marker:
-    """Remembers, beyond a crash, which observation was being scored; a mapped file of 48 bytes."""
+    """Remembers, beyond a crash, which observation was being scored; a mapped file of 56 bytes."""
 
     def __init__(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -68,7 +68,7 @@ class Marker:
             self._map = mmap.mmap(descriptor, _MARK.size)
         finally:
             os.close(descriptor)
-        self.crashes, self._seq, self._source = _MARK.unpack(self._map[:])
+        self.crashes, self._seq, self._last, self._source = _MARK.unpack(self._map[:])
         self.after_crash = self._seq > 0
 
     def is_poison(self, observation: Observation) -> bool:
@@ -76,15 +76,20 @@ class Marker:
         same = self._seq == observation.seq and self._source == _cut(observation.source)
         return bool(same and self.crashes >= _MAX_CRASHES)
 
-    def begin(self, observation: Observation) -> None:
-        """Note that an observation is being scored; a crash now counts against it."""
-        same = self._seq == observation.seq and self._source == _cut(observation.source)
+    def begin(self, observation: Observation, last: Observation) -> None:
+        """Note what is being scored, up to `last`; a crash now counts against the first."""
+        source = _cut(observation.source)
+        same = self._seq == observation.seq and self._source == source
         crashes = self.crashes + 1 if same else 1
-        _MARK.pack_into(self._map, 0, crashes, observation.seq, _cut(observation.source))
+        # The batch may be cut otherwise when it comes again: all of the old one stays suspect.
+        until = max(last.seq, self._last) if self.after_crash else last.seq
+        _MARK.pack_into(self._map, 0, crashes, observation.seq, until, source)
 
-    def clear(self) -> None:
-        """Note that nothing is being scored."""
-        _MARK.pack_into(self._map, 0, 0, 0, b"")
+    def clear(self, last: Observation) -> None:
+        """Note that nothing is being scored; care ends with the batch that had crashed."""
+        _MARK.pack_into(self._map, 0, 0, 0, 0, b"")
+        if self._source == _cut(last.source) and last.seq >= self._last:
+            self.after_crash = False
 
 
 def _cut(source: str) -> bytes:
@@ -110,10 +115,11 @@ class Scorer:
 
     def _restore(self) -> None:
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, ValueError):
-            state = msgspec.msgpack.decode(self._path.read_bytes(), type=State)
-            for detector in self._detectors:
-                detector.restore(state.detectors[detector.manifest.name])
-            self.state = state
+            self.state = msgspec.msgpack.decode(self._path.read_bytes(), type=State)
+        # A detector that is new, or that cannot read what an older version wrote, begins afresh.
+        for detector in self._detectors:
+            with contextlib.suppress(KeyError, ValueError):
+                detector.restore(self.state.detectors[detector.manifest.name])
 
     def score(self, batch: Batch) -> tuple[list[Finding], list[Defect]]:
         """Judge the observations of a batch that were not judged before."""
@@ -126,10 +132,11 @@ class Scorer:
         else:
             # A crash in here is met again one by one, by the next scorer.
             if fresh:
-                self._marker.begin(fresh[0])
+                self._marker.begin(fresh[0], fresh[-1])
             for detector in self._detectors:
                 found += detector.detect(fresh)
-        self._marker.clear()
+        if fresh:
+            self._marker.clear(fresh[-1])
         self.state.sources[batch.source] = max(seen, batch.last_seq)
         counts = self.state.counts
         counts[batch.source] = counts.get(batch.source, 0) + len(fresh)
@@ -147,7 +154,7 @@ class Scorer:
                 remedy = "Report it with this record; the rest of the source was scored."
                 defects.append(Defect(observation.source, observation.position, reason, remedy))
                 continue
-            self._marker.begin(observation)
+            self._marker.begin(observation, fresh[-1])
             for detector in self._detectors:
                 found += detector.detect((observation,))
 
@@ -196,6 +203,8 @@ class ScorerProcess:
         self._parsers: dict[FrameSocket, set[str]] = {}
         self._reflex: FrameSocket | None = None
         self._pending = Pending()
+        for detector in detectors:
+            self._pending.defects += getattr(detector, "remarks", ())
         self._unanswered: dict[int, Report] = {}
         self._report_id = 0
         self._told_ns = self._written_ns = 0
@@ -213,6 +222,14 @@ class ScorerProcess:
                     self._drain(key.fileobj)
             self._tell()
             self._write_down()
+        self._close()
+
+    def _close(self) -> None:
+        """Hang up on everyone."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, FrameSocket):
+                self._drop(key.fileobj)
+        self._selector.close()
 
     def _accept(self) -> None:
         connected, _ = self._listener.accept()

@@ -18,7 +18,7 @@ from cronos.detect.sigma_modifiers import Refused
 from cronos.detect.sigma_rule import LEVELS, MAX_RULE_BYTES, Rule, clean, read_rule
 from cronos.detect.windows import SECOND_NS, Recent, pack, unpack
 from cronos.errors import InputError
-from cronos.types import Entity, EntityKind, EvidenceClass, Finding, Manifest, Observation
+from cronos.types import Defect, Entity, EntityKind, EvidenceClass, Finding, Manifest, Observation
 
 BUILTIN: Final = Path(__file__).parent / "rules"
 _SUFFIXES: Final = frozenset({".yml", ".yaml"})
@@ -73,6 +73,15 @@ class SigmaDetector:
         rules, self.refused = load_rules(config)
         self.rules = tuple(rules)
         self._index = Index(rules)
+
+    @property
+    def remarks(self) -> Sequence[Defect]:
+        """Name each rule that does not run, and why; see `Detector`."""
+        remedy = "Leave it out, or replace what this version does not understand."
+        return [
+            Defect(one.path, 0, f"This rule is not run: {one.reason}", remedy)
+            for one in self.refused
+        ]
 
     def detect(self, observations: Sequence[Observation]) -> Sequence[Finding]:
         """Give a finding for each rule that matches."""

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(command.execute(options))
     except CronosError as error:
-        return _explain(error, json_wanted=bool(getattr(options, "json", False)))
+        return explain(error, json_wanted=bool(getattr(options, "json", False)))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
-        return _explain(_fault(error), json_wanted=bool(getattr(options, "json", False)))
+        return explain(_fault(error), json_wanted=bool(getattr(options, "json", False)))
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def _fault(error: Exception) -> CronosError:
     )
 
 
-def _explain(error: CronosError, *, json_wanted: bool) -> int:
+def explain(error: CronosError, *, json_wanted: bool) -> int:
     """Print what happened and what to do, and give the exit code that says whose doing it is."""
     from cronos.front.text import plain  # noqa: PLC0415 - only errors need it
 

@@ -10,17 +10,19 @@ import gc
 import importlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from cronos.config import Config, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.layout import Layout
-from cronos.front.plugins import load, make
+from cronos.front.plugins import load, make, settings_of
 from cronos.front.result import DefectView, IncidentView, show
 from cronos.front.workers import Spec
 from cronos.kernel.node import Kernel
@@ -75,6 +77,8 @@ class Node:
         self._supervisor = Supervisor(config.pipeline, self._clock, self._log, self._gave_up)
         self._failure: CronosError | None = None
         self._parsers: list[Worker] = []
+        self._bound: list[socket.socket] = []
+        self.listening: dict[str, int] = {}
         self.processed: dict[str, int] = {}
         self.ended: set[str] = set()
         self.defects: list[DefectView] = []
@@ -103,11 +107,10 @@ class Node:
             CronosError: what a worker said when it could not start.
         """
         for name in self._config.services:
-            self._work(name, "service", (), service=name)
-        self._work("ledger", "ledger", ())
-        if not _answers(self._layout.enforcer_socket):
-            self._work("enforcer", "enforcer", (), outlives=self._lingers())
-        self._work("scorer", "scorer", ())
+            self._work(name, replace(self._spec("service"), service=name))
+        self._work("ledger", self._spec("ledger"))
+        await self._start_enforcer()
+        self._work("scorer", self._spec("scorer"))
         for channel in (self._ledger, self._enforcer, self._scorer):
             self._tasks.spawn(channel.run(), "channel")
         for _ in range(int(_READY_S / _POLL_S)):
@@ -122,8 +125,48 @@ class Node:
                 "See the log lines above; a machine without free memory or processes is usual.",
             )
         for number, sources in enumerate(self._shares()):
-            name = f"parser-{number}"
-            self._parsers.append(self._work(name, "parser", sources, once=not self._live))
+            self._parsers.append(self._parse(f"parser-{number}", sources))
+
+    def _parse(self, name: str, sources: tuple[SourceEntry, ...]) -> Worker:
+        """Start a parser; a socket it listens on is bound here, and outlasts its restarts."""
+        descriptor: int | None = None
+        for entry in sources:
+            plugin = load("source", entry.kind)
+            if hasattr(plugin, "bind"):
+                own = settings_of(plugin, entry.kind, self._config, entry.given)
+                bound: socket.socket = plugin.bind(own)
+                self._bound.append(bound)
+                descriptor = bound.fileno()
+                self.listening[entry.kind] = int(bound.getsockname()[1])
+                self._log.write(
+                    "info", "source.listening", source=entry.kind, detail=self.listening
+                )
+        spec = replace(self._spec("parser"), sources=sources, descriptor=descriptor)
+        return self._work(name, spec, once=not self._live)
+
+    async def _start_enforcer(self) -> None:
+        """Start the enforcer, or go on with the one that an earlier node left behind.
+
+        One that was left with other settings is asked to end: its leases are in its book, which
+        the new one takes over. A system's own enforcer (`cronos-enforcer`) keeps its settings.
+        """
+        told = self._layout.enforcer / "told.json"
+        spec = replace(self._spec("enforcer"), linger=self._lingers())
+        settings = msgspec.json.encode((spec.config, spec.run, spec.linger))
+        pid = _serving(self._layout.enforcer_socket)
+        if pid and told.exists():
+            if told.read_bytes() == settings:
+                return
+            os.kill(pid, signal.SIGTERM)
+            for _ in range(int(_READY_S / _POLL_S)):
+                if not _serving(self._layout.enforcer_socket):
+                    break
+                await asyncio.sleep(_POLL_S)
+        elif pid:
+            return
+        told.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._layout.write(told, settings)
+        self._work("enforcer", spec)
 
     def _lingers(self) -> bool:
         """Say whether effects may outlast this process, so that the enforcer must as well."""
@@ -136,38 +179,31 @@ class Node:
         parsers = min(self._config.pipeline.parsers, len(self._sources))
         return [self._sources[number::parsers] for number in range(parsers)]
 
-    def _work(
-        self,
-        name: str,
-        role: str,
-        sources: tuple[SourceEntry, ...],
-        *,
-        once: bool = False,
-        outlives: bool = False,
-        service: str = "",
-    ) -> Worker:
-        """Write a worker's `Spec` and have it supervised."""
+    def _spec(self, role: str) -> Spec:
+        """Begin what a worker is told with what all of them are."""
         layout = self._layout
-        spec = Spec(
+        return Spec(
             role,
             self._config,
             str(layout.run),
             str(layout.ledger),
             str(layout.enforcer),
             str(layout.enforcer_socket),
-            sources,
-            service,
-            self._live,
-            outlives,
-            os.getpid(),
+            live=self._live,
+            parent=os.getpid(),
         )
+
+    def _work(self, name: str, spec: Spec, *, once: bool = False) -> Worker:
+        """Write a worker's `Spec` and have it supervised."""
+        layout = self._layout
         path = layout.run / f"{name}.json"
         layout.write(path, msgspec.json.encode(spec))
         # What an earlier node of this folder left says nothing about this one.
-        for stale in (path.with_suffix(".error"), layout.run / f"{service}.port"):
+        for stale in (path.with_suffix(".error"), layout.run / f"{spec.service}.port"):
             stale.unlink(missing_ok=True)
         arguments = (sys.executable, "-m", "cronos.front.workers", str(path))
-        worker = Worker(name, arguments, once, outlives)
+        descriptors = () if spec.descriptor is None else (spec.descriptor,)
+        worker = Worker(name, arguments, once, spec.linger, descriptors)
         self._tasks.spawn(self._supervisor.run(worker), name)
         return worker
 
@@ -211,6 +247,8 @@ class Node:
         for channel in (self._scorer, self._enforcer, self._ledger):
             channel.close()
         await self._tasks.cancel()
+        for bound in self._bound:
+            bound.close()
 
     def port(self, service: str) -> int | None:
         """Give the port that a service of this node listens on; None until it does."""
@@ -307,12 +345,15 @@ class Node:
             raise self._failure
 
 
-def _answers(socket: Path) -> bool:
-    """Say whether an enforcer is there already: left by an earlier node, or the system's own."""
+def _serving(path: Path) -> int:
+    """Give the process that serves an enforcer's socket; 0 when none does."""
     with contextlib.suppress(CronosError):
-        connect(socket).close()
-        return True
-    return False
+        connection = connect(path)
+        try:
+            return connection.peer_pid()
+        finally:
+            connection.close()
+    return 0
 
 
 def run_loop(main: Coroutine[Any, Any, ResultT]) -> ResultT:

@@ -46,10 +46,15 @@ def make(kind: str, name: str, config: Config, *, given: Table | None = None, **
     decides, over those of the table.
     """
     plugin = load(kind, name)
-    table = {**config.plugin.get(name, {}), **(given or {})}
-    own = configuration.convert(table, plugin.config_type, f"[plugin.{name}]")
+    own = settings_of(plugin, name, config, given)
     wanted = inspect.signature(plugin).parameters
     return plugin(own, **{port: one for port, one in ports.items() if port in wanted})
+
+
+def settings_of(plugin: Any, name: str, config: Config, given: Table | None) -> Any:
+    """Check a plug-in's own settings: its table, and `given` over it."""
+    table = {**config.plugin.get(name, {}), **(given or {})}
+    return configuration.convert(table, plugin.config_type, f"[plugin.{name}]")
 
 
 def names(kind: str) -> tuple[str, ...]:

@@ -182,6 +182,7 @@ class AuditDocument(msgspec.Struct, frozen=True):
     head: str
     sealing: str
     verified: bool
+    problem: str = ""
     schema: str = "cronos.audit/1"
 
 

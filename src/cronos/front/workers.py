@@ -1,5 +1,6 @@
 """The worker processes: each reads the `Spec` its parent wrote and serves until told to stop."""
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -7,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -17,6 +19,8 @@ import msgspec
 from cronos import config as configuration
 from cronos.config import Config, Section, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
+from cronos.front import settings
+from cronos.front.cli import explain
 from cronos.front.plugins import load, make, names
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
@@ -40,6 +44,7 @@ class Spec(Section, frozen=True):
     enforcer_socket: str
     sources: tuple[SourceEntry, ...] = ()
     service: str = ""
+    descriptor: int | None = None
     live: bool = False
     linger: bool = False
     parent: int = 0  # the process without which this one has nothing to do
@@ -94,8 +99,11 @@ def _open(
     """
     config = spec.config
     given = {**_wiring(spec, entry.kind), **entry.given}
-    folder = Path(spec.run) / f"spool-{entry.kind}"
-    source = make("source", entry.kind, config, given=given, clock=clock, folder=folder)
+    ports: dict[str, Any] = {"clock": clock, "folder": Path(spec.run) / _spool_of(entry)}
+    if spec.descriptor is not None:
+        # The parent keeps the socket, so that what arrives while this worker restarts is kept.
+        ports["descriptor"] = os.dup(spec.descriptor)
+    source = make("source", entry.kind, config, given=given, **ports)
     head = source.read(_HEAD_BYTES)
     while waiting() and (head is None or (head and len(head) < _HEAD_BYTES and not spec.live)):
         more = source.read(_HEAD_BYTES)
@@ -117,6 +125,12 @@ def _unrecognised(name: str, *, empty: bool) -> InputError:
         f"{name} {what}.",
         "Check what should have written it." if empty else formats,
     )
+
+
+def _spool_of(entry: SourceEntry) -> str:
+    """Name a source's spool: two sources of a kind have one each, the same at every start."""
+    given = msgspec.json.encode(entry.given, order="deterministic")
+    return f"spool-{entry.kind}-{zlib.crc32(given):08x}"
 
 
 def recognise(head: bytes) -> str | None:
@@ -190,17 +204,18 @@ def _write_port(spec: Spec, port: int) -> None:
 
 def _serve_scorer(spec: Spec, clock: Clock) -> None:
     detectors = [make("detector", name, spec.config, clock=clock) for name in spec.config.detectors]
-    listener = listen(Path(spec.run) / "scorer.sock")
-    server = load("entry", "scorer")(detectors, listener, clock, Path(spec.run))
-    _on_stop(lambda: setattr(server, "stopping", True))
-    server.serve()
+    with listen(Path(spec.run) / "scorer.sock") as listener:
+        server = load("entry", "scorer")(detectors, listener, clock, Path(spec.run))
+        _on_stop(lambda: setattr(server, "stopping", True))
+        server.serve()
 
 
 def _serve_ledger(spec: Spec, clock: Clock) -> None:
     ledger = open_ledger(spec.config, Path(spec.ledger), clock)
-    server = load("entry", "ledger")(ledger, listen(Path(spec.run) / "ledger.sock"))
-    _on_stop(lambda: setattr(server, "stopping", True))
-    server.serve()
+    with listen(Path(spec.run) / "ledger.sock") as listener:
+        server = load("entry", "ledger")(ledger, listener)
+        _on_stop(lambda: setattr(server, "stopping", True))
+        server.serve()
 
 
 def open_ledger(config: Config, folder: Path, clock: Clock) -> Any:
@@ -277,6 +292,21 @@ def worker_main(arguments: list[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             path.with_suffix(".error").write_bytes(msgspec.json.encode(failure))
         return 2
+    return 0
+
+
+def enforcer_main(arguments: list[str] | None = None) -> int:
+    """Be the enforcer alone (`cronos-enforcer`), as a system service that nodes connect to."""
+    parser = argparse.ArgumentParser(prog="cronos-enforcer", description=enforcer_main.__doc__)
+    settings.shared(parser)
+    options = parser.parse_args(arguments)
+    try:
+        folder = settings.state_of(options) / "enforcer"
+        socket = str(folder / "enforcer.sock")
+        spec = Spec("enforcer", settings.config_of(options), str(folder), "", str(folder), socket)
+        _serve_enforcer(spec, SystemClock())
+    except CronosError as error:
+        return explain(error, json_wanted=False)
     return 0
 
 

@@ -38,7 +38,15 @@ class LedgerServer:
                 elif isinstance(key.fileobj, FrameSocket):
                     self._drain(key.fileobj)
             self._commit()
+        self._close()
         self._ledger.close()
+
+    def _close(self) -> None:
+        """Hang up on everyone."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.fileobj, FrameSocket):
+                self._drop(key.fileobj)
+        self._selector.close()
 
     def _accept(self) -> None:
         connected, _ = self._listener.accept()

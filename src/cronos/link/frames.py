@@ -102,6 +102,11 @@ class FrameSocket:
             self._frames = self._splitter.feed(data)
         return self._frames.pop(0)
 
+    def peer_pid(self) -> int:
+        """Give the process number of the other side when it connected or began to listen."""
+        credentials = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("3i", credentials)[0])
+
     def pending(self) -> bool:
         """Say whether a frame is there already, so that no selector would report it."""
         return bool(self._frames)

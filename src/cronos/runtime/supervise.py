@@ -28,15 +28,22 @@ class Worker:
         arguments: what to execute, program first.
         once: it ends by itself with status 0 when its work is done, and stays ended.
         outlives: it is left running when the rest stops, because its work is not done.
+        descriptors: open files that it inherits, at every start.
     """
 
     def __init__(
-        self, name: str, arguments: tuple[str, ...], once: bool = False, outlives: bool = False
+        self,
+        name: str,
+        arguments: tuple[str, ...],
+        once: bool = False,
+        outlives: bool = False,
+        descriptors: tuple[int, ...] = (),
     ) -> None:
         self.name = name
         self.arguments = arguments
         self.once = once
         self.outlives = outlives
+        self.descriptors = descriptors
         self.process: asyncio.subprocess.Process | None = None
         self.restarts = 0
         self.done = asyncio.Event()
@@ -69,7 +76,7 @@ class Supervisor:
         crashes: deque[int] = deque()
         while not self._stop.is_set():
             worker.process = await asyncio.create_subprocess_exec(
-                *worker.arguments, stdin=None, start_new_session=True
+                *worker.arguments, start_new_session=True, pass_fds=worker.descriptors
             )
             status = await worker.process.wait()
             if self._stop.is_set() or (worker.once and status in (0, 2)):

@@ -77,6 +77,11 @@ class SyslogUdpSource:
         self._spool = Spool(folder, config.spool_bytes)
         self.first = self._spool.first_line
 
+    @staticmethod
+    def bind(config: SyslogListenConfig) -> socket.socket:
+        """Bind the socket, for a parent that keeps it while its children come and go."""
+        return _bind(config, socket.SOCK_DGRAM, None)
+
     def fileno(self) -> int:
         """Give the socket's descriptor, so that a child process may inherit it."""
         return self._socket.fileno()
@@ -152,6 +157,11 @@ class SyslogTcpSource:
         self._spool = Spool(folder, config.spool_bytes)
         self.first = self._spool.first_line
         self._connections: list[_Connection] = []
+
+    @staticmethod
+    def bind(config: SyslogListenConfig) -> socket.socket:
+        """Bind the socket, for a parent that keeps it while its children come and go."""
+        return _bind(config, socket.SOCK_STREAM, None)
 
     def fileno(self) -> int:
         """Give the listener's descriptor, so that a child process may inherit it."""

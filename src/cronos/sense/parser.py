@@ -26,6 +26,7 @@ from cronos.types import (
 
 _MAX_DEFECTS: Final = 1_000
 _REOPEN_S: Final = 0.05
+_MAX_PAUSES: Final = 20
 
 Open = Callable[[], tuple[Source, Sensor]]
 
@@ -50,40 +51,66 @@ class Parser:
         self._scorer: Transport | None = None
         self._resume: dict[str, int] = {}
         self._ended: set[str] = set()
+        self._told: dict[str, str] = {}
         self.stopping = False
 
-    def run(self, openers: Sequence[Open], live: bool) -> None:
-        """Read every source to its end; a live one is opened anew whenever it ends."""
-        for opener in openers:
-            again = True
-            while again and not self.stopping:
-                try:
-                    self._one(opener, live)
-                    again = live
-                except UnreachableError:
-                    # The scorer is restarting: greet it again, and read this source again.
-                    self._scorer = None
-                if again:
-                    time.sleep(_REOPEN_S)
+    def run(self, openers: Sequence[tuple[str, Open]], live: bool) -> None:
+        """Read every source to its end; a live one is opened anew whenever it ends.
 
-    def _one(self, opener: Open, live: bool) -> None:
+        Each opener stands behind what people call its source, for when it cannot be opened.
+        """
+        try:
+            for name, opener in openers:
+                self._until_done(name, opener, live)
+        finally:
+            self._hang_up()
+
+    def _until_done(self, name: str, opener: Open, live: bool) -> None:
+        again, failures = True, 0
+        while again and not self.stopping:
+            try:
+                failures = 0 if self._one(name, opener, live) else failures + 1
+                again = live
+            except UnreachableError:
+                # The scorer is restarting: greet it again, and read this source again.
+                self._hang_up()
+            if again:
+                self._pause(failures)
+
+    def _pause(self, failures: int) -> None:
+        """Wait a moment before a source is opened again, longer where that keeps failing."""
+        for _ in range(min(2**failures, _MAX_PAUSES)):
+            if self.stopping:
+                return
+            time.sleep(_REOPEN_S)
+
+    def _hang_up(self) -> None:
+        if self._scorer is not None:
+            self._scorer.close()
+            self._scorer = None
+
+    def _one(self, name: str, opener: Open, live: bool) -> bool:
+        """Read one source; False when it could not be read to its end."""
         if self._scorer is None:
             self._greet()
         try:
             source, sensor = opener()
         except InputError as error:
-            self._give_up(error)
-            return
+            self._give_up(name, error)
+            return False
+        self._told.pop(name, None)
         try:
-            self._read(source, sensor, live)
+            return self._read(source, sensor, live)
         finally:
             source.close()
 
-    def _give_up(self, error: InputError) -> None:
-        """Report a source that cannot be opened at all, under the name of what it says."""
-        name = f"unreadable: {error.sentence}"[:200]
+    def _give_up(self, name: str, error: InputError) -> None:
+        """Report a source that cannot be opened at all; once, however often it is tried."""
+        if self.stopping or self._told.get(name) == error.sentence:
+            return
+        self._told[name] = error.sentence
         outbox = Outbox(name, self._most, self._send)
-        outbox.add([Defect(name, 0, error.sentence, error.remedy)], 0, 0)
+        outbox.add([_broken(name, error)], 0, 0)
         outbox.flush(ended=True)
 
     def _greet(self) -> None:
@@ -99,15 +126,17 @@ class Parser:
             )
         self._scorer, self._resume = scorer, dict(resume.sources)
 
-    def _read(self, source: Source, sensor: Sensor, live: bool) -> None:
-        outbox = Outbox(source.name, self._most, self._send)
+    def _read(self, source: Source, sensor: Sensor, live: bool) -> bool:
+        outbox, whole = Outbox(source.name, self._most, self._send), True
         try:
             self._read_on(source, sensor, live, outbox)
         except InputError as error:
-            outbox.add([Defect(source.name, 0, error.sentence, error.remedy)], 0, 0)
+            whole = False
+            outbox.add([_broken(source.name, error)], 0, 0)
         outbox.flush(ended=True)
         while source.name not in self._ended and not self.stopping:
             self._hear(source, 1.0)
+        return whole
 
     def _read_on(self, source: Source, sensor: Sensor, live: bool, outbox: "Outbox") -> None:
         done = self._resume.get(source.name, 0)
@@ -132,6 +161,7 @@ class Parser:
             word = decode(frame)
             if isinstance(word, Acknowledged) and word.source == source.name:
                 source.acknowledge(word.seq)
+                self._resume[word.source] = word.seq
                 if word.ended:
                     self._ended.add(word.source)
                     return
@@ -147,6 +177,7 @@ class Outbox:
         self._observations: list[Observation] = []
         self._defects: list[Defect] = []
         self._defect_count = 0
+        self._untold_from = 0
         self.last_seq = 0
 
     def add(self, readings: Sequence[Reading], done: int, sensed_ns: int) -> None:
@@ -164,8 +195,10 @@ class Outbox:
     def _add_defect(self, defect: Defect) -> None:
         """Keep the first thousand; a file of noise must not become a flood of its own."""
         self._defect_count += 1
-        if self._defect_count <= _MAX_DEFECTS:
+        if self._defect_count <= _MAX_DEFECTS or defect.position == 0:
             self._defects.append(defect)
+        elif self._defect_count == _MAX_DEFECTS + 1:
+            self._untold_from = defect.position
 
     def flush(self, ended: bool = False) -> None:
         """Send what was gathered."""
@@ -176,7 +209,8 @@ class Outbox:
         if ended and self._defect_count > _MAX_DEFECTS:
             more = self._defect_count - _MAX_DEFECTS
             reason = f"{more} more records could not be read"
-            defects = (*defects, Defect(self._source, 0, reason, "See the first ones."))
+            left_out = Defect(self._source, self._untold_from, reason, "See the first ones.")
+            defects = (*defects, left_out)
         self._send_fitting(Batch(self._source, self.last_seq, observations, defects, ended))
 
     def _send_fitting(self, batch: Batch) -> None:
@@ -194,6 +228,11 @@ class Outbox:
             half = len(many) // 2
             self._send_fitting(Batch(batch.source, many[half - 1].seq, many[:half], batch.defects))
             self._send_fitting(replace(batch, observations=many[half:], defects=()))
+
+
+def _broken(name: str, error: InputError) -> Defect:
+    """Make the defect of a source that ends here; position 0 stands for the source itself."""
+    return Defect(name, 0, error.sentence.removesuffix("."), error.remedy)
 
 
 def _stamp(observation: Observation, sensed_ns: int) -> Observation:

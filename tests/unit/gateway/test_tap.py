@@ -92,7 +92,7 @@ def test_a_feed_that_nobody_reads_never_stalls_the_plant_and_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"upstream_host": "no-such-plc.invalid"}, "does not resolve"),
+        ({"upstream_host": "plc..local"}, "does not resolve"),
         ({"listen_host": "192.0.2.1"}, "cannot listen"),
     ],
 )

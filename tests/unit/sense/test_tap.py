@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from tests.unit.sense.tap_story import READ, STORY, feed, seen
+from tests.unit.sense.tap_story import READ, STORY, WRITE, feed, seen
 
 from cronos.errors import InputError
 from cronos.link.frames import frame

@@ -4,9 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
+from cronos.config import Config
+from cronos.errors import CronosError, DeniedError, InputError
 from cronos.front import settings
 from cronos.front.compose import verify_ledger
 from cronos.front.result import AuditDocument, to_json
+from cronos.front.text import plain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,18 +19,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Verify; a ledger that does not hold is an error that names the first bad record."""
+    """Verify: 0 when every hash holds, 1 when one does not, with the first bad record named."""
     config = settings.config_of(options)
     folder: Path = settings.state_of(options) / config.node.instance / "ledger"
-    checkpoint = verify_ledger(config, folder)
-    document = AuditDocument(
-        str(folder), checkpoint.size, checkpoint.head.hex(), checkpoint.sealing, verified=True
-    )
+    document = _verified(config, folder)
     if options.json:
         sys.stdout.buffer.write(to_json(document))
-    else:
+    elif document.verified:
         print(
-            f"{checkpoint.size} records, every hash recomputed, {checkpoint.sealing}.\n"
-            f"head {checkpoint.head.hex()}"
+            f"{document.records} records, every hash recomputed, {document.sealing}.\n"
+            f"head {document.head}"
         )
-    return 0
+    else:
+        print(f"The ledger does not hold: {plain(document.problem)}")
+    return 0 if document.verified else 1
+
+
+def _verified(config: Config, folder: Path) -> AuditDocument:
+    """Verify; that there is no ledger, or that it may not be read, is for the caller to say."""
+    try:
+        checkpoint = verify_ledger(config, folder)
+    except (InputError, DeniedError):
+        raise
+    except CronosError as error:
+        return AuditDocument(str(folder), 0, "", "", verified=False, problem=str(error))
+    return AuditDocument(
+        str(folder), checkpoint.size, checkpoint.head.hex(), checkpoint.sealing, verified=True
+    )

@@ -30,12 +30,14 @@ def execute(options: argparse.Namespace) -> int:
     return 0
 
 
-def _walk(prefix: str, section: msgspec.Struct, given: Any, origin: str) -> list[Setting]:
+def _walk(
+    prefix: str, section: msgspec.Struct, given: dict[str, Any], origin: str
+) -> list[Setting]:
     """List the settings of a section and of those below it."""
     found: list[Setting] = []
     for name in section.__struct_fields__:
         value: Any = getattr(section, name)
-        told: Any = given.get(name) if isinstance(given, dict) else None
+        told: Any = given.get(name)
         key = f"{prefix}{name}"
         if isinstance(value, msgspec.Struct):
             found += _walk(f"{key}.", value, told or {}, origin)

@@ -33,12 +33,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", type=Path, help="the declared Modbus policy (TOML)")
     parser.add_argument("--rules", type=Path, action="append", help="a folder of Sigma rules")
+    parser.add_argument(
+        "--enforce",
+        action="store_true",
+        help="act through the configured executors; without it a run only records what it would do",
+    )
     settings.shared(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Process everything; 1 when there are incidents, 2 when nothing could be read."""
     config = with_detection(settings.config_of(options), options)
+    if not options.enforce:
+        # Who attacked when the capture was taken need not be who has that address today.
+        config = replace(config, executors=("recording",), workload=())
     sources = [
         spec for given in options.sources for spec in files(given, options.format, follow=False)
     ]

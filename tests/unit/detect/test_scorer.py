@@ -1,0 +1,304 @@
+"""The scorer: what it has told survives its crash, nothing is judged twice, poison is left out."""
+
+import contextlib
+import threading
+
+import pytest
+
+from cronos.detect.scorer import Scorer, ScorerProcess
+from cronos.errors import UnreachableError
+from cronos.link.frames import connect, listen
+from cronos.runtime.world import SystemClock
+from cronos.testing.clock import VirtualClock
+from cronos.testing.memory_sense import MemoryDetector
+from cronos.types import (
+    Acknowledged,
+    Batch,
+    Defect,
+    Entity,
+    EntityKind,
+    Hello,
+    Manifest,
+    Observation,
+    Provenance,
+    Report,
+    Reported,
+    Resume,
+    decode,
+    encode,
+)
+
+ATTACKER = Entity(EntityKind.ADDRESS, "192.0.2.66")
+
+
+def observation(seq, source="log", activity="scan"):
+    return Observation(source, seq, seq, activity, Provenance.BIDIRECTIONAL, ATTACKER, position=seq)
+
+
+def batch(first, last, source="log", **more):
+    seen = tuple(observation(seq, source) for seq in range(first, last + 1))
+    return Batch(source, last, seen, **more)
+
+
+class Fragile(MemoryDetector):
+    """Dies of observation number `poison`, as a crash of the process would look."""
+
+    def __init__(self, poison):
+        super().__init__(threshold=3)
+        self.poison = poison
+        self.judged = []
+
+    def detect(self, observations):
+        if any(one.seq == self.poison for one in observations):
+            raise RuntimeError("crashed")
+        self.judged += [one.seq for one in observations]
+        return super().detect(observations)
+
+
+# --- judging ---------------------------------------------------------------------------------
+
+
+def test_what_was_judged_before_is_not_judged_again(tmp_path):
+    scorer = Scorer([MemoryDetector(threshold=3)], VirtualClock(boot_ns=99), tmp_path)
+    found, _ = scorer.score(batch(1, 4))
+    assert [one.finding_id for one in found] == ["memory-count-log#3"]
+    assert found[0].detected_boot_ns == 99
+    again, _ = scorer.score(batch(2, 6))
+    assert [one.finding_id for one in again] == ["memory-count-log#6"]
+    assert scorer.state.counts == {"log": 6}
+
+
+def test_two_sources_are_counted_apart_and_defects_pass_through(tmp_path):
+    scorer = Scorer([MemoryDetector()], VirtualClock(), tmp_path)
+    broken = Defect("b", 2, "torn", "Copy it again.")
+    scorer.score(batch(1, 2, "a"))
+    _, defects = scorer.score(batch(1, 1, "b", defects=(broken,), ended=True))
+    assert defects == [broken]
+    assert scorer.state.counts == {"a": 2, "b": 1}
+    assert scorer.state.ended == ["b"]
+
+
+def test_a_new_scorer_goes_on_where_the_written_state_ends(tmp_path):
+    one = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path)
+    one.score(batch(1, 3))
+    one.write(one.prepare())
+    one.score(batch(4, 4))  # judged, never written down: it will be sent again
+
+    two = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path)
+    assert two.state.sources == {"log": 3}
+    found, _ = two.score(batch(4, 5))
+    assert [finding.finding_id for finding in found] == ["memory-count-log#5"]
+    assert two.state.counts == {"log": 5}
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1noise", b"\x80"])
+def test_a_damaged_state_file_begins_anew(tmp_path, damage):
+    scorer = Scorer([MemoryDetector()], VirtualClock(), tmp_path)
+    scorer.score(batch(1, 3))
+    scorer.write(scorer.prepare())
+    (tmp_path / "scorer.state").write_bytes(damage)
+    assert Scorer([MemoryDetector()], VirtualClock(), tmp_path).state.sources == {}
+
+
+def test_an_observation_that_crashes_the_scorer_twice_is_left_out_and_reported(tmp_path):
+    crashes = 0
+    for _ in range(5):
+        scorer = Scorer([Fragile(poison=7)], VirtualClock(), tmp_path)
+        try:
+            found, defects = scorer.score(batch(1, 10))
+        except RuntimeError:
+            crashes += 1
+            continue
+        break
+    else:
+        pytest.fail("the poison was never left out")
+
+    # Once within the whole batch, then twice by itself.
+    assert crashes == 3
+    assert [(one.source, one.position) for one in defects] == [("log", 7)]
+    assert "crashed the scorer" in defects[0].reason
+    assert [one.finding_id[-2:] for one in found] == ["#3", "#6", "10"]
+    assert scorer.state.sources == {"log": 10}
+
+
+def test_after_the_poison_the_scorer_judges_whole_batches_again(tmp_path):
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            Scorer([Fragile(poison=7)], VirtualClock(), tmp_path).score(batch(1, 10))
+    detector = CountingCalls()
+    scorer = Scorer([detector], VirtualClock(), tmp_path)
+    scorer.score(batch(1, 10))
+    careful = detector.calls
+    scorer.score(batch(11, 30))
+    assert careful == 9
+    assert detector.calls == careful + 1
+
+
+class CountingCalls(MemoryDetector):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def detect(self, observations):
+        self.calls += 1
+        return super().detect(observations)
+
+
+def test_a_scorer_that_was_killed_between_batches_blames_nobody(tmp_path):
+    Scorer([MemoryDetector()], VirtualClock(), tmp_path).score(batch(1, 10))
+    detector = CountingCalls()
+    Scorer([detector], VirtualClock(), tmp_path).score(batch(1, 10))
+    assert detector.calls == 1
+
+
+# --- serving ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serving(folder, detector=None):
+    path = folder / "s"
+    listener = listen(path)
+    server = ScorerProcess([detector or MemoryDetector()], listener, SystemClock(), folder)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield path
+    finally:
+        server.stopping = True
+        thread.join(20)
+        assert not thread.is_alive()
+        listener.close()
+
+
+def hear(client, kind):
+    """Give the next message of a kind; progress reports between are answered."""
+    while True:
+        received = client.receive(20)
+        assert received is not None
+        datum = decode(received)
+        if isinstance(datum, kind):
+            return datum
+
+
+def greet(path, role):
+    client = connect(path)
+    client.send(encode(Hello(role, 1)))
+    return client, hear(client, Resume) if role == "parser" else None
+
+
+def test_a_parser_is_told_to_forget_only_after_the_reflex_process_has_answered(tmp_path):
+    with serving(tmp_path) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, resume = greet(path, "parser")
+        assert resume.sources == {}
+        parser.send(encode(batch(1, 4, ended=True)))
+        report = hear(reflex, Report)
+        assert [one.finding_id for one in report.findings] == ["memory-count-log#3"]
+        assert (report.processed, report.ended) == ({"log": 4}, ("log",))
+        assert parser.receive(0.3) is None
+        reflex.send(encode(Reported(report.report_id)))
+        assert hear(parser, Acknowledged) == Acknowledged("log", 4, ended=True)
+        parser.close()
+        reflex.close()
+
+
+def test_an_unanswered_report_is_told_again_to_a_new_reflex_process(tmp_path):
+    with serving(tmp_path) as path:
+        first, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 3)))
+        told = hear(first, Report)
+        first.close()
+        second, _ = greet(path, "reflex")
+        assert hear(second, Report) == told
+        parser.close()
+        second.close()
+
+
+def test_a_parser_that_comes_back_is_told_where_to_resume(tmp_path):
+    with serving(tmp_path) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 3)))
+        reflex.send(encode(Reported(hear(reflex, Report).report_id)))
+        parser.close()
+        again, resume = greet(path, "parser")
+        assert resume.sources == {"log": 3}
+        again.close()
+        reflex.close()
+
+
+def test_the_next_scorer_resumes_from_what_was_acknowledged(tmp_path):
+    with serving(tmp_path) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 3, ended=True)))
+        reflex.send(encode(Reported(hear(reflex, Report).report_id)))
+        assert hear(parser, Acknowledged).seq == 3
+        parser.close()
+        reflex.close()
+    with serving(tmp_path) as path:
+        parser, resume = greet(path, "parser")
+        assert resume.sources == {"log": 3}
+        parser.close()
+
+
+def test_many_findings_are_told_in_several_reports_and_the_end_with_the_last(tmp_path):
+    with serving(tmp_path, MemoryDetector(threshold=1)) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 600, ended=True)))
+        reports = [hear(reflex, Report) for _ in range(3)]
+        assert [len(one.findings) for one in reports] == [256, 256, 88]
+        assert [one.ended for one in reports] == [(), (), ("log",)]
+        parser.close()
+        reflex.close()
+
+
+def test_parsers_wait_while_the_reflex_process_owes_answers(tmp_path):
+    with serving(tmp_path, MemoryDetector(threshold=1)) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        unanswered = []
+        for number in range(1, 9):
+            parser.send(encode(batch(number, number)))
+            unanswered.append(hear(reflex, Report))
+        parser.send(encode(batch(9, 9)))
+        assert reflex.receive(0.3) is None
+        reflex.send(encode(Reported(unanswered[0].report_id)))
+        assert [one.finding_id for one in hear(reflex, Report).findings] == ["memory-count-log#9"]
+        parser.close()
+        reflex.close()
+
+
+def test_a_detector_that_is_new_begins_afresh_and_the_others_go_on(tmp_path):
+    one = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path)
+    one.score(batch(1, 3))
+    one.write(one.prepare())
+
+    class Newcomer(MemoryDetector):
+        manifest = Manifest("newcomer", "Was not there before.")
+
+    two = Scorer([Newcomer(threshold=5), MemoryDetector(threshold=5)], VirtualClock(), tmp_path)
+    found, _ = two.score(batch(1, 5))
+    assert [finding.finding_id for finding in found] == ["memory-count-log#5"]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"", b"\x01\x05Batch", encode(batch(1, 1)), encode(Reported(1)), encode(Hello("who", 1))],
+    ids=["empty", "no body", "no greeting", "not the reflex process", "an unknown role"],
+)
+def test_who_talks_nonsense_is_cut_off_and_the_others_are_served(tmp_path, nonsense):
+    with serving(tmp_path) as path:
+        parser, _ = greet(path, "parser")
+        bad = connect(path)
+        bad.send(nonsense)
+        with pytest.raises(UnreachableError):
+            bad.receive(20)  # the connection ends without a word
+        bad.close()
+        reflex, _ = greet(path, "reflex")
+        parser.send(encode(batch(1, 3)))
+        assert hear(reflex, Report).processed == {"log": 3}
+        parser.close()
+        reflex.close()

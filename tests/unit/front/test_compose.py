@@ -1,0 +1,157 @@
+"""The composition root: a node from names, its workers around it, and their words heard."""
+
+import asyncio
+import os
+import signal
+
+import msgspec
+import pytest
+
+from cronos.config import Config, SourceEntry
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
+from cronos.front.compose import Node, run_loop, verify_ledger
+from cronos.front.layout import Layout
+from cronos.runtime.reflex import Reflex
+from cronos.types import Defect, Report
+
+LINE = (
+    "<13>Nov 14 22:13:{:02d} host sshd[1]: Failed password for root from 192.0.2.66 port 1 ssh2\n"
+)
+
+
+@pytest.fixture
+def layout(tmp_path):
+    layout = Layout(tmp_path / "state", "local", session=True)
+    yield layout
+    layout.close()
+
+
+@pytest.fixture
+def source(tmp_path):
+    file = tmp_path / "auth.log"
+    file.write_text("".join(LINE.format(second) for second in range(30)))
+    return SourceEntry("file", "", {"path": str(file)})
+
+
+def test_a_node_reads_its_source_to_the_end_and_leaves_a_ledger_that_verifies(layout, source):
+    async def story():
+        node = Node(Config(), layout, [source], live=False)
+        try:
+            await node.start()
+            running = node.workers()
+            await node.finish(lambda: None)
+        finally:
+            await node.stop()
+        return node, running
+
+    node, running = run_loop(story())
+    assert {"ledger", "enforcer", "scorer"} <= set(running)
+    assert node.workers() == {}
+    assert list(node.processed.values()) == [30]
+    (incident,) = node.incidents()
+    assert incident.title == "Password guessing"
+    assert node.restarts == 0
+    assert verify_ledger(Config(), layout.ledger).size == incident.ledger.last
+
+
+def node_of(layout, *, live=False, sources=(), config=None):
+    return Node(config or Config(), layout, sources, live=live, log_level="error")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("DeniedError", DeniedError),
+        ("UnreachableError", UnreachableError),
+        ("InputError", InputError),
+        ("", CronosError),
+    ],
+)
+def test_a_workers_own_words_keep_their_kind(layout, kind, expected):
+    told = {"kind": kind, "code": "a.b", "sentence": "It is wrong.", "remedy": "Correct it."}
+    (layout.run / "ledger.error").write_bytes(msgspec.json.encode(told))
+    with pytest.raises(CronosError) as raised:
+        node_of(layout)._raise_failure()
+    assert type(raised.value) is expected
+    assert raised.value.sentence == "It is wrong."
+
+
+def test_files_share_the_configured_parsers_and_live_sources_have_their_own(layout):
+    sources = [SourceEntry("file", "", {"path": str(number)}) for number in range(5)]
+    config = Config(pipeline=msgspec.structs.replace(Config().pipeline, parsers=2))
+    files = node_of(layout, sources=sources, config=config)._shares()
+    assert [len(share) for share in files] == [3, 2]
+    live = node_of(layout, sources=sources, live=True)._shares()
+    assert [len(share) for share in live] == [1] * 5
+
+
+def test_a_defect_told_twice_is_listed_once(layout, monkeypatch):
+    monkeypatch.setattr(Reflex, "on_report", lambda *_: None)
+    node = node_of(layout)
+    defects = (Defect("log", 3, "torn", "Copy it."), Defect("log", 0, "it ends", "Copy it."))
+    for number in (1, 2):
+        node._on_scorer(Report(number, (), defects, {"log": 7}, ("log",)))
+    assert [one.position for one in node.defects] == [3, 0]
+    assert node.broken == {"log"}
+    assert node.processed == {"log": 7}
+    assert node.ended == {"log"}
+
+
+def test_the_list_of_defects_is_bounded(layout):
+    node = node_of(layout)
+    for number in range(1, 3_000):
+        node._add_defect(Defect("log", number, "torn", "Copy it."))
+    assert len(node.defects) == 1_000
+
+
+def test_the_port_of_a_service_is_none_until_it_listens(layout):
+    node = node_of(layout)
+    assert node.port("forwarding-tap") is None
+    (layout.run / "forwarding-tap.port").write_text("4711")
+    assert node.port("forwarding-tap") == 4711
+
+
+def test_a_worker_that_is_given_up_is_a_failure_and_a_parser_only_a_defect(layout):
+    class Lost:
+        restarts = 9
+
+        def __init__(self, name):
+            self.name = name
+
+    node = node_of(layout)
+    node._gave_up(Lost("parser-0"))
+    node._raise_failure()
+    assert node.defects[0].source == "parser-0"
+    node._gave_up(Lost("scorer"))
+    with pytest.raises(UnreachableError) as lost:
+        node._raise_failure()
+    assert "scorer" in lost.value.sentence
+
+
+def test_a_ledger_that_is_not_there_does_not_verify(tmp_path):
+    with pytest.raises(CronosError):
+        verify_ledger(Config(), tmp_path)
+
+
+def test_the_loop_gives_what_its_work_gives():
+    async def work():
+        await asyncio.sleep(0)
+        return 42
+
+    assert run_loop(work()) == 42
+
+
+def test_sigterm_ends_the_work_in_order():
+    ended = []
+
+    async def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(SystemExit) as left:
+        run_loop(work())
+    assert left.value.code == 143
+    assert ended

@@ -1,0 +1,116 @@
+"""The state folder: private, locked, and a session that leaves only its ledger behind."""
+
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from cronos.errors import DeniedError
+from cronos.front.layout import Layout, default_state
+
+
+@pytest.fixture
+def short():
+    """A folder whose sockets have room for their names, wherever pytest keeps its own."""
+    folder = Path(tempfile.mkdtemp(prefix="cr-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_folders_and_files_are_this_users_alone(short):
+    layout = Layout(short / "state", "local", session=False)
+    layout.incarnation()
+    layout.close()
+    assert mode(short / "state" / "local") == 0o700
+    assert mode(layout.run) == 0o700
+    assert mode(short / "state" / "local" / "lock") == 0o600
+    assert mode(short / "state" / "local" / "incarnation") == 0o600
+
+
+def test_two_processes_cannot_use_one_folder_and_the_next_one_can(tmp_path):
+    first = Layout(tmp_path, "local", session=False)
+    with pytest.raises(DeniedError) as refused:
+        Layout(tmp_path, "local", session=True)
+    assert refused.value.code == "state.in_use"
+    assert str(tmp_path / "local") in refused.value.sentence
+    Layout(tmp_path, "other", session=False).close()
+    first.close()
+    Layout(tmp_path, "local", session=False).close()
+
+
+def test_a_refused_process_leaves_no_descriptor_open(tmp_path):
+    first = Layout(tmp_path, "local", session=False)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        with pytest.raises(DeniedError):
+            Layout(tmp_path, "local", session=False)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    first.close()
+
+
+def test_a_session_leaves_only_its_ledger_behind(tmp_path):
+    layout = Layout(tmp_path, "local", session=True)
+    assert tmp_path not in layout.run.parents
+    layout.enforcer.mkdir()
+    (layout.enforcer / "book").write_bytes(b"x")
+    layout.close()
+    assert not layout.run.exists()
+    assert layout.ledger == tmp_path / "local" / "ledger"
+
+
+def test_what_outlives_a_session_is_found_again_by_the_next(short):
+    first = Layout(short, "local", session=False)
+    first.close()
+    second = Layout(short, "local", session=False)
+    second.close()
+    assert first.enforcer_socket == second.enforcer_socket == short / "enforcer/enforcer.sock"
+    assert first.run == second.run
+    assert first.run.is_dir()
+
+
+def test_a_deep_folder_still_has_sockets_of_a_length_the_system_takes(tmp_path):
+    layout = Layout(tmp_path / ("deep" * 40), "local", session=False)
+    assert len(os.fsencode(layout.enforcer_socket)) < 100
+    assert len(os.fsencode(layout.run / "scorer.sock")) < 100
+    layout.close()
+
+
+def test_each_start_has_a_higher_incarnation_even_after_damage(tmp_path):
+    layout = Layout(tmp_path, "local", session=False)
+    assert [layout.incarnation(), layout.incarnation()] == [1, 2]
+    (layout.home / "incarnation").write_text("not a number")
+    assert layout.incarnation() == 1
+    layout.close()
+
+
+def test_a_file_in_the_folders_place_is_a_sentence_with_a_remedy(tmp_path):
+    (tmp_path / "state").write_text("in the way")
+    with pytest.raises(DeniedError) as refused:
+        Layout(tmp_path / "state", "local", session=True)
+    assert refused.value.code == "state.unwritable"
+    assert "--state" in refused.value.remedy
+
+
+def test_what_cannot_be_written_is_a_sentence_with_its_path(tmp_path):
+    layout = Layout(tmp_path, "local", session=False)
+    with pytest.raises(DeniedError) as refused:
+        layout.write(layout.home / "missing" / "file", b"x")
+    assert "missing/file" in refused.value.sentence
+    layout.close()
+
+
+def test_the_default_is_the_systems_folder_for_root_and_the_users_own_elsewhere(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert default_state() == Path("/var/lib/cronos")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", "/somewhere")
+    assert default_state() == Path("/somewhere/cronos")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert default_state() == Path.home() / ".local/state/cronos"

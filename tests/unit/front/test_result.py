@@ -1,0 +1,57 @@
+"""The documents that the faces show: told from incidents, and stable as JSON."""
+
+import json
+
+from cronos.front.result import AuditDocument, ErrorDocument, show, to_json
+from cronos.testing.story import Story, finding
+from cronos.types import EvidenceClass, Note, Outcome, Question
+
+
+def isolated():
+    story = Story()
+    story.tell(finding())
+    outcomes = [one.body for one in story.said(Note) if isinstance(one.body, Outcome)]
+    return story.only_incident(), outcomes
+
+
+def test_an_incident_shows_what_was_done_why_and_where_it_is_on_record():
+    incident, outcomes = isolated()
+    ended_ns = incident.moments[0].boot_ns + 7_000_000
+    shown = show(incident, [finding()], outcomes, None, (3, 9, ended_ns))
+    assert shown.actor == "address 192.0.2.66"
+    assert shown.target == "address 198.51.100.2"
+    assert shown.done.action == "deny address 192.0.2.66 at recording"
+    assert shown.done.result == "done"
+    assert shown.done.lease_s == 300
+    assert shown.detectors == ("modbus-policy",)
+    assert (shown.ledger.first, shown.ledger.last) == (3, 9)
+    assert (shown.timeline[0].moment, shown.timeline[0].ms) == ("detected", 0.0)
+    assert (shown.timeline[-1].moment, shown.timeline[-1].ms) == ("recorded", 7.0)
+
+
+def test_an_action_that_nobody_carried_out_says_so():
+    story = Story()
+    story.tell(finding(evidence=EvidenceClass.STATISTICAL))
+    shown = show(story.only_incident(), [finding()], [], None, (0, 0, 0))
+    assert shown.done.result == "not executed"
+    assert shown.done.reasons
+
+
+def test_a_question_is_shown_only_while_it_waits():
+    incident, outcomes = isolated()
+    action = incident.decision.action
+    question = Question("q", incident.incident_id, "analyst", "May we?", action, 1)
+    assert show(incident, [], outcomes, question, (0, 0, 0)).question == ""
+
+
+def test_documents_are_json_with_a_named_schema_and_a_last_newline():
+    error = to_json(ErrorDocument("a.b", "What happened.", "What to do.", "input"))
+    assert error.endswith(b"}\n")
+    assert json.loads(error)["schema"] == "cronos.error/1"
+    audit = json.loads(to_json(AuditDocument("path", 3, "00", "unsealed", verified=True)))
+    assert (audit["records"], audit["schema"]) == (3, "cronos.audit/1")
+
+
+def test_foreign_text_survives_json_whole():
+    shown = json.loads(to_json(ErrorDocument("a.b", 'ü "\x1b\u202e', "", "input")))
+    assert shown["sentence"] == 'ü "\x1b\u202e'

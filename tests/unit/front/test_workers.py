@@ -1,0 +1,115 @@
+"""The worker processes: which sensor reads what, what each half is told, how they end."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from tests.unit.front.worker_spec import spec_for
+
+from cronos.config import Config, SourceEntry
+from cronos.errors import InputError
+from cronos.front import workers
+from cronos.runtime.world import SystemClock
+from cronos.types import Append, Appended, decode, encode
+
+SYSLOG = b"<13>Nov 14 22:13:20 host sshd[1]: Failed password for root from 192.0.2.66 port 1 ssh2\n"
+HEADS = {
+    "pcap": b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00" + bytes(8) + b"\xff\xff\x00\x00\x01\x00\x00\x00",
+    "zeek": b"#separator \\x09\n#fields\tts\tuid\n",
+    "eve": b'{"timestamp":"2026-01-01T00:00:00.000000+0000","event_type":"flow"}\n',
+    "syslog": SYSLOG,
+}
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_each_format_is_recognised_by_its_first_bytes(name):
+    assert workers.recognise(HEADS[name]) == name
+
+
+@pytest.mark.parametrize("head", [b"", b"\0" * 500, bytes(range(256)) * 4])
+def test_noise_is_nobodys_format(head):
+    assert workers.recognise(head) is None
+
+
+def opened(path, tmp_path, sensor=""):
+    entry = SourceEntry("file", sensor, {"path": str(path)})
+    spec = spec_for(tmp_path, "parser", (entry,))
+    return workers._open(entry, spec, SystemClock(), lambda: True)
+
+
+def test_what_was_looked_at_is_still_read(tmp_path):
+    file = tmp_path / "auth.log"
+    file.write_bytes(SYSLOG * 3_000)
+    source, sensor = opened(file, tmp_path)
+    assert sensor.manifest.name == "syslog"
+    assert sum(len(batch) for batch in sensor.read(source)) == 3_000
+    source.close()
+
+
+def test_a_named_format_is_not_guessed(tmp_path):
+    file = tmp_path / "odd"
+    file.write_bytes(b"\0\1\2 nothing known\n")
+    source, sensor = opened(file, tmp_path, "syslog")
+    assert sensor.manifest.name == "syslog"
+    source.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"), [(b"", "sense.empty"), (b"\0\1\2", "sense.unrecognised")]
+)
+def test_an_empty_and_an_unknown_file_have_a_sentence_each(tmp_path, data, code):
+    file = tmp_path / "odd"
+    file.write_bytes(data)
+    with pytest.raises(InputError) as refused:
+        opened(file, tmp_path)
+    assert refused.value.code == code
+    assert str(file) in refused.value.sentence
+
+
+def test_the_halves_of_the_tap_are_told_the_same_paths(tmp_path):
+    spec = spec_for(tmp_path, "service")
+    tap = workers._wiring(spec, "forwarding-tap")
+    assert workers._wiring(spec, "tap-feed") == {"socket": tap["feed"]}
+    assert workers._wiring(spec, "tap") == {"control_socket": tap["control"]}
+    assert workers._wiring(spec, "pcap") == {}
+
+
+def test_hooks_are_built_only_where_the_configuration_has_a_table():
+    assert workers._hooks(Config(), SystemClock()) == {}
+
+
+def test_a_worker_that_cannot_start_writes_its_sentence_down(tmp_path, capfd):
+    (tmp_path / "ledger").write_text("in the way")
+    path = tmp_path / "ledger.json"
+    path.write_bytes(msgspec.json.encode(spec_for(tmp_path, "ledger")))
+    assert workers.worker_main([str(path)]) == 2
+    told = msgspec.json.decode((tmp_path / "ledger.error").read_bytes())
+    assert set(told) == {"kind", "code", "sentence", "remedy"}
+    assert str(tmp_path / "ledger") in told["sentence"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def start(tmp_path, role, parent):
+    path = tmp_path / f"{role}.json"
+    path.write_bytes(msgspec.json.encode(spec_for(tmp_path, role, parent=parent)))
+    return subprocess.Popen([sys.executable, "-m", "cronos.front.workers", str(path)])
+
+
+@pytest.mark.parametrize("role", ["ledger", "scorer", "enforcer"])
+def test_a_worker_leaves_with_its_parent_however_that_ended(tmp_path, role):
+    # The process named as its parent is not: it looks as though it had died.
+    process = start(tmp_path, role, parent=os.getppid() or 1)
+    assert process.wait(30) in (0, -signal.SIGTERM)
+
+
+def test_sigterm_ends_a_worker_in_order(tmp_path):
+    process = start(tmp_path, "ledger", parent=os.getpid())
+    ledger = workers._connect_patiently(tmp_path / "ledger.sock")
+    ledger.send(encode(Append(1, (b"record",))))
+    assert decode(ledger.receive(30)) == Appended(1, 1)
+    ledger.close()
+    process.terminate()
+    assert process.wait(30) == 0

@@ -1,0 +1,148 @@
+"""The ledger process: one commit for all who wait, and nobody's nonsense disturbs another."""
+
+import contextlib
+import threading
+
+from cronos.errors import InputError, UnreachableError
+from cronos.govern.serving import LedgerServer
+from cronos.link.frames import connect, listen
+from cronos.testing.clock import VirtualClock
+from cronos.testing.memory_govern import MemoryLedger, MemorySealer
+from cronos.types import Append, Appended, Hello, Reported, decode, encode
+
+
+class GatedLedger(MemoryLedger):
+    """A ledger whose next commit waits at a gate; it remembers how large each commit was."""
+
+    def __init__(self):
+        super().__init__(MemorySealer(), VirtualClock())
+        self.gate = threading.Event()
+        self.entered = threading.Event()
+        self.gate.set()
+        self.commits = []
+        self.full = False
+        self.closed = False
+
+    def append(self, records):
+        self.entered.set()
+        assert self.gate.wait(20)
+        if self.full:
+            raise InputError("testing.full", "The disk is full.", "Make room.")
+        self.commits.append(len(records))
+        return super().append(records)
+
+    def close(self):
+        self.closed = True
+
+
+@contextlib.contextmanager
+def serving(folder):
+    ledger = GatedLedger()
+    listener = listen(folder / "s")
+    server = LedgerServer(ledger, listener)
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield folder / "s", ledger
+    finally:
+        ledger.gate.set()
+        server.stopping = True
+        thread.join(20)
+        assert not thread.is_alive()
+        listener.close()
+
+
+def hear(client):
+    received = client.receive(20)
+    assert received is not None
+    return decode(received)
+
+
+def test_each_request_is_answered_with_the_position_of_its_first_record(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        client = connect(path)
+        client.send(encode(Hello("reflex", 1)))
+        client.send(encode(Append(7, (b"a", b"b"))))
+        assert hear(client) == Appended(7, 1)
+        client.send(encode(Append(8, (b"c",))))
+        assert hear(client) == Appended(8, 3)
+        client.close()
+        assert ledger.read(1, 9) == [b"a", b"b", b"c"]
+    assert ledger.closed
+
+
+def test_whatever_arrives_during_a_commit_becomes_one_commit(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        client = connect(path)
+        ledger.gate.clear()
+        client.send(encode(Append(1, (b"first",))))
+        assert ledger.entered.wait(20)
+        for number in range(2, 52):
+            client.send(encode(Append(number, (b"x", b"y"))))
+        ledger.gate.set()
+        answers = [hear(client) for _ in range(51)]
+        client.close()
+
+    assert ledger.commits == [1, 100]
+    assert [one.first for one in answers] == [1, *range(2, 102, 2)]
+
+
+def test_a_commit_stays_bounded_however_much_waits(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        client = connect(path)
+        ledger.gate.clear()
+        client.send(encode(Append(1, (b"first",))))
+        assert ledger.entered.wait(20)
+        for number in range(2, 12):
+            client.send(encode(Append(number, (b"x",) * 1_000)))
+        ledger.gate.set()
+        for _ in range(11):
+            assert hear(client).error == ""
+        client.close()
+
+    assert sum(ledger.commits) == 10_001
+    assert max(ledger.commits) <= 4_000
+
+
+def test_what_could_not_be_stored_is_told_and_may_be_sent_again(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        client = connect(path)
+        ledger.full = True
+        client.send(encode(Append(1, (b"a",))))
+        assert "The disk is full. Make room." in hear(client).error
+        ledger.full = False
+        client.send(encode(Append(1, (b"a",))))
+        assert hear(client) == Appended(1, 1)
+        client.close()
+
+
+def test_who_talks_nonsense_is_cut_off_and_the_others_are_served(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        good = connect(path)
+        good.send(encode(Append(1, (b"a",))))
+        assert hear(good) == Appended(1, 1)
+        for nonsense in (b"", b"\x01\x05Batch", encode(Reported(1)), b"\xff" * 99):
+            bad = connect(path)
+            bad.send(nonsense)
+            with contextlib.suppress(UnreachableError):
+                assert bad.receive(20) is None
+            bad.close()
+        good.send(encode(Append(2, (b"b",))))
+        assert hear(good) == Appended(2, 2)
+        good.close()
+        assert ledger.read(1, 9) == [b"a", b"b"]
+
+
+def test_a_client_that_leaves_before_its_answer_loses_nothing(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        hasty = connect(path)
+        ledger.gate.clear()
+        hasty.send(encode(Append(1, (b"a",))))
+        assert ledger.entered.wait(20)
+        hasty.close()
+        ledger.gate.set()
+        patient = connect(path)
+        patient.send(encode(Append(2, (b"b",))))
+        assert hear(patient) == Appended(2, 2)
+        patient.close()
+        assert ledger.read(1, 9) == [b"a", b"b"]
