@@ -113,6 +113,7 @@ class Up:
         """End it without a word, if it still runs."""
         if self.process.poll() is None:
             self.process.kill()
+        if not self.process.stdout.closed:
             self.process.communicate(timeout=60)
 
 

@@ -36,7 +36,7 @@ from cronos.types import Checkpoint, Datum, Defect, Hello, Report, Unknown
 
 _READY_S: Final = 20.0
 _SETTLE_S: Final = 30.0
-_REFUSED_S: Final = 5.0
+_REFUSED_NS: Final = 5_000_000_000
 _TERMINATED: Final = 128 + signal.SIGTERM
 _MAX_DEFECTS: Final = 1_000
 _POLL_S: Final = 0.01
@@ -83,6 +83,7 @@ class Node:
         self.ended: set[str] = set()
         self.defects: list[DefectView] = []
         self.broken: set[str] = set()  # sources that could not be read to their end
+        self._stored_ns = 0  # when the ledger was last known to store
         self._listed: set[DefectView] = set()
         points = {name: load("executor", name).manifest.capabilities for name in config.executors}
         run = layout.run
@@ -126,6 +127,7 @@ class Node:
             )
         for number, sources in enumerate(self._shares()):
             self._parsers.append(self._parse(f"parser-{number}", sources))
+        self._log.write("info", "node.ready", sources=len(self._sources))
 
     def _parse(self, name: str, sources: tuple[SourceEntry, ...]) -> Worker:
         """Start a parser; a socket it listens on is bound here, and outlasts its restarts."""
@@ -215,20 +217,28 @@ class Node:
         """
         while not all(parser.done.is_set() for parser in self._parsers):
             self._raise_failure()
+            self._raise_unrecorded()
             progress()
             await asyncio.sleep(_POLL_S)
-        for turn in range(int(_SETTLE_S / _POLL_S)):
+        for _ in range(int(_SETTLE_S / _POLL_S)):
             self._raise_failure()
+            self._raise_unrecorded()
             if self._reflex.settled():
                 break
-            if self._reflex.refused and turn * _POLL_S > _REFUSED_S:
-                raise DeniedError(
-                    "front.not_recorded",
-                    f"What happened could not be recorded: {self._reflex.refused}",
-                    "Nothing was printed that is not on record; put that right and run it again.",
-                )
             await asyncio.sleep(_POLL_S)
         progress()
+
+    def _raise_unrecorded(self) -> None:
+        """End a run whose ledger has refused for a while: what is not on record is not shown."""
+        now_ns = self._clock.now().boot_ns
+        if not self._reflex.refused:
+            self._stored_ns = now_ns
+        elif now_ns - self._stored_ns > _REFUSED_NS:
+            raise DeniedError(
+                "front.not_recorded",
+                f"What happened could not be recorded: {self._reflex.refused}",
+                "Nothing is shown that is not on record; put that right and run it again.",
+            )
 
     async def watch(self, stopped: asyncio.Event) -> None:
         """Wait until told to stop.

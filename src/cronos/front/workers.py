@@ -63,7 +63,7 @@ def _on_stop(stop: Callable[[], None]) -> None:
 def _serve_parser(spec: Spec, clock: Clock) -> None:
     pipeline = spec.config.pipeline
     parser = load("entry", "parser")(
-        lambda: _connect_patiently(Path(spec.run) / "scorer.sock"),
+        lambda: connect(Path(spec.run) / "scorer.sock"),
         clock,
         pipeline.batch_observations,
         os.getpid(),
@@ -79,15 +79,6 @@ def _serve_parser(spec: Spec, clock: Clock) -> None:
 def _named(entry: SourceEntry) -> str:
     """Call a source by its path where it has one, as it would call itself."""
     return str(entry.given.get("path") or entry.kind)
-
-
-def _connect_patiently(path: Path) -> Any:
-    """Connect to a worker that may still be starting."""
-    for _ in range(2_000):
-        with contextlib.suppress(CronosError):
-            return connect(path)
-        time.sleep(0.005)
-    return connect(path)
 
 
 def _open(

@@ -1,6 +1,8 @@
 """The worker processes: which sensor reads what, what each half is told, how they end."""
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,8 +12,9 @@ import pytest
 from tests.unit.front.worker_spec import spec_for
 
 from cronos.config import Config, SourceEntry
-from cronos.errors import InputError
+from cronos.errors import InputError, UnreachableError
 from cronos.front import workers
+from cronos.link.frames import connect
 from cronos.runtime.world import SystemClock
 from cronos.types import Append, Appended, decode, encode
 
@@ -105,9 +108,17 @@ def test_a_worker_leaves_with_its_parent_however_that_ended(tmp_path, role):
     assert process.wait(30) in (0, -signal.SIGTERM)
 
 
+def connected(path, process):
+    while process.poll() is None:
+        with contextlib.suppress(UnreachableError):
+            return connect(path)
+        select.select([], [], [], 0.01)
+    raise AssertionError("it ended before it listened")
+
+
 def test_sigterm_ends_a_worker_in_order(tmp_path):
     process = start(tmp_path, "ledger", parent=os.getpid())
-    ledger = workers._connect_patiently(tmp_path / "ledger.sock")
+    ledger = connected(tmp_path / "ledger.sock", process)
     ledger.send(encode(Append(1, (b"record",))))
     assert decode(ledger.receive(30)) == Appended(1, 1)
     ledger.close()

@@ -44,6 +44,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Process everything; 1 when there are incidents, 2 when nothing could be read."""
     config = with_detection(settings.config_of(options), options)
+    for name in config.executors:
+        load("executor", name)  # a name that is wrong is wrong in a dry run too
     if not options.enforce:
         # Who attacked when the capture was taken need not be who has that address today.
         config = replace(config, executors=("recording",), workload=())

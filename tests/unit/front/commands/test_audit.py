@@ -1,4 +1,4 @@
-"""`cronos audit verify`: a ledger that holds is counted, one that does not is an error."""
+"""`cronos audit verify`: a ledger that holds is counted, one that does not is named."""
 
 import json
 
