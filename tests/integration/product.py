@@ -16,7 +16,7 @@ from bench.capture_generator import Writer, tcp
 ROOT = pathlib.Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 COMMAND = (sys.executable, "-m", "cronos.front.cli")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "default"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 PLC = bytes((198, 51, 100, 2))
 POLICY = """version = 1
 [[server]]
@@ -78,7 +78,8 @@ class Up:
 
     def said(self) -> list[dict]:
         """Give the log lines so far."""
-        self._said += self.process.stderr.read() or b""
+        if not self.process.stderr.closed:
+            self._said += self.process.stderr.read() or b""
         whole = self._said[: self._said.rfind(b"\n") + 1].decode()
         assert "Traceback" not in whole, whole
         return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
@@ -107,7 +108,8 @@ class Up:
         """Wait until it has ended by itself."""
         os.set_blocking(self.process.stderr.fileno(), True)
         out, err = self.process.communicate(timeout=60)
-        return Done(self.process.returncode, out, self._said + (err or b""))
+        self._said += err or b""
+        return Done(self.process.returncode, out, self._said)
 
     def kill(self) -> None:
         """End it without a word, if it still runs."""

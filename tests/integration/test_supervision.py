@@ -184,6 +184,7 @@ def test_a_node_that_was_killed_is_started_again_on_the_same_folder(up, state):
     with up.log.open("ab") as file:
         file.write(failed_logins(30, "192.0.2.99", "other"))
     second.wait_for("incident.decision")
+    assert len(second.children()) >= 4
     done = second.stop()
     assert done.incident("192.0.2.99")
     assert verified(state) > 0
@@ -192,7 +193,7 @@ def test_a_node_that_was_killed_is_started_again_on_the_same_folder(up, state):
 def test_a_restarted_node_goes_on_in_the_followed_file(up, state):
     first = up()
     first.wait_for("incident.decision")
-    until(lambda: (state / "local" / "run" / "scorer.state").exists())
+    until((state / "local" / "run" / "scorer.state").exists)
     assert first.stop().document["observations"] == 30
     with up.log.open("ab") as file:
         file.write(failed_logins(30, "192.0.2.99", "other"))

@@ -21,7 +21,6 @@ from cronos.link.tapfeed import TapFrame, TapHello, pack
 from cronos.respond.hooks import CommandConfig, CommandWorkflow, Steps
 from cronos.respond.recording import RecordingConfig, RecordingExecutor
 from cronos.respond.workflow import WorkflowExecutor, WorkflowExecutorConfig
-from cronos.runtime.telemetry import MemoryMetrics
 from cronos.runtime.world import AsyncTasks, SequenceIds, SystemClock
 from cronos.sense.eve import EveConfig, EveSensor
 from cronos.sense.files import FileConfig, FileSource
@@ -36,7 +35,6 @@ from cronos.testing.conformance.detector import DetectorConformance
 from cronos.testing.conformance.egress import EgressConformance
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.testing.conformance.ids import IdsConformance
-from cronos.testing.conformance.metrics import MetricsConformance
 from cronos.testing.conformance.samples import deny
 from cronos.testing.conformance.sensor import SensorConformance
 from cronos.testing.conformance.source import SourceConformance
@@ -392,17 +390,6 @@ class TestCommandWorkflow(WorkflowConformance):
 class TestEgressGate(EgressConformance):
     def make(self, *allowed: tuple[str, int]):
         return EgressGate(EgressRule(host, port) for host, port in allowed)
-
-
-class TestMetrics(MetricsConformance):
-    def make(self):
-        return MemoryMetrics()
-
-    def value(self, metrics: Any, name: str) -> float:
-        return metrics.gauges.get(name, metrics.counters.get(name, 0))
-
-    def measurements(self, metrics: Any, name: str) -> int:
-        return len(metrics._samples[name])
 
 
 class TestSystemClock(ClockConformance):

@@ -80,7 +80,7 @@ def _fault(error: Exception) -> CronosError:
 
 def explain(error: CronosError, *, json_wanted: bool) -> int:
     """Print what happened and what to do, and give the exit code that says whose doing it is."""
-    from cronos.front.text import plain  # noqa: PLC0415 - only errors need it
+    from cronos.link.text import plain  # noqa: PLC0415 - only errors need it
 
     if json_wanted:
         from cronos.front.result import ErrorDocument, to_json  # noqa: PLC0415

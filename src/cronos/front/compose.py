@@ -157,7 +157,8 @@ class Node:
         settings = msgspec.json.encode((spec.config, spec.run, spec.linger))
         pid = _serving(self._layout.enforcer_socket)
         if pid and told.exists():
-            if told.read_bytes() == settings:
+            # One that does not linger is about to leave with the node that started it.
+            if spec.linger and told.read_bytes() == settings:
                 return
             os.kill(pid, signal.SIGTERM)
             for _ in range(int(_READY_S / _POLL_S)):
@@ -270,6 +271,10 @@ class Node:
     def restarts(self) -> int:
         """Count how often a worker had to be started again."""
         return sum(worker.restarts for worker in self._supervisor.workers)
+
+    def metrics(self) -> dict[str, float]:
+        """Give the reflex process's metrics by name."""
+        return self._reflex.metrics.read()
 
     def workers(self) -> dict[str, int]:
         """Give the workers' process numbers, for those that run now."""

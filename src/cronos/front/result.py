@@ -94,6 +94,7 @@ class RunResult(msgspec.Struct, frozen=True):
     seconds: float
     ledger: LedgerView
     worker_restarts: int = 0
+    metrics: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     schema: str = "cronos.run/1"
 
 
@@ -192,6 +193,7 @@ class UpDocument(msgspec.Struct, frozen=True):
     incidents: tuple[IncidentView, ...]
     observations: int
     worker_restarts: int
+    metrics: dict[str, float]
     schema: str = "cronos.up/1"
 
 

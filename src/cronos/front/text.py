@@ -1,16 +1,10 @@
 """Text for a terminal: strangers' strings are stripped of whatever could steer it."""
 
 import sys
-import unicodedata
 from typing import Any
 
 from cronos.front.result import IncidentView
-
-
-def plain(text: str, width: int = 2_000) -> str:
-    """Replace control, bidirectional and other unprintable characters; cut at `width`."""
-    kept = "".join(c if c == " " or unicodedata.category(c)[0] != "C" else "\ufffd" for c in text)
-    return kept if len(kept) <= width else kept[: width - 1] + "…"
+from cronos.link.text import plain
 
 
 def console(*, to_stderr: bool = False) -> Any:

@@ -29,7 +29,9 @@ from cronos.runtime.telemetry import Log
 from cronos.runtime.world import AsyncTasks, SystemClock
 
 _HEAD_BYTES: Final = 64 * 1024
-_PARENT_S: Final = 0.5
+_PARENT_S: Final = 0.1
+_FREE_S: Final = 5.0
+_TRY_S: Final = 0.05
 _KINDS: Final = (DeniedError, UnreachableError, InputError)
 
 
@@ -202,11 +204,23 @@ def _serve_scorer(spec: Spec, clock: Clock) -> None:
 
 
 def _serve_ledger(spec: Spec, clock: Clock) -> None:
-    ledger = open_ledger(spec.config, Path(spec.ledger), clock)
+    ledger = _open_once_free(spec, clock)
     with listen(Path(spec.run) / "ledger.sock") as listener:
         server = load("entry", "ledger")(ledger, listener)
         _on_stop(lambda: setattr(server, "stopping", True))
         server.serve()
+
+
+def _open_once_free(spec: Spec, clock: Clock) -> Any:
+    """Open the ledger; the writer of a node that was killed just now still needs a moment."""
+    for _ in range(int(_FREE_S / _TRY_S)):
+        try:
+            return open_ledger(spec.config, Path(spec.ledger), clock)
+        except DeniedError as error:
+            if error.code != "govern.ledger_in_use":
+                raise
+        time.sleep(_TRY_S)
+    return open_ledger(spec.config, Path(spec.ledger), clock)
 
 
 def open_ledger(config: Config, folder: Path, clock: Clock) -> Any:

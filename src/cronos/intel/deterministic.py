@@ -4,17 +4,14 @@ It repeats foreign text (titles, entities) as data: control and bidirectional ch
 out and every part is cut short, so that nothing in a packet or log can forge a line on a screen.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from cronos.config import Positive, Section
+from cronos.link.text import plain
 from cronos.types import Assessment, Entity, Finding, Incident, Manifest, Provenance, State
 
 _MAX_SEVERITY: Final = 5
-# Control, format (bidirectional overrides among them), surrogate, private use, unassigned,
-# and the two separators that some terminals and browsers take for a new line.
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 class DeterministicConfig(Section, frozen=True):
@@ -89,13 +86,7 @@ class DeterministicAnalyst:
         return "someone unknown" if entity is None else self._plain(entity.value)
 
     def _plain(self, text: str) -> str:
-        # Cut first: the cost of cleaning is then bounded whatever arrives.
-        limit = self._config.max_text_chars
-        kept = "".join(
-            " " if unicodedata.category(character) in _HIDDEN else character
-            for character in text[:limit]
-        )
-        return " ".join(kept.split()) + ("…" if len(text) > limit else "")
+        return " ".join(plain(text, self._config.max_text_chars, " ").split())
 
 
 def _severity(incident: Incident, findings: Sequence[Finding]) -> int:

@@ -13,8 +13,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from cronos.kernel.node import Kernel
+from cronos.link.metrics import MemoryMetrics
 from cronos.ports import Clock
-from cronos.runtime.telemetry import Log, MemoryMetrics
+from cronos.runtime.telemetry import Log
 from cronos.types import (
     Action,
     After,
@@ -128,8 +129,19 @@ class Reflex:
             for outcome in datum.outcomes:
                 self._case(outcome.incident_id).outcomes.append(outcome)
                 self.take(outcome)
+                self._measure(outcome)
         elif isinstance(datum, Restart):
             self.take(datum)
+
+    def _measure(self, outcome: Outcome) -> None:
+        """Count what became of an action, and how long after its detection it was there."""
+        self.metrics.count(f"actions.{outcome.operation}.{'ok' if outcome.ok else 'refused'}")
+        incident = self.kernel.incident(outcome.incident_id)
+        if incident is not None and incident.moments[-1].name in ("isolated", "confirmed"):
+            at_ns = {moment.name: moment.boot_ns for moment in incident.moments}
+            if outcome.operation is Operation.APPLY and {"detected", "isolated"} <= at_ns.keys():
+                took_ns = at_ns["isolated"] - at_ns["detected"]
+                self.metrics.observe("isolation_ms", took_ns / 1e6)
 
     def _count_down(self, answer: Outcomes) -> None:
         """Forget an order once all its actions are answered; a long answer comes in parts."""

@@ -1,6 +1,5 @@
 """What runs and watches a node, in memory: the egress gate, metrics and a service."""
 
-from collections import Counter, defaultdict
 from typing import ClassVar
 
 from cronos.errors import DeniedError
@@ -31,27 +30,6 @@ class MemoryEgress:
                 f"A call to {host}:{port} ({purpose}) is not allowed.",
                 "Give the destination to MemoryEgress.",
             )
-
-
-class MemoryMetrics:
-    """Keeps what is counted and measured, to be looked at."""
-
-    def __init__(self) -> None:
-        self.counters: Counter[str] = Counter()
-        self.gauges: dict[str, float] = {}
-        self.measurements: defaultdict[str, list[float]] = defaultdict(list)
-
-    def count(self, name: str, amount: int = 1) -> None:
-        """Add to a counter."""
-        self.counters[name] += amount
-
-    def gauge(self, name: str, value: float) -> None:
-        """Set a gauge."""
-        self.gauges[name] = value
-
-    def observe(self, name: str, value: float) -> None:
-        """Add one measurement."""
-        self.measurements[name].append(value)
 
 
 class MemoryService:

@@ -9,7 +9,7 @@ from cronos.errors import CronosError, DeniedError, InputError
 from cronos.front import settings
 from cronos.front.compose import verify_ledger
 from cronos.front.result import AuditDocument, to_json
-from cronos.front.text import plain
+from cronos.link.text import plain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from cronos.front import settings
 from cronos.front.result import ConfigDocument, Setting, to_json
-from cronos.front.text import plain
+from cronos.link.text import plain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 from cronos.front.plant import ATTACKER, OPERATOR, Actor
 from cronos.front.result import DemoDocument, DemoStep, IncidentView, LedgerView, to_json
-from cronos.front.text import plain
+from cronos.link.text import plain
 
 _LEASE_S = 3
 _PATIENCE_S = 20.0

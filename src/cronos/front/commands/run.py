@@ -17,7 +17,8 @@ from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 from cronos.front.plugins import load, names
 from cronos.front.result import LedgerView, RunResult, SourceView, to_json
-from cronos.front.text import console, is_terminal, plain, print_incidents
+from cronos.front.text import console, is_terminal, print_incidents
+from cronos.link.text import plain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +120,7 @@ async def _process(config: Config, state: Path, sources: list[SourceEntry]) -> R
         round(time.perf_counter() - began, 3),  # noqa: TID251 - as above
         LedgerView(str(layout.ledger), checkpoint.size, checkpoint.sealing, checkpoint.head.hex()),
         node.restarts,
+        node.metrics(),
     )
 
 

@@ -102,6 +102,8 @@ async def _watch(config: Config, state: Path) -> UpDocument:
             await node.watch(stopped)
         finally:
             await asyncio.shield(node.stop())
-        return UpDocument(node.incidents(), sum(node.processed.values()), node.restarts)
+        return UpDocument(
+            node.incidents(), sum(node.processed.values()), node.restarts, node.metrics()
+        )
     finally:
         layout.close()

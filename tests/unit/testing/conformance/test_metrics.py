@@ -1,8 +1,8 @@
 """The metrics in memory keep the port's contract."""
 
+from cronos.link.metrics import MemoryMetrics
 from cronos.ports import Metrics
 from cronos.testing.conformance.metrics import MetricsConformance
-from cronos.testing.memory_ops import MemoryMetrics
 
 
 class TestMemoryMetrics(MetricsConformance):
@@ -11,8 +11,8 @@ class TestMemoryMetrics(MetricsConformance):
 
     def value(self, metrics: Metrics, name: str) -> float:
         assert isinstance(metrics, MemoryMetrics)
-        return metrics.gauges.get(name, metrics.counters[name])
+        return metrics.gauges.get(name, metrics.counters.get(name, 0))
 
     def measurements(self, metrics: Metrics, name: str) -> int:
         assert isinstance(metrics, MemoryMetrics)
-        return len(metrics.measurements[name])
+        return len(metrics.samples[name])
