@@ -19,7 +19,8 @@ INCIDENT = {
     "references", "done", "ledger", "question",
 }  # fmt: skip
 RESULT = {
-    "incidents", "sources", "defects", "observations", "seconds", "ledger", "worker_restarts",
+    "incidents", "sources", "defects", "observations", "seconds", "ledger", "metrics",
+    "worker_restarts",
     "schema",
 }  # fmt: skip
 

@@ -174,8 +174,9 @@ def operate(host: str, port: int, source: str, period_ms: int, duration_s: float
 def attack(host: str, port: int, source: str, period_ms: int, duration_s: float) -> bool:
     """Read, then write an unsafe setpoint until cut; then knock until let in again.
 
-    Tells ``connected``, ``write``, ``cut``, ``refused`` (once) and ``connected_again``, after
-    which it ends. Gives True when it was cut.
+    Tells ``connected``, ``attacks`` before its first write, ``write`` for each that the plant
+    answered, ``cut``, ``refused`` (once) and ``connected_again``, after which it ends. Gives
+    True when it was cut.
     """
     caller = Caller(host, port, source)
     end_ns = now_ns() + int(duration_s * _NS_PER_S)
@@ -184,6 +185,9 @@ def attack(host: str, port: int, source: str, period_ms: int, duration_s: float)
         if not was_in:
             was_in = caller.read() is not None
             tell("connected" if was_in else "unreachable")
+            if was_in:
+                tell("attacks", value=UNSAFE_SETPOINT)
+                continue
         elif not was_cut:
             was_cut = not caller.write(UNSAFE_SETPOINT)
             tell("cut" if was_cut else "write", value=UNSAFE_SETPOINT)

@@ -129,12 +129,12 @@ class Stage:
         self._say(
             f"\nNow {ATTACKER}, which may only read, writes a setpoint that would flood the tank."
         )
-        began = await attacker.must("write", _PATIENCE_S)
+        began = await attacker.must("attacks", _PATIENCE_S)
         cut = await attacker.must("cut", _PATIENCE_S)
         writes = attacker.count("write")
         took_ms = (cut["at_boot_ns"] - began["at_boot_ns"]) / 1e6
-        self._step("the attacker was cut", f"{took_ms:.1f} ms after its first write returned, "
-                   f"{writes} writes seen", held=True)  # fmt: skip
+        shown = f"{took_ms:.1f} ms after it began to write; {writes} writes were answered"
+        self._step("the attacker was cut", shown, held=True)
         await attacker.must("refused", _PATIENCE_S)
         self._step("it is not let in again", "its next connection was refused", held=True)
         one = await _until(node, "confirmed")
