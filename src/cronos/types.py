@@ -156,6 +156,10 @@ class Finding(Datum, frozen=True):
 # --- decide ------------------------------------------------------------------------------------
 
 
+# The enforcement point of workloads: what acts there adjusts work instead of isolating anyone.
+WORKFLOW_POINT: Final = "workflow"
+
+
 class Verb(Term):
     """What an action does to its target; OpenC2's verbs."""
 
@@ -517,6 +521,13 @@ class Deadline(Datum, frozen=True):
     version: int
 
 
+class Again(Datum, frozen=True):
+    """A case that only lacked budget may be decided again; stale versions are ignored."""
+
+    incident_id: str
+    version: int
+
+
 class Renewal(Datum, frozen=True):
     """A third of a lease has passed."""
 
@@ -590,7 +601,7 @@ class After(Datum, frozen=True):
     """Give the kernel `event` once `delay_ns` has passed."""
 
     delay_ns: int
-    event: Deadline | Renewal
+    event: Deadline | Renewal | Again
 
 
 Event: TypeAlias = (
@@ -602,6 +613,7 @@ Event: TypeAlias = (
     | Answer
     | Deadline
     | Renewal
+    | Again
     | Release
     | Kill
     | Members

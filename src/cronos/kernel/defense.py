@@ -6,15 +6,18 @@ repeating a weak one a thousand times adds nothing.
 """
 
 from collections import OrderedDict
+from itertools import islice
 from typing import Final
 
 from msgspec.structs import replace
 
 from cronos.config import Config
 from cronos.kernel.incident import Signal, advance, deadlines_ns
-from cronos.kernel.policy import ACTING, ASKING, Options, Protected, decide
+from cronos.kernel.policy import ACTING, ASKING, BUDGET_SPENT, Options, Protected, cell, decide
 from cronos.types import (
+    WORKFLOW_POINT,
     After,
+    Again,
     Answer,
     Ask,
     Audience,
@@ -51,6 +54,8 @@ from cronos.types import (
 _MINUTE_NS: Final = 60_000_000_000
 _CLOSED_KEPT: Final = 10_000
 _FINDINGS_NAMED: Final = 16
+_LOOKED_AT: Final = 256
+_RETRY_NS: Final = 1_000_000_000
 _FINDINGS_NOTED: Final = 1_000
 _AUDIENCES: Final[tuple[Audience, ...]] = ("analyst", "manager", "pager")
 _HELD: Final = frozenset({State.ISOLATED, State.CONFIRMED})
@@ -102,9 +107,19 @@ class Defense:
         stronger = _acting(finding) > _acting(incident)
         incident = self._merge(incident, finding, stronger)
         self.incidents[incident.incident_id] = incident
-        if stronger and incident.state in (State.OBSERVED, _WAITING, State.FAILED):
+        open_question = incident.state in (State.OBSERVED, _WAITING, State.FAILED)
+        if open_question and (stronger or self._deserves_another_try(incident, finding, now)):
             self._decide(incident, finding, now, effects)
         return effects
+
+    def _deserves_another_try(self, incident: Incident, finding: Finding, now: Now) -> bool:
+        """Say whether fresh evidence, no stronger than before, should be tried again.
+
+        It should where the world refused the last time, at most once a second: an attack that
+        goes on must not be let go on because one attempt failed.
+        """
+        rested = now.boot_ns - incident.moments[-1].boot_ns >= _RETRY_NS
+        return incident.state is State.FAILED and rested and _acting(finding) > 0
 
     def _open(self, finding: Finding, key: Entity | None, now: Now) -> list[Effect]:
         self._sequence += 1
@@ -128,20 +143,27 @@ class Defense:
             (Moment("detected", finding.detected_boot_ns or now.boot_ns),),
             why=finding.explanation,
         )
+        effects: list[Effect] = []
         if len(self.incidents) >= self._policy.max_open_incidents:
-            self._make_room()
+            effects += self._make_room()
         self._by_key[key] = incident_id
-        effects: list[Effect] = [Note("finding", incident_id, finding)]
+        effects.append(Note("finding", incident_id, finding))
         self._decide(incident, finding, now, effects)
         return effects
 
-    def _make_room(self) -> None:
-        """Forget the oldest case that is only watched, or else the oldest of all."""
+    def _make_room(self) -> list[Effect]:
+        """Close the oldest case that is only watched, or else the oldest: on record, not silently.
+
+        An isolation it held ends with its lease, by the enforcer. Only the oldest few hundred are
+        looked at, so that a flood costs no more than it must.
+        """
+        few = islice(self.incidents.values(), _LOOKED_AT)
         oldest = next(
-            (case for case in self.incidents.values() if case.state is State.OBSERVED),
+            (case for case in few if case.state is State.OBSERVED),
             next(iter(self.incidents.values())),
         )
         self._forget(oldest)
+        return [Note("evicted", oldest.incident_id, oldest)]
 
     def _merge(self, incident: Incident, finding: Finding, stronger: bool) -> Incident:
         """Add a finding; the strongest one tells what the incident is about."""
@@ -191,13 +213,15 @@ class Defense:
                 incident, Signal.ASK, now, effects, decision=decision, asked=asked
             )
             self._question(incident, effects)
+            if decision.reasons == (BUDGET_SPENT,):
+                # Only the budget was lacking, and it comes back: nobody should have to be asked.
+                version = self.incidents[incident.incident_id].version
+                effects.append(After(_MINUTE_NS, Again(incident.incident_id, version)))
         else:
             self._move(incident, Signal.WATCH, now, effects, decision=decision)
 
     def _snapshot(self, incident_id: str, finding: Finding, now: Now) -> Snapshot:
-        if now.boot_ns - self._minute_ns >= _MINUTE_NS:
-            self._minute_ns = now.boot_ns
-            self._budget = self._policy.actions_per_minute
+        self._refill(now)
         options = self._options.against(finding)
         return Snapshot(
             now,
@@ -214,6 +238,11 @@ class Defense:
             self._lease_ns,
             self._policy.version,
         )
+
+    def _refill(self, now: Now) -> None:
+        if now.boot_ns - self._minute_ns >= _MINUTE_NS:
+            self._minute_ns = now.boot_ns
+            self._budget = self._policy.actions_per_minute
 
     def _question(self, incident: Incident, effects: list[Effect]) -> None:
         """Put the incident's action to the next audience; asking again is harmless."""
@@ -322,6 +351,26 @@ class Defense:
         incident = self._move(incident, Signal.DEADLINE, now, effects)
         self._question(incident, effects)
 
+    def on_again(self, again: Again, now: Now) -> list[Effect]:
+        """Carry out, with a new minute's budget, what nothing but the last one's stood against."""
+        incident = self.incidents.get(again.incident_id)
+        if incident is None or incident.version != again.version or incident.decision is None:
+            return []
+        decision, action = incident.decision, incident.decision.action
+        self._refill(now)
+        if action is None or self._killed:
+            return []
+        if self._budget <= 0:
+            return [After(_MINUTE_NS, again)]
+        disposition, _ = cell(decision.confidence, decision.risk)
+        decision = replace(decision, disposition=disposition, reasons=())
+        effects: list[Effect] = [Note("decision", incident.incident_id, decision)]
+        self._budget -= 1
+        until_ns = now.boot_ns + self._lease_max_ns
+        self._move(incident, _ACT, now, effects, decision=decision, lease_until_boot_ns=until_ns)
+        effects.append(Do(_APPLY, action))
+        return effects
+
     def on_renewal(self, renewal: Renewal, now: Now) -> list[Effect]:
         """Renew a lease after a third of it, up to the most that needs no person."""
         incident = self.incidents.get(renewal.incident_id)
@@ -380,7 +429,10 @@ class Defense:
         """Adopt what the enforcer still holds, so that it ends, or is released, like any other."""
         effects: list[Effect] = []
         for lease in restart.leases:
-            if lease.plan.action.incident_id not in self.incidents:
+            action = lease.plan.action
+            if action.enforcement_point == WORKFLOW_POINT:
+                continue  # a workload's, which operations takes up
+            if action.incident_id not in self.incidents:
                 self._adopt(lease, now, effects)
         return effects
 

@@ -12,9 +12,11 @@ from cronos.config import Config
 from cronos.kernel.audit import Audit
 from cronos.kernel.communication import Communication
 from cronos.kernel.defense import Defense
-from cronos.kernel.operations import ENFORCEMENT_POINT, Operations
+from cronos.kernel.operations import Operations
 from cronos.kernel.policy import Options
 from cronos.types import (
+    WORKFLOW_POINT,
+    Again,
     Answer,
     Bulletin,
     Confirm,
@@ -47,7 +49,7 @@ class Kernel:
     def __init__(
         self, config: Config, incarnation: int, points: dict[str, tuple[str, ...]]
     ) -> None:
-        able = {name: verbs for name, verbs in points.items() if name != ENFORCEMENT_POINT}
+        able = {name: verbs for name, verbs in points.items() if name != WORKFLOW_POINT}
         self.defense: Final = Defense(config, config.node.instance, incarnation, Options(able))
         self.operations: Final = Operations(config.workload)
         self.audit: Final = Audit()
@@ -59,6 +61,7 @@ class Kernel:
             Outcome: self._on_outcome,
             Deadline: defense.on_deadline,
             Renewal: defense.on_renewal,
+            Again: defense.on_again,
             Bulletin: self._on_bulletin,
             Receipt: self._on_receipt,
             Members: self._on_members,
@@ -66,7 +69,7 @@ class Kernel:
             Answer: defense.on_answer,
             Release: defense.on_release,
             Kill: defense.on_kill,
-            Restart: defense.on_restart,
+            Restart: self._on_restart,
         }
 
     def step(self, event: Event, now: Now) -> list[Effect]:
@@ -105,6 +108,9 @@ class Kernel:
             said += self.audit.on_bulletin(bulletin)
             said += self.operations.on_bulletin(bulletin)
         return said + self.communication.on_bulletin(bulletin)
+
+    def _on_restart(self, restart: Restart, now: Now) -> list[Effect]:
+        return self.defense.on_restart(restart, now) + self.operations.on_restart(restart)
 
     def _on_receipt(self, receipt: Receipt, _now: Now) -> list[Effect]:
         return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)

@@ -6,6 +6,7 @@ isolation of any of its assets has ended.
 
 from cronos.config import Workload
 from cronos.types import (
+    WORKFLOW_POINT,
     Action,
     Bulletin,
     BulletinKind,
@@ -16,11 +17,10 @@ from cronos.types import (
     Note,
     Operation,
     Outcome,
+    Restart,
     Verb,
     action_id,
 )
-
-ENFORCEMENT_POINT = "workflow"
 
 
 class Operations:
@@ -46,6 +46,14 @@ class Operations:
             elif bulletin.kind is BulletinKind.RELEASED:
                 self._let_go(workload, bulletin.incident_id, effects)
         return effects
+
+    def on_restart(self, restart: Restart) -> list[Effect]:
+        """Take up which incidents hold which workload from what the enforcer still holds."""
+        for lease in restart.leases:
+            action = lease.plan.action
+            if action.enforcement_point == WORKFLOW_POINT:
+                self._holders.setdefault(action.target.value, set()).add(action.incident_id)
+        return []
 
     def on_outcome(self, outcome: Outcome) -> list[Effect]:
         """Note what became of a workload's adjustment; the enforcer retries what must end."""
@@ -73,8 +81,8 @@ def _action(workload: Workload, incident_id: str) -> Action:
     verb = Verb.PAUSE if workload.on_isolated == "pause" else Verb.REDIRECT
     target = Entity(EntityKind.WORKLOAD, workload.name)
     return Action(
-        action_id(ENFORCEMENT_POINT, verb, target),
-        ENFORCEMENT_POINT,
+        action_id(WORKFLOW_POINT, verb, target),
+        WORKFLOW_POINT,
         verb,
         target,
         incident_id,

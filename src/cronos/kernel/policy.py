@@ -192,6 +192,9 @@ def decide(snapshot: Snapshot) -> Decision:
     return _decision(snapshot, disposition, option.risk, action, tuple(reasons))
 
 
+BUDGET_SPENT: Final = "this minute's budget of actions is spent"
+
+
 def _guardrails(snapshot: Snapshot) -> list[tuple[Disposition, str]]:
     """List what makes this decision more careful: how far, and why in words."""
     floors: list[tuple[Disposition, str]] = []
@@ -208,7 +211,7 @@ def _guardrails(snapshot: Snapshot) -> list[tuple[Disposition, str]]:
     if snapshot.killed:
         floors.append((Disposition.OBSERVE, "the kill switch is engaged"))
     if snapshot.budget <= 0:
-        floors.append((Disposition.ASK_ANALYST, "this minute's budget of actions is spent"))
+        floors.append((Disposition.ASK_ANALYST, BUDGET_SPENT))
     if snapshot.protected:
         floors.append((Disposition.REFUSED, "the target is a protected asset"))
     return floors

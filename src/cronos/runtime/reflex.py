@@ -103,6 +103,8 @@ class Reflex:
         self._next_id = 1
         self._unanswered: dict[int, Order] = {}
         self._unstored: dict[int, tuple[Append, tuple[str, ...]]] = {}
+        self._refused: set[int] = set()
+        self._retry: asyncio.TimerHandle | None = None
         self._answers: list[Callable[[], bool]] = []
         self._owed: deque[tuple[int, Callable[[], bool]]] = deque()
 
@@ -155,6 +157,7 @@ class Reflex:
                 self._unanswered[order.order_id] = replace(order, actions=left)
             else:
                 del self._unanswered[order.order_id]
+                self._acknowledge()
 
     def on_ledger(self, datum: Datum | Unknown) -> None:
         """Learn what is durable; what could not be stored is tried again."""
@@ -163,7 +166,10 @@ class Reflex:
         self.refused = datum.error
         if datum.error:
             self._log.write("error", "ledger.append_failed", detail=datum.error)
-            asyncio.get_running_loop().call_later(_LEDGER_RETRY_S, self.resend_records)
+            self._refused.add(datum.request_id)
+            if self._retry is None:
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(_LEDGER_RETRY_S, self._try_again)
             return
         append, incidents = self._unstored.pop(datum.request_id)
         now = self._clock.now()
@@ -173,6 +179,14 @@ class Reflex:
             case.last_position, case.recorded_boot_ns = position, now.boot_ns
         self.metrics.count("records", len(append.records))
         self._acknowledge()
+
+    def _try_again(self) -> None:
+        """Send what the ledger refused once more: each append once, however many were refused."""
+        self._retry = None
+        refused, self._refused = sorted(self._refused), set()
+        for request_id in refused:
+            if request_id in self._unstored:
+                self._send_append(self._unstored[request_id][0])
 
     def resend_orders(self) -> None:
         """Send again what the enforcer has not answered: it has just been (re)started."""
@@ -277,7 +291,7 @@ class Reflex:
             self._unstored[append.request_id] = append, incidents
             self._send_append(append)
 
-        # What the scorer reported is acknowledged when everything up to here is durable.
+        # What the scorer reported is acknowledged when everything up to here is durable and done.
         self._owed.extend([(self._next_id - 1, answer) for answer in self._answers])
         self._answers.clear()
         self._acknowledge()
@@ -289,7 +303,7 @@ class Reflex:
         )
 
     def _acknowledge(self) -> None:
-        oldest = min(self._unstored, default=self._next_id)
+        oldest = min([self._next_id, *self._unstored, *self._unanswered])
         while self._owed and self._owed[0][0] < oldest:
             self._owed.popleft()[1]()
 

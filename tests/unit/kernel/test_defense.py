@@ -344,7 +344,46 @@ def test_the_budget_of_a_minute_asks_when_it_is_spent_and_comes_back():
     story.wait(61)
     story.tell(finding(9, attacker="192.0.2.9"))
 
+    # The one that waited has had its turn in the new minute, and nobody had to be asked.
+    assert operations(story).count(Operation.APPLY) == 4
+    assert {case.state for case in story.kernel.defense.incidents.values()} == {State.CONFIRMED}
+
+
+def test_a_case_that_waits_for_budget_waits_on_while_there_is_none():
+    story = Story(Config(policy=Policy(actions_per_minute=1)))
+
+    for number in range(3):
+        story.tell(finding(number, attacker=f"192.0.2.{number + 1}"))
+    story.wait(61)
+    assert operations(story).count(Operation.APPLY) == 2
+    story.wait(60)
+
     assert operations(story).count(Operation.APPLY) == 3
+
+
+def test_a_killed_kernel_lets_no_waiting_case_act_with_new_budget():
+    story = Story(Config(policy=Policy(actions_per_minute=1)))
+    for number in range(2):
+        story.tell(finding(number, attacker=f"192.0.2.{number + 1}"))
+
+    story.tell(Kill(1, engaged=True))
+    story.wait(61)
+
+    assert operations(story).count(Operation.APPLY) == 1
+
+
+def test_an_attack_that_goes_on_is_tried_again_after_a_refusal_but_not_in_a_rush():
+    story = Story(world=refusing)
+    story.tell(finding(1))
+    for number in range(2, 20):
+        story.tell(finding(number))
+    assert operations(story).count(Operation.APPLY) == 1
+
+    story.world = obedient
+    story.wait(1.1)
+    story.tell(finding(30))
+
+    assert story.only_incident().state is State.CONFIRMED
 
 
 def test_a_protected_attacker_is_refused_and_said_so():
@@ -365,6 +404,7 @@ def test_the_oldest_watched_case_makes_room():
         )
 
     assert len(story.kernel.defense.incidents) == 2
+    assert [note.kind for note in story.said(Note)].count("evicted") == 1
 
 
 def test_a_stale_deadline_is_ignored():

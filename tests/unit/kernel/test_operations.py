@@ -2,7 +2,7 @@
 
 from cronos.config import Config, LeaseTerms, Workload
 from cronos.testing.story import Story, finding, obedient
-from cronos.types import Do, Note, Operation, Release, Verb
+from cronos.types import Do, Lease, Note, Operation, Plan, Release, Restart, Verb
 
 CONFIG = Config(
     workload=(
@@ -58,6 +58,32 @@ def test_what_became_of_an_adjustment_is_noted():
     story.tell(finding())
 
     assert len([note for note in story.said(Note) if note.kind == "workflow"]) == 2
+
+
+def test_a_workload_held_before_a_restart_comes_back_when_its_isolation_ends():
+    before = Story(CONFIG)
+    before.tell(finding())
+    leases = tuple(
+        Lease(
+            Plan(do.action, b"{}", "held", "undo"),
+            "boot",
+            before.boot_ns,
+            before.boot_ns + 2_000_000_000,
+            applied=True,
+        )
+        for do in before.said(Do)
+        if do.operation is Operation.APPLY
+    )
+    after = Story(CONFIG)
+
+    after.tell(Restart(tuple(reversed(leases))))
+    assert len(after.kernel.defense.incidents) == 1
+    after.wait(3)
+
+    assert adjustments(after) == [
+        (Operation.UNDO, Verb.PAUSE, "historian"),
+        (Operation.UNDO, Verb.REDIRECT, "reports"),
+    ]
 
 
 def test_without_workloads_nothing_is_adjusted():

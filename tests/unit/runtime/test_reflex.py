@@ -12,6 +12,7 @@ from cronos.types import (
     Appended,
     AuditRecord,
     Decision,
+    EvidenceClass,
     Operation,
     Outcomes,
     Report,
@@ -64,6 +65,10 @@ async def turn():
     await asyncio.sleep(0)
 
 
+def watched(number, attacker):
+    return finding(number, attacker=attacker, evidence=EvidenceClass.STATISTICAL)
+
+
 def attackers(count):
     return [finding(n, attacker=f"192.0.2.{n % 250}.{n}".rsplit(".", 1)[0]) for n in range(count)]
 
@@ -78,12 +83,14 @@ def test_all_orders_of_one_turn_leave_as_one_batch():
     play(story)
 
 
-def test_a_report_is_acknowledged_only_when_its_records_are_durable():
+def test_a_report_is_acknowledged_only_when_its_records_are_durable_and_its_orders_answered():
     async def story(stage):
         stage.report(1, finding())
         await turn()
         assert stage.answers == []
         stage.store()
+        assert stage.answers == []
+        stage.obey()
         assert stage.answers == [Reported(1)]
 
     play(story)
@@ -91,9 +98,9 @@ def test_a_report_is_acknowledged_only_when_its_records_are_durable():
 
 def test_an_answer_to_an_older_append_acknowledges_no_newer_report():
     async def story(stage):
-        stage.report(1, finding(1, attacker="192.0.2.1"))
+        stage.report(1, watched(1, "192.0.2.1"))
         await turn()
-        stage.report(2, finding(2, attacker="192.0.2.2"))
+        stage.report(2, watched(2, "192.0.2.2"))
         await turn()
         stage.store(1)
         assert stage.answers == [Reported(1)]
@@ -125,17 +132,33 @@ def test_records_carry_node_time_and_the_exact_datum():
     play(story)
 
 
-def test_what_the_ledger_refused_is_kept_and_sent_again():
+def test_what_the_ledger_refused_is_kept_and_sent_again_once_however_much_it_is():
     async def story(stage):
-        stage.report(1, finding())
+        for number in range(5):
+            stage.report(number, watched(number, f"192.0.2.{number}"))
+            await turn()
+        refused = list(stage.appends)
+        for _ in range(3):
+            assert len(stage.appends) == 5
+            for append in refused:
+                stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
+            assert stage.answers == []
+            stage.appends.clear()
+            stage.reflex._try_again()
+        assert stage.appends == refused
+        stage.store()
+        assert len(stage.answers) == 5
+
+    play(story)
+
+
+def test_a_restarted_ledger_is_given_everything_that_it_has_not_acknowledged():
+    async def story(stage):
+        stage.report(1, watched(1, "192.0.2.1"))
         await turn()
         append = stage.appends.pop()
-        stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
-        assert stage.answers == []
         stage.reflex.resend_records()
         assert stage.appends == [append]
-        stage.store()
-        assert stage.answers == [Reported(1)]
 
     play(story)
 
