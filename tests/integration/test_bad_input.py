@@ -354,3 +354,15 @@ def test_a_disk_with_room_records_everything(tmp_path):
     done = on_a_small_disk(tmp_path, "64m", written(tmp_path / "auth.log", failed_logins(30)))
     assert done.code == 1
     assert done.document["ledger"]["records"] > 0
+
+
+def test_a_file_whose_name_is_no_text_is_named_and_the_others_are_read(tmp_path, state):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    written(folder / "good.log", failed_logins(3))
+    pathlib.Path(os.fsdecode(os.fsencode(folder) + b"/\xff.log")).write_text("x")
+
+    done = run(state, folder)
+
+    assert done.document["observations"] == 3
+    assert [one["source"].rpartition("/")[2] for one in done.document["defects"]] == ["\\xff.log"]

@@ -91,7 +91,7 @@ class Node:
         self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)
         self._scorer = Channel(run / "scorer.sock", self._on_scorer, self._scorer_up)
         self._reflex = Reflex(
-            Kernel(config, layout.incarnation(), points),
+            Kernel(config, layout.incarnation(self._clock.now().wall_ns), points),
             config.node.instance,
             self._clock,
             self._log,

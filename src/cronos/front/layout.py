@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from cronos.errors import DeniedError
+from cronos.errors import DeniedError, InputError
 
 _MAX_SOCKET_PATH: Final = 90
 
@@ -18,6 +18,30 @@ def default_state() -> Path:
         return Path("/var/lib/cronos")
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base else Path.home() / ".local" / "state") / "cronos"
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and those above it that lack, each with mode 0700; see `_refuse_shared`."""
+    for level in (*reversed(folder.parents), folder):
+        if not level.exists():
+            level.mkdir(mode=0o700, exist_ok=True)
+    _refuse_shared(folder)
+    _refuse_shared(folder.parent)
+
+
+def _refuse_shared(folder: Path) -> None:
+    """Refuse a folder that others own or may write: they could put anything in it.
+
+    Raises:
+        DeniedError: they do, or may.
+    """
+    found = folder.stat()
+    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o022:
+        raise DeniedError(
+            "state.shared",
+            f"The state folder {folder} belongs to or may be written by others.",
+            f"Make it yours alone (chmod 700 {folder}), or choose another one with --state.",
+        )
 
 
 class Layout:
@@ -35,7 +59,7 @@ class Layout:
         self.home = state / instance
         self.ledger = self.home / "ledger"
         try:
-            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(self.home)
             self._lock = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise DeniedError(
@@ -52,8 +76,7 @@ class Layout:
                 f"Another Cronos process uses {self.home}.",
                 "Stop it, or choose another folder with --state.",
             ) from error
-        short = len(os.fsencode(self.home)) + len("/run/enforcer.sock") <= _MAX_SOCKET_PATH
-        self._temporary = session or not short
+        self._temporary = session
         self.run = self.home / "run"
         if self._temporary:
             self.run = Path(tempfile.mkdtemp(prefix="cronos-"))
@@ -61,18 +84,31 @@ class Layout:
         self.enforcer = self.run / "enforcer" if session else state / "enforcer"
         # The enforcer outlives a node, so that its socket must be found by the next one.
         self.enforcer_socket = self.enforcer / "enforcer.sock"
-        if len(os.fsencode(self.enforcer_socket)) > _MAX_SOCKET_PATH:
-            self.enforcer_socket = self.run / "enforcer.sock"
+        for path in (self.enforcer_socket, self.run / "tap-control.sock"):
+            if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+                self.close()
+                raise InputError(
+                    "state.path_too_long",
+                    f"{path} is too long for a Unix socket ({_MAX_SOCKET_PATH} bytes).",
+                    "Choose a shorter folder with --state.",
+                )
 
-    def incarnation(self) -> int:
-        """Give a number that rises with every start."""
+    def incarnation(self, wall_ns: int) -> int:
+        """Give a number that rises with every start.
+
+        Args:
+            wall_ns: Unix time; where the last number cannot be read, the seconds since 1970
+                stand for it: more than any number of starts.
+        """
         path = self.home / "incarnation"
-        with contextlib.suppress(OSError, ValueError):
-            last = int(path.read_text(encoding="ascii"))
-            path.write_text(str(last + 1), encoding="ascii")
-            return last + 1
-        self.write(path, b"1")
-        return 1
+        number = 1
+        with contextlib.suppress(FileNotFoundError):
+            text = path.read_text(encoding="ascii", errors="replace").strip()
+            number = int(text) + 1 if text.isdecimal() else wall_ns // 1_000_000_000
+        new = path.with_suffix(".new")
+        self.write(new, str(number).encode())
+        new.replace(path)
+        return number
 
     def write(self, path: Path, data: bytes) -> None:
         """Write a file that only this user may read.

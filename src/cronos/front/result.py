@@ -161,8 +161,19 @@ def _done(incident: Incident, outcomes: list[Outcome]) -> Done:
 
 
 def to_json(document: Any) -> bytes:
-    """Give one JSON document, indented, ending in a newline."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    """Give one JSON document, indented, ending in a newline; ASCII where it could steer a terminal.
+
+    A reader of the JSON gets the characters back; a terminal never sees them.
+    """
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    if not text.isascii() or "\x7f" in text:
+        text = "".join([c if c == "\n" or c.isprintable() else _escape(c) for c in text])
+    return text.encode()
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
 class ErrorDocument(msgspec.Struct, frozen=True):

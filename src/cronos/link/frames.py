@@ -16,6 +16,8 @@ from cronos.types import MAX_FRAME_BYTES
 
 _HEADER: Final = struct.Struct(">I")
 _READ_BYTES: Final = 1 << 18
+# Who does not read for this long is as good as gone: a peer must not be able to stop a server.
+_SEND_S: Final = 30.0
 _MAX_PATH_BYTES: Final = 107  # sun_path, less its terminating zero
 
 
@@ -82,7 +84,7 @@ class FrameSocket:
     def send(self, data: bytes) -> None:
         """Send one frame; see `Transport.send`."""
         try:
-            self._socket.settimeout(None)
+            self._socket.settimeout(_SEND_S)
             self._socket.sendall(frame(data))
         except OSError as error:
             raise _gone(error) from error

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cronos.errors import DeniedError
+from cronos.errors import DeniedError, InputError
 from cronos.front.layout import Layout, default_state
+
+WALL_NS = 1_790_000_000_000_000_000
 
 
 @pytest.fixture
@@ -26,8 +28,9 @@ def mode(path):
 
 def test_the_folders_and_files_are_this_users_alone(short):
     layout = Layout(short / "state", "local", session=False)
-    layout.incarnation()
+    layout.incarnation(WALL_NS)
     layout.close()
+    assert mode(short / "state") == 0o700
     assert mode(short / "state" / "local") == 0o700
     assert mode(layout.run) == 0o700
     assert mode(short / "state" / "local" / "lock") == 0o600
@@ -75,18 +78,33 @@ def test_what_outlives_a_session_is_found_again_by_the_next(short):
     assert first.run.is_dir()
 
 
-def test_a_deep_folder_still_has_sockets_of_a_length_the_system_takes(tmp_path):
-    layout = Layout(tmp_path / ("deep" * 40), "local", session=False)
+def test_a_deep_folder_serves_a_session_and_is_refused_to_what_must_be_found_again(tmp_path):
+    deep = tmp_path / ("deep" * 40)
+    layout = Layout(deep, "local", session=True)
     assert len(os.fsencode(layout.enforcer_socket)) < 100
-    assert len(os.fsencode(layout.run / "scorer.sock")) < 100
     layout.close()
+
+    with pytest.raises(InputError, match="shorter folder"):
+        Layout(deep, "local", session=False)
+
+
+@pytest.mark.parametrize("bits", [0o720, 0o702, 0o777])
+def test_a_folder_that_others_may_write_is_refused(tmp_path, bits):
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(bits)
+
+    with pytest.raises(DeniedError, match="chmod 700"):
+        Layout(state, "local", session=True)
 
 
 def test_each_start_has_a_higher_incarnation_even_after_damage(tmp_path):
     layout = Layout(tmp_path, "local", session=False)
-    assert [layout.incarnation(), layout.incarnation()] == [1, 2]
-    (layout.home / "incarnation").write_text("not a number")
-    assert layout.incarnation() == 1
+    assert [layout.incarnation(WALL_NS), layout.incarnation(WALL_NS)] == [1, 2]
+    for later, damage in enumerate(("", "not a number", "-7"), 1):
+        before = layout.incarnation(WALL_NS)
+        (layout.home / "incarnation").write_text(damage)
+        assert layout.incarnation(WALL_NS + later * 10**12) > before
     layout.close()
 
 

@@ -2,7 +2,9 @@
 
 import json
 
-from cronos.front.result import AuditDocument, ErrorDocument, show, to_json
+import pytest
+
+from cronos.front.result import AuditDocument, DefectView, ErrorDocument, show, to_json
 from cronos.testing.story import Story, finding
 from cronos.types import EvidenceClass, Note, Outcome, Question
 
@@ -55,3 +57,11 @@ def test_documents_are_json_with_a_named_schema_and_a_last_newline():
 def test_foreign_text_survives_json_whole():
     shown = json.loads(to_json(ErrorDocument("a.b", 'ü "\x1b\u202e', "", "input")))
     assert shown["sentence"] == 'ü "\x1b\u202e'
+
+
+@pytest.mark.parametrize("text", ["\x9b31m", "\u202eevil", "\x7f", "\u200b", "\U000e0041"])
+def test_json_for_a_terminal_carries_nothing_that_steers_it(text):
+    printed = to_json(DefectView(text, 1, "x", "y"))
+
+    assert all(c == "\n" or c.isprintable() for c in printed.decode())
+    assert json.loads(printed)["source"] == text

@@ -16,7 +16,7 @@ from cronos.front import settings
 from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 from cronos.front.plugins import load, names
-from cronos.front.result import LedgerView, RunResult, SourceView, to_json
+from cronos.front.result import DefectView, LedgerView, RunResult, SourceView, to_json
 from cronos.front.text import console, is_terminal, print_incidents
 from cronos.link.text import plain
 
@@ -53,7 +53,10 @@ def execute(options: argparse.Namespace) -> int:
     sources = [
         spec for given in options.sources for spec in files(given, options.format, follow=False)
     ]
-    result = run_loop(_process(config, settings.state_of(options), sources))
+    named = [entry for entry in sources if _is_named(entry)]
+    unnamed = [_unnamed(entry) for entry in sources if not _is_named(entry)]
+    result = run_loop(_process(config, settings.state_of(options), named))
+    result = replace(result, defects=(*unnamed, *result.defects))
     if options.json:
         sys.stdout.buffer.write(to_json(result))
     else:
@@ -92,6 +95,16 @@ def files(given: str, sensor: str, *, follow: bool) -> list[SourceEntry]:
             "run.nothing_there", f"There is no file in {given}.", "Name a capture or a log."
         )
     return [SourceEntry(kind, sensor, {"path": os.fspath(path.absolute())}) for path in paths]
+
+
+def _is_named(entry: SourceEntry) -> bool:
+    """Say whether a source's path is text: other names cannot be written into any record."""
+    return not any(0xD800 <= ord(c) < 0xE000 for c in str(entry.given.get("path", "")))
+
+
+def _unnamed(entry: SourceEntry) -> DefectView:
+    shown = os.fsencode(str(entry.given["path"])).decode("utf-8", "backslashreplace")
+    return DefectView(shown, 0, "its name is no UTF-8 text", "Rename the file.")
 
 
 async def _process(config: Config, state: Path, sources: list[SourceEntry]) -> RunResult:
