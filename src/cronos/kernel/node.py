@@ -8,33 +8,16 @@ without the world: from a finding to its order, from an outcome to its confirmat
 from collections.abc import Callable
 from typing import Any, Final
 
+from cronos import types as t
 from cronos.config import Config
 from cronos.kernel.audit import Audit
 from cronos.kernel.communication import Communication
 from cronos.kernel.defense import Defense
 from cronos.kernel.operations import Operations
 from cronos.kernel.policy import Options
-from cronos.types import (
-    WORKFLOW_POINT,
-    Again,
-    Answer,
-    Bulletin,
-    Confirm,
-    Deadline,
-    Effect,
-    Event,
-    Finding,
-    Incident,
-    Kill,
-    Members,
-    Now,
-    Outcome,
-    Publish,
-    Receipt,
-    Release,
-    Renewal,
-    Restart,
-)
+
+# What one agency says to the others; all else is for the shell.
+_SPOKEN: Final = frozenset({t.Publish, t.Confirm})
 
 
 class Kernel:
@@ -49,71 +32,71 @@ class Kernel:
     def __init__(
         self, config: Config, incarnation: int, points: dict[str, tuple[str, ...]]
     ) -> None:
-        able = {name: verbs for name, verbs in points.items() if name != WORKFLOW_POINT}
+        able = {name: verbs for name, verbs in points.items() if name != t.WORKFLOW_POINT}
         self.defense: Final = Defense(config, config.node.instance, incarnation, Options(able))
         self.operations: Final = Operations(config.workload)
         self.audit: Final = Audit()
         self.communication: Final = Communication(config.node.instance)
         defense = self.defense
         # Which agencies an event concerns, and in which order they hear of it.
-        self._hear: Final[dict[type[Event], Callable[[Any, Now], list[Effect]]]] = {
-            Finding: defense.on_finding,
-            Outcome: self._on_outcome,
-            Deadline: defense.on_deadline,
-            Renewal: defense.on_renewal,
-            Again: defense.on_again,
-            Bulletin: self._on_bulletin,
-            Receipt: self._on_receipt,
-            Members: self._on_members,
-            Confirm: defense.on_confirm,
-            Answer: defense.on_answer,
-            Release: defense.on_release,
-            Kill: defense.on_kill,
-            Restart: self._on_restart,
+        self._hear: Final[dict[type[t.Event], Callable[[Any, t.Now], list[t.Effect]]]] = {
+            t.Finding: defense.on_finding,
+            t.Outcome: self._on_outcome,
+            t.Deadline: defense.on_deadline,
+            t.Renewal: defense.on_renewal,
+            t.Again: defense.on_again,
+            t.Bulletin: self._on_bulletin,
+            t.Receipt: self._on_receipt,
+            t.Members: self._on_members,
+            t.Confirm: defense.on_confirm,
+            t.Answer: defense.on_answer,
+            t.Release: defense.on_release,
+            t.Kill: defense.on_kill,
+            t.Restart: self._on_restart,
         }
 
-    def step(self, event: Event, now: Now) -> list[Effect]:
+    def step(self, event: t.Event, now: t.Now) -> list[t.Effect]:
         """Take one event and give what must be done, in order."""
         said = self._hear[type(event)](event, now)
-        effects: list[Effect] = []
+        effects: list[t.Effect] = []
         # Each round hands over what the last one said; Confirm leads to nothing further.
-        while said:
-            heard: list[Effect] = []
+        while not _SPOKEN.isdisjoint(map(type, said)):
+            heard: list[t.Effect] = []
             for effect in said:
-                if type(effect) is Confirm:
+                if isinstance(effect, t.Confirm):
                     heard += self.defense.on_confirm(effect, now)
-                elif type(effect) is Publish and type(effect.message) is Bulletin:
+                elif isinstance(effect, t.Publish) and isinstance(effect.message, t.Bulletin):
                     bulletin = self.communication.number(effect.message)
                     heard += self.audit.on_bulletin(bulletin)
                     heard += self.operations.on_bulletin(bulletin)
                     heard += self.communication.on_sent(bulletin)
-                    effects.append(Publish(bulletin))
+                    effects.append(t.Publish(bulletin))
                     continue
                 effects.append(effect)
             said = heard
-        return effects
+        return effects + said
 
-    def incident(self, incident_id: str) -> Incident | None:
+    def incident(self, incident_id: str) -> t.Incident | None:
         """Give an incident, open or lately closed."""
         open_one = self.defense.incidents.get(incident_id)
         return open_one or self.defense.closed.get(incident_id)
 
-    def _on_outcome(self, outcome: Outcome, now: Now) -> list[Effect]:
+    def _on_outcome(self, outcome: t.Outcome, now: t.Now) -> list[t.Effect]:
         return self.defense.on_outcome(outcome, now) or self.operations.on_outcome(outcome)
 
-    def _on_bulletin(self, bulletin: Bulletin, _now: Now) -> list[Effect]:
+    def _on_bulletin(self, bulletin: t.Bulletin, _now: t.Now) -> list[t.Effect]:
         """A peer's bulletin: recorded and acted upon once, acknowledged every time."""
-        said: list[Effect] = []
+        said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
             said += self.audit.on_bulletin(bulletin)
             said += self.operations.on_bulletin(bulletin)
         return said + self.communication.on_bulletin(bulletin)
 
-    def _on_restart(self, restart: Restart, now: Now) -> list[Effect]:
+    def _on_restart(self, restart: t.Restart, now: t.Now) -> list[t.Effect]:
         return self.defense.on_restart(restart, now) + self.operations.on_restart(restart)
 
-    def _on_receipt(self, receipt: Receipt, _now: Now) -> list[Effect]:
+    def _on_receipt(self, receipt: t.Receipt, _now: t.Now) -> list[t.Effect]:
         return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)
 
-    def _on_members(self, members: Members, _now: Now) -> list[Effect]:
+    def _on_members(self, members: t.Members, _now: t.Now) -> list[t.Effect]:
         return self.audit.on_members(members) + self.communication.on_members(members)

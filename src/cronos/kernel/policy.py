@@ -171,25 +171,34 @@ def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 def decide(snapshot: Snapshot) -> Decision:
     """Take the most useful option and say what may be done with it."""
-    if not snapshot.options:
+    options = snapshot.options
+    risk = options[0].risk if options else 0.0
+    disposition, name = cell(snapshot.confidence, risk)
+    floors = _guardrails(snapshot)
+    if not options:
         why = "nothing this node can do would name the attacker"
-        return _decision(snapshot, Disposition.OBSERVE, 0.0, None, (why,))
-    option = snapshot.options[0]
-    disposition, _ = cell(snapshot.confidence, option.risk)
+        floors.append((Disposition.OBSERVE, why))
     reasons: list[str] = []
-    for floor, why in _guardrails(snapshot):
+    for floor, why in floors:
         if CAUTION[floor] > CAUTION[disposition]:
             disposition = floor
             reasons.append(why)
-    action = Action(
-        action_id(option.enforcement_point, option.verb, option.target),
-        option.enforcement_point,
-        option.verb,
-        option.target,
+    return Decision(
         snapshot.incident_id,
-        snapshot.lease_ns,
+        disposition,
+        snapshot.confidence,
+        risk,
+        name,
+        _action(options[0], snapshot) if options else None,
+        tuple(reasons),
+        snapshot.policy_version,
     )
-    return _decision(snapshot, disposition, option.risk, action, tuple(reasons))
+
+
+def _action(option: Option, snapshot: Snapshot) -> Action:
+    point, verb, target = option.enforcement_point, option.verb, option.target
+    named = action_id(point, verb, target)
+    return Action(named, point, verb, target, snapshot.incident_id, snapshot.lease_ns)
 
 
 BUDGET_SPENT: Final = "this minute's budget of actions is spent"
@@ -215,22 +224,3 @@ def _guardrails(snapshot: Snapshot) -> list[tuple[Disposition, str]]:
     if snapshot.protected:
         floors.append((Disposition.REFUSED, "the target is a protected asset"))
     return floors
-
-
-def _decision(
-    snapshot: Snapshot,
-    disposition: Disposition,
-    risk: float,
-    action: Action | None,
-    reasons: tuple[str, ...],
-) -> Decision:
-    return Decision(
-        snapshot.incident_id,
-        disposition,
-        snapshot.confidence,
-        risk,
-        cell(snapshot.confidence, risk)[1],
-        action,
-        reasons,
-        snapshot.policy_version,
-    )
