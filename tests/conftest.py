@@ -1,0 +1,24 @@
+"""Two ways to run the property and fuzz tests: short for the gate, and `make soak`, for hours."""
+
+from hypothesis import HealthCheck, settings
+
+SOAK_FACTOR = 100
+
+settings.register_profile("gate", deadline=None)
+settings.register_profile(
+    "soak", deadline=None, max_examples=10_000, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("gate")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Multiply what a test asks for itself: its own number beats the profile's."""
+    if config.getoption("--hypothesis-profile") != "soak":
+        return
+    for item in items:
+        test = getattr(item, "obj", None)
+        test = getattr(test, "__func__", test)
+        own = getattr(test, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            more = settings(own, max_examples=own.max_examples * SOAK_FACTOR, deadline=None)
+            test._hypothesis_internal_use_settings = more
