@@ -37,7 +37,9 @@ _NO_LINES: Final = (
     b"\x4d\x3c",
 )
 _HEAD_BYTES: Final = 6
-_NAMED_BY_BYTES: Final = 256
+_NAMED_BY_BYTES: Final = 4096
+_TINY_BYTES: Final = 64
+_MAX_TINY_MEMBERS: Final = 1024  # in each MiB: each costs as much work as a large one
 
 
 def expand(spec: str) -> list[Path]:
@@ -106,6 +108,9 @@ class _Inflater:
         self.at = 0
         self.pending = b""  # compressed, not inflated yet
         self._member: _Member | None = None
+        self._given = 0  # bytes that this member gave
+        self._tiny = 0
+        self._tiny_since = 0
 
     def begin(self, head: bytes) -> None:
         """Decide by the first bytes.
@@ -135,7 +140,9 @@ class _Inflater:
                     self._member = zlib.decompressobj(31)
                 out = self._member.decompress(data, size)
                 rest = self._member.unconsumed_tail
+                self._given += len(out)
                 if self._member.eof:
+                    self._ended()
                     rest = self._member.unused_data.lstrip(b"\0")  # padding between members
                     self._member = None
                 self.at += len(data) - len(rest)
@@ -145,6 +152,15 @@ class _Inflater:
         except zlib.error as error:
             raise self._broken(f"is broken ({error})") from error
         return b""
+
+    def _ended(self) -> None:
+        """Refuse a file that is made of members with next to nothing in them."""
+        if self.at - self._tiny_since > 1 << 20:
+            self._tiny, self._tiny_since = 0, self.at
+        self._tiny += self._given < _TINY_BYTES
+        self._given = 0
+        if self._tiny > _MAX_TINY_MEMBERS:
+            raise self._broken(f"holds more than {_MAX_TINY_MEMBERS} almost empty members")
 
     def end(self, size: int) -> bytes:
         """Give what zlib still holds, then ``b""`` if the last member was whole.
@@ -246,8 +262,11 @@ class FollowedSource:
 
     Then the source ends, and the caller opens the path again: the same file gives the same
     name, another file or another beginning gives another. `name` holds the inode and a hash of
-    the first line (at most 256 bytes), because a file truncated in place keeps its inode; it is
-    settled by the first `read` that gives bytes, and provisional on an empty file before.
+    everything up to the end of the first line that is no comment (at most 4096 bytes), because a
+    file truncated in place keeps its inode, a new one often gets that of a removed one, and both
+    may have the same header. It is settled by the first `read` that gives bytes, and provisional
+    before. Only a file with the same inode and the same first record, byte for byte, is taken
+    for the old one: write times into a log.
 
     Raises:
         InputError: the path cannot be opened.
@@ -301,9 +320,9 @@ class FollowedSource:
 
     def _settle_name(self, *, ended: bool) -> bool:
         head = os.pread(self._descriptor, _NAMED_BY_BYTES, 0)
-        line, newline, _ = head.partition(b"\n")
-        if newline or len(head) == _NAMED_BY_BYTES or (ended and head):
-            digest = hashlib.sha256(line).hexdigest()[:8]
+        end = _first_record_end(head)
+        if end or len(head) == _NAMED_BY_BYTES or (ended and head):
+            digest = hashlib.sha256(head[: end or None]).hexdigest()[:16]
             self.name = f"{self._path}@{self._inode}-{digest}"
             self._named = True
         return self._named
@@ -429,6 +448,16 @@ class StdinSource:
                 "Save it to a file and give its path, or raise max_bytes of [plugin.stdin].",
             )
         time.sleep(self._config.linger_ms / 1000)
+
+
+def _first_record_end(head: bytes) -> int:
+    """Give where the first whole line ends that is no comment; 0 if there is none."""
+    at = 0
+    while head.startswith(b"#", at):
+        at = head.find(b"\n", at) + 1
+        if not at:
+            return 0
+    return head.find(b"\n", at) + 1
 
 
 def _open(path: Path) -> int:

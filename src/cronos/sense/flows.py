@@ -2,7 +2,9 @@
 
 Rule 1: a flow is *proven* when its client showed that it received the server's packets, by
 acknowledging a sequence number that only they carried. One who forges the client's address
-does not see them. A SYN, a SYN-ACK, a reset and any datagram prove nothing.
+does not see them. A SYN, a SYN-ACK, a reset and any datagram prove nothing. Where a decoder
+reads the flow, its bytes prove something only as long as they fit (`cronos.sense.streams`), and
+nothing after its end.
 Rule 2: time is the capture's own, so that every reading gives the same events. A step of more
 than a minute, either way, begins a new epoch: handshakes that wait are given up.
 Rule 3: a SYN alone never disturbs a connection that lives; only the answer to it does.
@@ -17,6 +19,7 @@ Rule 3: a SYN alone never disturbs a connection that lives; only the answer to i
     ANSWERED  | client: ACK of the server's number (Rule 1)       | OPEN       | open
     ANSWERED  | RST                                               | DONE       | closed
     MIDDLE    | client: ACK of all the server's bytes (Rule 1)    | OPEN       | open
+    MIDDLE    | server: ACK of just the client's last bytes       | OPEN       | open
     OPEN      | RST, or the second FIN                            | DONE       | closed
     any       | SYN-ACK of a later SYN (Rule 3)                   | ANSWERED   |
 
@@ -28,9 +31,10 @@ import enum
 from collections import OrderedDict
 from typing import Final, NamedTuple, assert_never
 
-from cronos.sense.decoders import APPLICATIONS, DATAGRAMS, STREAMS, Message, StreamDecoder
+from cronos.sense.decoders import APPLICATIONS, DATAGRAMS, STREAMS, Message
 from cronos.sense.packets import ACK, FIN, RST, SYN, TCP, UDP, Transport, reverse
-from cronos.sense.reassembly import Delivery, Reassembly
+from cronos.sense.reassembly import Delivery
+from cronos.sense.streams import Stream
 from cronos.types import Scalar
 
 _EPOCH_NS: Final = 60_000_000_000
@@ -83,12 +87,14 @@ class Flow:
         "asked",
         "bytes_in",
         "bytes_out",
+        "client_end",
         "client_seq",
         "finished",
         "key",
         "packet",
         "port",
         "proven",
+        "server_end",
         "server_seq",
         "stage",
         "stream",
@@ -102,24 +108,15 @@ class Flow:
         self.packet = packet
         self.client_seq = -1  # the next number the client would use
         self.server_seq = -1
+        self.client_end = -1  # where the last data of each ended, until the flow is proven
+        self.server_end = -1
         self.bytes_out = 0
         self.bytes_in = 0
         self.proven = False
         self.finished = 0  # bit 0: the client's FIN was seen; bit 1: the server's
         self.asked: tuple[bytes, int] | None = None  # a later SYN: its key and number
         self.port = key[-2] << 8 | key[-1]
-        self.stream: _Stream | None = None
-
-
-class _Stream:
-    """A flow that an application decoder reads; directions are client (True) and server."""
-
-    __slots__ = ("decoder", "losses", "sides")
-
-    def __init__(self, decoder: StreamDecoder) -> None:
-        self.losses = 0
-        self.decoder = decoder
-        self.sides: dict[bool, Reassembly] = {}
+        self.stream: Stream | None = None
 
 
 class FlowTable:
@@ -159,7 +156,7 @@ class FlowTable:
 
     def segment(self, packet: Transport) -> None:
         """Take one TCP packet."""
-        _, key, seq, _, flags, length, payload = packet
+        _, key, seq, _, flags, length, _ = packet
         flow = self._flows.get(key)
         if flow is None:
             flow = self._begin(key, seq, flags)
@@ -175,9 +172,9 @@ class FlowTable:
                 flow.bytes_out += length
             else:
                 flow.bytes_in += length
-            if flow.port in STREAMS:
-                self._deliver(flow, outward, seq, payload)
-        if flags & (FIN | RST) and flow.stage is _OPEN:
+        if flow.port in STREAMS and flow.stage >= _MIDDLE and not flags & SYN:
+            self._follow(flow, outward, packet)
+        elif flags & (FIN | RST) and flow.stage is _OPEN:
             self._end(flow, outward, flags)
 
     def finish(self) -> None:
@@ -234,7 +231,8 @@ class FlowTable:
         return flow
 
     def _asked_again(self, flow: Flow, key: bytes, seq: int) -> Flow:
-        if flow.stage is Stage.DONE:
+        # What a client's reset ended may live on: nobody knows whether the server took it.
+        if flow.stage is Stage.DONE and not (flow.proven and flow.port in STREAMS):
             self._forget(flow)
             return self._begin(key, seq, SYN)
         if flow.stage is Stage.ASKED and flow.key == key:
@@ -259,6 +257,7 @@ class FlowTable:
             if not flags & RST:  # it goes on without an answer: the sensor sees one way only
                 self._waiting.pop(flow.key, None)
                 flow.stage = Stage.MIDDLE
+                flow.asked = (flow.key, flow.client_seq)  # or it was early: the answer counts
         elif flags & ACK and ack == flow.client_seq:
             if flags & RST:
                 self._waiting.pop(flow.key, None)
@@ -274,10 +273,11 @@ class FlowTable:
         if flags & RST:
             flow.stage = Stage.DONE
             self._tell(flow, "closed")
+        elif not outward:
+            self._heard(flow, packet)
         elif (
-            outward
-            and flags & ACK
-            and ack == flow.server_seq  # which shows that it saw the answer
+            flags & ACK
+            and ack in (flow.server_seq, flow.server_end)  # so it saw the answer
             and (seq - flow.client_seq) % _SEQ < _EARLY_BYTES
         ):
             self._open(flow)
@@ -286,25 +286,71 @@ class FlowTable:
         _, _, seq, ack, flags, length, _ = packet
         if flags & (RST | SYN):
             return
-        if not outward:
-            if length:
-                flow.server_seq = (seq + length) % _SEQ
-        elif flags & ACK and ack == flow.server_seq:
-            self._open(flow)
+        if outward:
+            if flags & ACK and ack == flow.server_end:
+                self._open_middle(flow, seq, flow.server_end)
+            elif length:
+                flow.client_end = (seq + length) % _SEQ
+            return
+        if flags & ACK and ack == flow.client_end:
+            self._open_middle(flow, ack, seq)
+        self._heard(flow, packet)
+
+    def _heard(self, flow: Flow, packet: Transport) -> None:
+        """Keep which acknowledgement only one who receives the server's packets can send."""
+        _, _, seq, _, _, length, _ = packet
+        if length:
+            flow.server_end = (seq + length) % _SEQ
 
     def _end(self, flow: Flow, outward: bool, flags: int) -> None:
         if flags & FIN:
             flow.finished |= 1 if outward else 2
         if flags & RST or flow.finished == 3:
-            self._flush(flow)
             flow.stage = Stage.DONE
             self._tell(flow, "closed")
+
+    def _follow(self, flow: Flow, outward: bool, packet: Transport) -> None:
+        """Read a segment of a flow with a decoder, and end the flow where it really ends."""
+        _, _, seq, _, flags, length, _ = packet
+        if flow.stream is None and not length and not flags & (FIN | RST):
+            return
+        stream = self._deliver(flow, outward, packet)
+        if not flow.proven:
+            return
+        over = bool(flags & RST) and stream.resets(outward, seq)
+        if flags & FIN:
+            flow.finished |= stream.closes(outward, (seq + length) % _SEQ) << (not outward)
+        for side in (True, False):
+            flow.finished |= stream.closes(side) << (not side)
+        if not over and flow.finished != 3:
+            return
+        if flow.stage is _OPEN:
+            flow.stage = Stage.DONE
+            self._tell(flow, "closed")
+        # A reset that the client sent may never arrive, and what comes after it still counts.
+        if not (over and outward):
+            self._flush(flow)
+            flow.proven = False
 
     def _open(self, flow: Flow) -> None:
         flow.stage = Stage.OPEN
         flow.proven = True
         flow.asked = None
         self._tell(flow, "open")
+
+    def _open_middle(self, flow: Flow, client_seq: int, server_seq: int) -> None:
+        """Begin to trust a flow at the numbers that were proven, whatever was read before."""
+        flow.client_seq, flow.server_seq = client_seq, server_seq
+        stream = flow.stream
+        if stream is not None:
+            places = {True: client_seq, False: server_seq}
+            if stream.held or any(
+                side.next_seq != places[outward] for outward, side in stream.sides.items()
+            ):
+                self._flush(flow)
+                self._streams.pop(flow.key, None)
+                flow.stream = None
+        self._open(flow)
 
     def _give_up_before(self, began_ns: int) -> None:
         """Tell of handshakes that began up to then and were never answered."""
@@ -332,30 +378,45 @@ class FlowTable:
 
     # --- what a decoder reads -------------------------------------------------------------------
 
-    def _deliver(self, flow: Flow, outward: bool, seq: int, payload: bytes) -> None:
+    def _deliver(self, flow: Flow, outward: bool, packet: Transport) -> Stream:
+        _, _, seq, ack, flags, _, payload = packet
         stream = flow.stream
         if stream is None:
             stream = self._begin_stream(flow)
         self._streams.move_to_end(flow.key)
-        side = stream.sides.get(outward)
-        if side is None:
-            side = stream.sides[outward] = Reassembly(_first_seq(flow, outward, seq))
-        before = side.held
-        self._decode(flow, stream, outward, side.add(seq, payload, self._clock_ns))
-        if side.held > before and self._held + side.held - before > _MAX_HELD_BYTES:
-            self._decode(flow, stream, outward, side.skip(self._clock_ns))
-        self._held += side.held - before
+        if flow.proven:
+            stream.begin(True, flow.client_seq)
+            stream.begin(False, flow.server_seq)
+        elif payload:
+            stream.begin(outward, _first_seq(flow, outward, seq))
+        before = stream.held
+        if not flags & RST:
+            segment = seq, ack, flags, payload
+            found = stream.take(outward, segment, self._clock_ns, checked=flow.proven)
+            self._decode(flow, stream, found)
+        if stream.held > before and self._held + stream.held - before > _MAX_HELD_BYTES:
+            found = [(outward, part) for part in stream.sides[outward].skip(self._clock_ns)]
+            self._decode(flow, stream, found)
+        self._held += stream.held - before
+        return stream
 
-    def _begin_stream(self, flow: Flow) -> _Stream:
-        stream = flow.stream = _Stream(STREAMS[flow.port]())
+    def _begin_stream(self, flow: Flow) -> Stream:
+        stream = flow.stream = Stream(STREAMS[flow.port]())
         self._streams[flow.key] = flow
         if len(self._streams) > _MAX_STREAMS:
             _, oldest = self._streams.popitem(last=False)
-            self._flush(oldest)
-            oldest.stream = None
-            if oldest.stage >= _OPEN:  # it goes on, if it does, with what comes then
-                oldest.client_seq = oldest.server_seq = -1
+            self._put_away(oldest)
         return stream
+
+    def _put_away(self, flow: Flow) -> None:
+        """Drop the decoder; the flow goes on, if it does, just where it was."""
+        self._flush(flow)
+        if flow.stream is not None and flow.proven:
+            flow.client_seq = flow.stream.sides[True].next_seq
+            flow.server_seq = flow.stream.sides[False].next_seq
+        elif flow.stage >= _MIDDLE:
+            flow.client_seq = flow.server_seq = -1
+        flow.stream = None
 
     def _flush(self, flow: Flow) -> None:
         """Read what lies behind holes: what is missing will not come any more."""
@@ -364,11 +425,12 @@ class FlowTable:
         for outward, side in flow.stream.sides.items():
             while side.held:
                 before = side.held
-                self._decode(flow, flow.stream, outward, side.skip(self._clock_ns))
+                found = [(outward, part) for part in side.skip(self._clock_ns)]
+                self._decode(flow, flow.stream, found)
                 self._held += side.held - before
 
-    def _decode(self, flow: Flow, stream: _Stream, outward: bool, found: list[Delivery]) -> None:
-        for part in found:
+    def _decode(self, flow: Flow, stream: Stream, found: list[tuple[bool, Delivery]]) -> None:
+        for outward, part in found:
             if isinstance(part, int):
                 stream.decoder.gap(outward)
                 side = "client" if outward else "server"
@@ -376,13 +438,14 @@ class FlowTable:
                     flow, stream, f"{part} bytes of the {side} are missing from the capture."
                 )
                 continue
+            proven = stream.sure(outward, part) and flow.proven
             for message in stream.decoder.feed(outward, part):
                 if isinstance(message, str):
                     self._lose(flow, stream, message)
                 else:
-                    self._say(TCP, flow.key, message, flow.proven)
+                    self._say(TCP, flow.key, message, proven)
 
-    def _lose(self, flow: Flow, stream: _Stream, reason: str) -> None:
+    def _lose(self, flow: Flow, stream: Stream, reason: str) -> None:
         stream.losses += 1
         if stream.losses <= _MAX_LOSSES:  # a flow of another protocol would fill the report
             self.events.append(Loss(flow.key, self.packet, reason))

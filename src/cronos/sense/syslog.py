@@ -6,7 +6,9 @@ exceptions, and only where the source itself is AUTHENTICATED (a file that the o
 1. A line of a known authenticator (`authenticators`) that names an address it authenticated over
    TCP is BIDIRECTIONAL: sshd speaks of a user only after a whole key exchange. On a host where
    untrusted users may write to the log (``logger -t sshd``) set `authenticators` to nothing.
-2. An audit record comes from the kernel and is AUTHENTICATED.
+2. An audit record is AUTHENTICATED where it is the whole line, as in the audit daemon's own
+   file, which nobody else writes. Behind a syslog header, or in a file that has lines with one,
+   anybody may have written it (``logger -t audit``): it counts only by a program in `auditors`.
 
 What arrives over the network, by UDP or TCP, stays SPOOFABLE: whoever can reach the port can
 write any line. Messages of our listeners begin with ``@<peer> ``; see `cronos.sense.listen`.
@@ -15,6 +17,7 @@ write any line. Messages of our listeners begin with ``@<peer> ``; see `cronos.s
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Final
 
+import msgspec
 from msgspec import Meta
 
 from cronos.config import Positive, Section
@@ -36,6 +39,8 @@ class SyslogConfig(Section, frozen=True):
     max_line_bytes: Positive = 1 << 20
     # Programs whose word on a client's address counts, in a file that the operator gave.
     authenticators: tuple[str, ...] = ("sshd", "sshd-session")
+    # Programs whose audit records behind a syslog header count as the kernel's word.
+    auditors: tuple[str, ...] = ()
     # RFC 3164 tells neither year nor zone: the year where there is no clock, and the zone.
     year: Annotated[int, Meta(ge=1970, le=2261)] = 1970
     utc_offset_minutes: Annotated[int, Meta(ge=-1439, le=1439)] = 0
@@ -93,6 +98,8 @@ class _Syslog:
         self._capped = capped(source.provenance)
         self._ours = source.provenance is Provenance.AUTHENTICATED and not self._listener
         self._trusted = frozenset(config.authenticators)
+        self._auditors = frozenset(config.auditors)
+        self._mixed = False  # somebody writes syslog lines into this file
 
     def read(self, number: int, line: str, years: YearRule, boot_ns: int) -> Reading:
         peer: Entity | None = None
@@ -100,6 +107,7 @@ class _Syslog:
             name, _, line = line[1:].partition(" ")
             peer = address(name)
         audited = auditd.parse(line)
+        believed = audited is not None and not self._mixed
         header = Header(line) if audited is not None else parse(line, years)
         if header is None:
             if peer is None:
@@ -107,8 +115,12 @@ class _Syslog:
             header = Header(line)  # RFC 3164 section 4.3.3: any datagram is a message
         if audited is None and header.program in _AUDITORS:
             audited = auditd.parse(header.message.removeprefix("audit: "))
+            believed = header.program in self._auditors
+        self._mixed = self._mixed or header.message != line
         if audited is not None:
-            return self._audit(number, header, audited, peer, boot_ns)
+            seen = self._audit(number, header, audited, peer, boot_ns)
+            spoofable = self._capped[Provenance.SPOOFABLE]
+            return seen if believed else msgspec.structs.replace(seen, provenance=spoofable)
         return self._message(number, header, peer, boot_ns)
 
     def _foreign(self, number: int, line: str) -> Defect:

@@ -68,8 +68,10 @@ _PAM: Final = re.compile(
     r" euid=\d+ tty=\S* ruser=\S* rhost=(?P<ip>\S*)(?:\s{1,4}user=(?P<user>.*))?$"
 )
 _SUDO_RUN: Final = re.compile(
-    r"^\s{0,16}(?P<by>[^\s:;]{1,255}) : (?:(?P<why>[^;=]{1,200}) ; )?TTY=[^;]{1,64} ; PWD=.*?"
-    r" ; USER=(?P<user>[^\s;]{1,255}) ; (?:ENV=.*? ; )?COMMAND=(?P<command>.*)$"
+    r"^\s{0,16}(?P<by>[^\s:;]{1,255}) : (?:(?P<why>[^;=]{1,200}) ; )?TTY=[^;]{1,64} ; PWD="
+    # A folder may be called " ; USER=", but not so often that trying each takes long.
+    r"(?:(?! ; USER=).)*+(?: ; USER=(?:(?! ; USER=).)*+){0,8}?"
+    r" ; USER=(?P<user>[^\s;]{1,255}) ; (?:ENV=(?:(?! ; COMMAND=).)*+ ; )?COMMAND=(?P<command>.*)$"
 )
 _SU: Final[tuple[tuple[_Pattern, str], ...]] = (
     (re.compile(r"^FAILED SU \(to (?P<user>[^)]{1,255})\) (?P<by>\S+) on \S+$"), "failure"),

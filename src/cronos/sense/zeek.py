@@ -182,8 +182,11 @@ def _conn_answered(record: Record) -> bool:
 def _app_answered(log: str, record: Record) -> bool:
     """Say whether the record holds what only the server's answer over TCP can have filled in."""
     wanted = _SERVER_SAID.get(log)
-    if wanted is None or record.get("proto") == "udp":
+    protocol = record.get("proto")
+    if wanted is None or protocol == "udp":
         return False
+    if log == "ssl" and protocol != "tcp":
+        return False  # DTLS and QUIC look alike here, and Zeek does not name the transport
     return record.get(wanted) not in (None, "", False)
 
 

@@ -268,3 +268,35 @@ def test_a_binary_stream_above_the_limit_is_refused_with_a_remedy(tmp_path: Path
     source.close()
     os.close(reading)
     os.close(writing)
+
+
+def test_two_logs_with_one_header_and_one_inode_are_two_logs(tmp_path: Path) -> None:
+    path = tmp_path / "conn.log"
+    header = b"#separator \\x09\n#path\tconn\n"
+    names: set[str] = set()
+    path.write_bytes(header)
+    for day in (b"monday\n", b"tuesday\n"):
+        os.truncate(path, len(header))
+        source = followed(path)
+        assert source.read(100) is None  # a header alone names nothing
+        with path.open("ab") as log:
+            log.write(day)
+        assert source.read(100) == header + day
+        with path.open("ab") as log:
+            log.write(b"more\n")
+        again = followed(path)
+        assert again.name == source.name
+        names.add(source.name)
+        source.close()
+        again.close()
+    assert len(names) == 2
+
+
+def test_a_gzip_of_almost_nothing_but_members_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "members.gz"
+    for tiny in (b"", b"x"):
+        path.write_bytes(gzip.compress(tiny) * 5000)
+        source = file(path)
+        with pytest.raises(InputError, match="almost empty members"):
+            everything(source)
+        source.close()

@@ -256,3 +256,141 @@ def test_more_connections_than_decoders_are_still_read_each_from_where_it_is() -
         wire.send(one, DATA, 113, 501, modbus(2))
     assert len(activities(wire)) == 10_000
     assert not [one for one in wire.told if isinstance(one, Loss)]
+
+
+def told_modbus(wire: Wire) -> list[tuple[object, bool]]:
+    wire.statuses()
+    return [
+        (e.fields.get("modbus.value"), e.proven)
+        for e in wire.told
+        if isinstance(e, Event) and e.activity == "modbus"
+    ]
+
+
+def test_one_who_only_names_the_client_speaks_for_nobody_and_disturbs_nothing() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 101, 501, modbus(1))
+    wire.send(reverse(plc), DATA, 501, 113, modbus(1))
+    for number in range(64):
+        wire.send(plc, DATA, number << 26, number << 25, modbus(666))
+        wire.send(plc, DATA, (number << 26) + 9, 0, modbus(666))
+    wire.time_ns += 2 * SECOND
+    wire.send(plc, DATA, 113, 513, modbus(2))
+    wire.send(reverse(plc), DATA, 513, 125, modbus(2))
+    wire.table.finish()
+    assert told_modbus(wire) == [(1, True), (1, True), (2, True), (2, True)]
+
+
+def test_a_forger_inside_the_window_still_needs_what_the_server_sent() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 113, 501 + (1 << 24), modbus(666))
+    wire.time_ns += 2 * SECOND
+    wire.send(plc, DATA, 101, 501, modbus(1))
+    wire.send(plc, DATA, 113, 501, modbus(2))
+    wire.table.finish()
+    assert told_modbus(wire) == [(1, True), (2, True)]
+
+
+def test_bytes_behind_a_hole_are_doubted_until_the_server_took_what_lies_there() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 113, 501, modbus(2))
+    wire.time_ns += 2 * SECOND
+    wire.send(plc, DATA, 125, 501, modbus(3))
+    wire.send(plc, DATA, 137, 501, modbus(4))
+    wire.send(reverse(plc), ACK, 501, 149)
+    wire.send(plc, DATA, 149, 501, modbus(5))
+    wire.send(plc, DATA, 161, 501, modbus(6))
+    assert told_modbus(wire) == [(2, False), (3, False), (4, False), (5, False), (6, True)]
+
+
+def test_what_the_capture_lost_and_the_server_took_is_no_doubt_and_no_wait() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 113, 501, modbus(2))
+    wire.send(reverse(plc), ACK, 501, 125)
+    assert told_modbus(wire) == [(2, True)]
+    far = 125 + (8 << 20)
+    wire.send(plc, DATA, far, 501, modbus(3))
+    wire.send(reverse(plc), ACK, 501, far + 12)
+    assert told_modbus(wire) == [(2, True), (3, True)]
+
+
+def test_a_hole_that_the_server_still_waits_for_is_not_passed_over() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 102, 501, modbus(666)[1:])
+    wire.send(reverse(plc), ACK, 501, 101)
+    wire.time_ns += 2 * SECOND
+    wire.send(plc, DATA, 101, 501, modbus(1)[:1])
+    assert [proven for _, proven in told_modbus(wire)] == [True]
+
+
+def test_a_forged_reset_or_end_does_not_end_a_connection_that_is_read() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 101, 501, modbus(1))
+    for flags in (RST, FIN | ACK):
+        wire.send(plc, flags, 999_999, 77)
+        wire.send(reverse(plc), flags, 999_999, 77)
+    wire.send(plc, RST, 113)  # in order, but it may never have arrived
+    wire.send(plc, SYN, 9)
+    wire.send(plc, DATA, 113, 501, modbus(2))
+    assert told_modbus(wire) == [(1, True), (2, True)]
+
+
+def test_nothing_after_the_end_of_a_connection_is_proven() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, FIN | ACK, 101, 501)
+    wire.send(reverse(plc), FIN | ACK, 501, 102)
+    wire.send(plc, DATA, 101, 502, modbus(1))
+    assert wire.statuses()[:2] == [("open", True), ("closed", True)]
+    assert told_modbus(wire) == [(1, False)]
+
+
+def test_a_packet_before_the_answer_does_not_keep_a_handshake_from_being_proven() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.send(plc, SYN, 100)
+    wire.send(plc, ACK, 99_999)
+    wire.send(reverse(plc), SYN | ACK, 500, 101)
+    wire.send(plc, ACK, 101, 501)
+    for number in range(3):
+        wire.send(plc, DATA, 101 + 12 * number, 500 + 12 * number, modbus(number))
+        wire.send(reverse(plc), DATA, 501 + 12 * number, 113 + 12 * number, modbus(number))
+    assert told_modbus(wire) == [(n, True) for n in (0, 0, 1, 1, 2, 2)]
+
+
+def test_a_client_that_never_takes_the_last_byte_is_proven_by_the_server() -> None:
+    wire = Wire()
+    plc = key(port=502)
+    wire.send(plc, DATA, 101, 500, modbus(1))
+    wire.send(reverse(plc), DATA, 501, 113, modbus(1))
+    wire.send(plc, DATA, 113, 512, modbus(2))
+    assert told_modbus(wire) == [(1, False), (1, True), (2, True)]
+
+
+def test_a_connection_whose_decoder_made_room_goes_on_just_where_it_was() -> None:
+    wire = Wire(max_flows=10_000)
+    plc = key(port=502)
+    wire.handshake(plc)
+    wire.send(plc, DATA, 101, 501, modbus(1))
+    for number in range(4096):
+        other = key(port=502, client_port=1000 + number)
+        wire.handshake(other)
+        wire.send(other, DATA, 101, 501, modbus(9))
+    wire.send(plc, DATA, 5_000_000, 0, modbus(666))
+    wire.send(plc, DATA, 113, 501, modbus(2))
+    told = told_modbus(wire)
+    assert (666, True) not in told
+    assert told[-1] == (2, True)

@@ -1,6 +1,13 @@
 """Segments come late, twice, overlapping or never."""
 
-from cronos.sense.reassembly import MAX_WAIT_NS, Delivery, Reassembly
+from cronos.sense.reassembly import (
+    MAX_PIECES,
+    MAX_WAIT_NS,
+    WINDOW_BYTES,
+    Delivery,
+    Doubted,
+    Reassembly,
+)
 
 
 def feed(side: Reassembly, *segments: tuple[int, bytes]) -> list[Delivery]:
@@ -53,3 +60,41 @@ def test_a_segment_far_outside_any_window_is_ignored() -> None:
     side = Reassembly(0)
     assert feed(side, ((1 << 30) + 1, b"forged")) == []
     assert side.held == 0
+
+
+def test_a_segment_just_beyond_the_window_moves_nothing() -> None:
+    side = Reassembly(0)
+    assert feed(side, (WINDOW_BYTES + 1, b"forged")) == []
+    assert side.held == 0
+    assert side.add(0, b"real", 2 * MAX_WAIT_NS) == [b"real"]
+
+
+def test_what_is_read_past_a_hole_is_doubted_until_it_is_acknowledged() -> None:
+    side = Reassembly(0)
+    feed(side, (5, b"late"))
+    passed = side.skip(0)
+    assert passed == [5, b"late"]
+    assert isinstance(passed[1], Doubted)
+    assert isinstance(feed(side, (9, b"more"))[0], Doubted)
+    assert side.acknowledge(5, 0) == []
+    assert isinstance(feed(side, (13, b"more"))[0], Doubted)
+    assert side.acknowledge(13, 0) == []
+    assert not isinstance(feed(side, (17, b"sure"))[0], Doubted)
+
+
+def test_a_hole_that_the_receiver_has_filled_is_passed_at_once_and_without_doubt() -> None:
+    side = Reassembly(0)
+    feed(side, (5, b"late"), (20, b"later"))
+    passed = side.acknowledge(9, 0)
+    assert passed == [5, b"late"]
+    assert not isinstance(passed[1], Doubted)
+    assert side.held == 5
+
+
+def test_pieces_are_bounded_in_number_and_found_in_any_order() -> None:
+    side = Reassembly(0)
+    for at in range(2 * MAX_PIECES, 0, -2):
+        assert side.add(at, b"x", 0) == []
+    assert side.held == MAX_PIECES
+    passed = side.add(2 * MAX_PIECES + 2, b"x", 0)
+    assert passed == [2, b"x"]

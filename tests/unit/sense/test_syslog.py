@@ -88,3 +88,29 @@ def test_an_overlong_line_is_a_defect_and_the_next_one_lives():
     seen, defects = read_all(sensor(max_line_bytes=200), b"<13>" + b"x" * 300 + b"\n" + FAILED)
     assert [observation.seq for observation in seen] == [2]
     assert [defect.position for defect in defects] == [1]
+
+
+LOGIN = (
+    b"type=USER_LOGIN msg=audit(1700000000.1:1): pid=1 uid=0"
+    b" msg='op=login acct=\"root\" addr=10.0.0.5 res=failed'\n"
+)
+
+
+@pytest.mark.parametrize("program", [b"audit", b"auditd", b"audispd", b"kernel"])
+@pytest.mark.parametrize("record", [EXEC, LOGIN])
+def test_anybody_can_write_an_audit_record_behind_a_syslog_header(program, record):
+    line = b"Nov 21 01:00:00 host " + program + b": " + record
+    seen = one(sensor(authenticators=()), line)
+    assert seen.fields["metadata.log_name"] == "auditd"
+    assert seen.provenance is Provenance.SPOOFABLE
+    trusting = one(sensor(auditors=(program.decode(),)), line)
+    assert trusting.provenance is not Provenance.SPOOFABLE
+
+
+def test_an_audit_record_among_syslog_lines_is_anybodys_text():
+    seen, _ = read_all(sensor(), EXEC + FAILED + EXEC)
+    assert [observation.provenance for observation in seen] == [
+        Provenance.AUTHENTICATED,
+        Provenance.BIDIRECTIONAL,
+        Provenance.SPOOFABLE,
+    ]

@@ -1,3 +1,5 @@
+from time import process_time_ns
+
 import pytest
 
 from cronos.sense.syslog_programs import read
@@ -141,3 +143,16 @@ def test_the_packet_filter_names_the_first_packet_not_the_quoted_one():
 
 def test_other_programs_are_not_understood():
     assert told("cron", "Failed password for root from 192.0.2.1 port 22 ssh2")[0] is None
+
+
+def test_sudo_in_a_folder_with_a_forged_name_is_read_and_costs_no_more_than_its_length():
+    fields = {}
+    odd = "  bob : TTY=pts/0 ; PWD=/tmp/ ; USER=eve ; USER=root ; COMMAND=/bin/sh"
+    assert read("sudo", odd, fields) is not None
+    assert fields["user.name"] == "root"
+    hostile = "b : TTY=t ; PWD=/" + " ; USER=a ; ENV=b" * 480
+    assert len(hostile) < 8192
+    started = process_time_ns()
+    for _ in range(20):
+        assert read("sudo", hostile, {}) is None
+    assert process_time_ns() - started < 1_000_000_000

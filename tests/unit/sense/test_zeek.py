@@ -78,6 +78,9 @@ def test_underscored_keys_and_iso_times_are_read_alike():
         ({**CONN, "_path": "http", "status_code": 200}, Provenance.BIDIRECTIONAL),
         ({**CONN, "_path": "http", "uri": "/"}, Provenance.SPOOFABLE),
         ({**CONN, "_path": "ssh", "server": "SSH-2.0-x"}, Provenance.BIDIRECTIONAL),
+        ({**CONN, "_path": "ssl", "cipher": "TLS_X"}, Provenance.BIDIRECTIONAL),
+        # DTLS and QUIC are in the same log, and as a rule it does not name the transport.
+        ({**CONN, "_path": "ssl", "proto": None, "cipher": "TLS_X"}, Provenance.SPOOFABLE),
         ({**CONN, "_path": "kerberos", "proto": "udp", "success": True}, Provenance.SPOOFABLE),
     ],
 )
