@@ -9,8 +9,8 @@ found recorded but not applied tells of a crash at an unknown point, and is undo
 Nothing here waits for anyone, and every method can be called again.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, Final, assert_never
 
 import msgspec
 
@@ -19,11 +19,14 @@ from cronos.errors import CronosError
 from cronos.ports import Clock, Executor
 from cronos.respond.guards import SECOND_NS, Budget, EnforcerConfig, Guard
 from cronos.respond.leasebook import Key, LeaseBook, key_of
+from cronos.respond.machine import own_addresses
 from cronos.respond.points import Points, outcome_of
 from cronos.respond.reaper import Reaper, remaining
 from cronos.types import Action, Lease, Operation, Order, Outcome, Outcomes, Plan
 
 _MINUTE_NS = 60 * SECOND_NS
+# Else one forged order could fence off, for good, every order that follows.
+_MAX_EPOCH_LEAP: Final = 1_000_000
 
 
 class Enforcer:
@@ -34,6 +37,10 @@ class Enforcer:
         executors: by the name of their enforcement point.
         book: leases, durable.
         clock: boot time counts the leases.
+        own: gives this machine's own addresses, which no action may name either.
+
+    Raises:
+        InputError: an entry of the protected list is not understood.
     """
 
     config_type: ClassVar[type[Section]] = EnforcerConfig
@@ -44,15 +51,16 @@ class Enforcer:
         executors: Mapping[str, Executor],
         book: LeaseBook,
         clock: Clock,
+        own: Callable[[], Mapping[str, str]] = own_addresses,
     ) -> None:
         self.config = config
         self._book = book
         self._clock = clock
         self._boot_id = clock.boot_id()
-        self._guard = Guard(config)
+        self._guard = Guard(config, own)
         self._points = Points(executors, clock)
         self._reaper = Reaper(config, self._points, book, clock)
-        self._budget = self._new_budget()
+        self.budget = self._new_budget()
 
     def handle(self, order: Order) -> Outcomes:
         """Carry an order out and give one outcome per action, in order; the same twice is once."""
@@ -73,16 +81,13 @@ class Enforcer:
         Leases of this boot are kept, and put back where their effect is gone. Those of another
         boot, those that a crash left half done, and those whose target is protected by now, end.
         """
-        now = self._clock.now().boot_ns
-        ended: list[Lease] = []
-        for lease in list(self._book.leases.values()):
-            unsure = not lease.applied or lease.boot_id != self._boot_id
-            if unsure or self._guard.protects(lease.plan.action.target) is not None:
-                ended.append(
-                    msgspec.structs.replace(lease, boot_id=self._boot_id, expires_boot_ns=now)
-                )
-        self._book.note(ended)
-        self._watch(ended)
+        self._end(
+            lease
+            for lease in self._book.leases.values()
+            if not lease.applied
+            or lease.boot_id != self._boot_id
+            or self._guard.protects(lease.plan.action.target) is not None
+        )
         undone = self._reaper.expire()
         return Outcomes(0, (*undone, *self._reaper.reconcile()))
 
@@ -91,8 +96,16 @@ class Enforcer:
         return Outcomes(0, tuple(self._reaper.expire()))
 
     def reconcile(self) -> Outcomes:
-        """Put back what should be there and is not."""
-        return Outcomes(0, tuple(self._reaper.reconcile()))
+        """Put back what should be there and is not; end what has become this machine's own."""
+        undone: list[Outcome] = []
+        if self._guard.refresh():
+            self._end(
+                lease
+                for lease in self._book.leases.values()
+                if self._guard.protects(lease.plan.action.target) is not None
+            )
+            undone = self._reaper.expire()
+        return Outcomes(0, (*undone, *self._reaper.reconcile()))
 
     def next_expiry_ns(self) -> int | None:
         """Give the boot time at which `expire` has something to do, or None."""
@@ -111,13 +124,26 @@ class Enforcer:
         """Say whether nothing is held and nothing is left to undo."""
         return not self._book.leases
 
+    def share_budget(self, other: "Enforcer") -> None:
+        """Spend from the budget of another enforcer of this process; before either is asked."""
+        now = self._clock.now().boot_ns
+        self.budget = other.budget
+        self.budget.spend(self._book.granted_since(self._boot_id, now - _MINUTE_NS))
+
+    def _end(self, leases: Iterable[Lease]) -> None:
+        """Let leases end now; to undo them is the reaper's next step."""
+        now = self._clock.now().boot_ns
+        ended = [
+            msgspec.structs.replace(lease, boot_id=self._boot_id, expires_boot_ns=now)
+            for lease in leases
+        ]
+        self._book.note(ended)
+        self._watch(ended)
+
     def _new_budget(self) -> Budget:
         # A crash must not refill it, or crashing the enforcer would be a way around it.
         now = self._clock.now().boot_ns
-        spent = sum(
-            lease.boot_id == self._boot_id and lease.granted_boot_ns > now - _MINUTE_NS
-            for lease in self._book.leases.values()
-        )
+        spent = self._book.granted_since(self._boot_id, now - _MINUTE_NS)
         return Budget(self.config.actions_per_minute, now, spent)
 
     # --- apply ---------------------------------------------------------------------------------
@@ -166,7 +192,7 @@ class Enforcer:
             )
         if len(self._book.leases) >= self.config.max_leases:
             return _refused(action, f"{self.config.max_leases} leases are held, the most allowed.")
-        if not self._budget.take(now):
+        if not self.budget.take(now):
             return _refused(
                 action, f"The budget of {self.config.actions_per_minute} actions a minute is spent."
             )
@@ -176,6 +202,10 @@ class Enforcer:
         highest = self._book.epoch(action.action_id)
         if action.epoch < highest:
             return f"Epoch {action.epoch} is over: {highest} was seen for this action."
+        # A number of starts, or the seconds since 1970 where that was lost: see the caller's own.
+        most = max(highest, self._clock.now().wall_ns // SECOND_NS) + _MAX_EPOCH_LEAP
+        if action.epoch > most:
+            return f"Epoch {action.epoch} is none that can be: {most} is the highest by now."
         return None
 
     def _allowed_until(self, action: Action, now: int) -> int:
@@ -299,7 +329,7 @@ class Enforcer:
         for action in actions:
             key = key_of(action)
             lease = self._book.leases.get(key)
-            why = self._fenced(action)
+            why = self._guard.malformed(action) or self._fenced(action)
             if why is not None:
                 answers[key] = outcome_of(action, Operation.UNDO, why, ok=False)
             elif lease is not None:

@@ -5,16 +5,27 @@ on leases and the fencing epoch are checked here again, from the enforcer's own 
 """
 
 import ipaddress
+import re
 import socket
+import threading
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from cronos.config import Policy, Positive, Section
+from cronos.errors import InputError
 from cronos.types import Action, Entity, EntityKind, action_id
 
 SECOND_NS: Final = 1_000_000_000
 _MINUTE_NS: Final = 60 * SECOND_NS
 _MAX_ID_CHARS: Final = 256
 _MAX_TARGET_CHARS: Final = 1024
+
+# However the list reads: who cuts these off cuts this machine off from itself.
+_ALWAYS: Final = ("127.0.0.1", "::1")
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# RFC 1123 section 2.1; a name that ends in digits alone would be an address gone wrong.
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}")
+_USER_NAME: Final = re.compile(r"[\w.-]{1,64}\\[\w.$-]{1,64}|[\w.+-]{1,64}@[\w.-]{1,253}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -40,44 +51,88 @@ class EnforcerConfig(Section, frozen=True):
 
 
 class Budget:
-    """Tokens for actions: a minute's worth at most, refilled evenly."""
+    """Tokens for actions: a minute's worth at most, refilled evenly; for any thread."""
 
     def __init__(self, per_minute: int, now_ns: int, spent: int = 0) -> None:
         self._per_minute = per_minute
         self._tokens = float(max(0, per_minute - spent))
         self._at_ns = now_ns
+        self._lock = threading.Lock()
 
     def take(self, now_ns: int) -> bool:
         """Take one token, or say that none is left."""
-        refill = max(0, now_ns - self._at_ns) * self._per_minute / _MINUTE_NS
-        self._tokens = min(float(self._per_minute), self._tokens + refill)
-        self._at_ns = max(now_ns, self._at_ns)
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        with self._lock:
+            refill = max(0, now_ns - self._at_ns) * self._per_minute / _MINUTE_NS
+            self._tokens = min(float(self._per_minute), self._tokens + refill)
+            self._at_ns = max(now_ns, self._at_ns)
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
+
+    def spend(self, tokens: int) -> None:
+        """Take tokens that were spent before, as far as there are any."""
+        with self._lock:
+            self._tokens = max(0.0, self._tokens - tokens)
 
 
 class Guard:
-    """Says why an action must not be carried out, or that nothing speaks against it."""
+    """Says why an action must not be carried out, or that nothing speaks against it.
 
-    def __init__(self, config: EnforcerConfig) -> None:
+    Args:
+        config: whose `protected` is added to what is always protected.
+        own: gives this machine's own addresses, and what each is to it; asked now and at each
+            `refresh`.
+
+    Raises:
+        InputError: an entry of `protected` is not understood: it would protect nothing.
+    """
+
+    def __init__(
+        self, config: EnforcerConfig, own: Callable[[], Mapping[str, str]] = dict[str, str]
+    ) -> None:
         self._names: dict[str, str] = {}
+        self._listed: list[tuple[Network, str]] = []
+        self._own = own
+        self._own_now: dict[str, str] | None = None
         self._networks: list[tuple[Network, str]] = []
         self._ranges: list[tuple[int, int, str]] = []  # IPv4, for the quick way
-        for entry in config.protected:
-            self._names[entry.casefold()] = entry
-            address = _service_address(entry) if ">" not in entry else None
-            network = _network(address if address is not None else entry)
-            if network is None:
-                continue
-            self._networks.append((network, entry))
-            if network.version == 4:
-                first, last = network.network_address, network.broadcast_address
-                self._ranges.append((int(first), int(last), entry))
+        for entry in (*config.protected, *_ALWAYS):
+            network = protected_network(entry)
+            self._names[entry.casefold()] = self._names[_entry_host(entry).casefold()] = entry
+            if network is not None:
+                self._listed.append((network, entry))
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Ask for this machine's own addresses again; say whether they have changed."""
+        own = dict(self._own())
+        if own == self._own_now:
+            return False
+        self._own_now = own
+        found = [(_network(address), f"{address}, {what}") for address, what in own.items()]
+        self._networks = self._listed + [(net, text) for net, text in found if net is not None]
+        self._ranges = [
+            (int(network.network_address), int(network.broadcast_address), entry)
+            for network, entry in self._networks
+            if network.version == 4
+        ]
+        return True
 
     def objection(self, action: Action) -> str | None:
         """Give a sentence on what forbids the action, or None."""
+        why = self.malformed(action)
+        if why is not None:
+            return why
+        if action.lease_ns <= 0:
+            return "The action asks for a lease that has ended already."
+        entry = self.protects(action.target)
+        if entry is not None:
+            return f"{action.target.value} is protected by the entry {entry}."
+        return None
+
+    def malformed(self, action: Action) -> str | None:
+        """Give a sentence on why nothing may be done in this action's name, not even undone."""
         if not _printable(action.incident_id, _MAX_ID_CHARS) or not _printable(
             action.target.value, _MAX_TARGET_CHARS
         ):
@@ -85,11 +140,6 @@ class Guard:
         named = action_id(action.enforcement_point, action.verb, action.target)
         if action.action_id != named:
             return "The action's id does not belong to its enforcement point, verb and target."
-        if action.lease_ns <= 0:
-            return "The action asks for a lease that has ended already."
-        entry = self.protects(action.target)
-        if entry is not None:
-            return f"{action.target.value} is protected by the entry {entry}."
         return None
 
     def protects(self, target: Entity) -> str | None:
@@ -117,6 +167,37 @@ class Guard:
             if guarded.version == network.version and guarded.overlaps(network):
                 return entry
         return None
+
+
+def protected_network(entry: str) -> Network | None:
+    r"""Read an entry of a protected list: the network it names, or None for a host or user.
+
+    An entry is an address, a network, a service (``198.51.100.2:502``, ``[2001:db8::2]:502``,
+    ``tcp/198.51.100.2:502``), which stands for its whole address, a host name (RFC 1123), or a
+    user (``CORP\admin``, ``admin@corp.example``).
+
+    Raises:
+        InputError: it is none of these.
+    """
+    host = _entry_host(entry)
+    network = _network(host)
+    if network is not None and "%" not in entry:
+        return network
+    if _HOST_NAME.fullmatch(host) or _USER_NAME.fullmatch(entry):
+        return None
+    raise InputError(
+        "respond.protected_unknown",
+        f"The protected entry {entry!r:.100} is not understood and would protect nothing.",
+        "Write an address, a network such as 10.0.0.8/29 (a range as several), a service such as "
+        "10.0.0.5:502 or [2001:db8::5]:502, or a host name.",
+    )
+
+
+def _entry_host(entry: str) -> str:
+    """Give the address or host of a service, or the entry as it is."""
+    if _network(entry) is not None:
+        return entry
+    return _service_address(entry if "/" in entry else f"any/{entry}") or entry
 
 
 def flow_client(flow: str) -> str | None:

@@ -1,9 +1,10 @@
 """The enforcer's memory: an append-only file of leases and of their ends.
 
-Each frame is ``u32 length | u32 CRC-32 | canonical bytes`` of a `Lease` (granted, applied,
+Each frame is ``mark | u32 length | u32 CRC-32 | canonical bytes`` of a `Lease` (granted, applied,
 renewed, ending) or of the `Outcome` that ended it. A torn tail is what a crash leaves: it is cut
-off. A damaged frame between good ones is stepped over and named in `defects`. One process at a
-time holds the book, by a lock on a file beside it.
+off. Damage before a good frame, be it in a length, is stepped over and named in `defects`, and the
+file as it was is kept as ``leases.bad``. One process at a time holds the book, by a lock on a file
+beside it.
 """
 
 import contextlib
@@ -18,11 +19,13 @@ from typing import Final
 import msgspec
 
 from cronos.errors import CronosError, DeniedError, InputError
-from cronos.link.frames import frame
 from cronos.types import MAX_FRAME_BYTES, Action, Entity, Lease, Operation, Outcome, decode, encode
 
-_HEADER: Final = struct.Struct(">II")
-_CRC: Final = struct.Struct(">I")
+# 0xFF is in no UTF-8 text, so nothing that a lease says of its target looks like a frame.
+_MARK: Final = b"\xffCLB"
+_HEADER: Final = struct.Struct(">4sII")
+# What looking for the next good frame may cost: half a second or so.
+_MAX_SEARCHED_BYTES: Final = 1 << 29
 _MAX_PAST: Final = 50_000
 _COMPACT_BYTES: Final = 4 << 20
 _HARD_BOUND: Final = 4  # times that, when nobody found a quiet moment to tidy up
@@ -54,6 +57,7 @@ class LeaseBook:
         self._holders: dict[str, set[Key]] = {}
         self._anchors: dict[tuple[str, Entity], Lease] = {}
         self._epochs: dict[str, int] = {}
+        self._grants: dict[tuple[str, int, Key], None] = {}  # also of leases granted anew since
         self._path = folder / "leases"
         self._unsaved = False
         try:
@@ -116,8 +120,14 @@ class LeaseBook:
         first = self._anchors.get((action.incident_id, action.target))
         return first.granted_boot_ns if first is not None and first.boot_id == boot_id else None
 
+    def granted_since(self, boot_id: str, boot_ns: int) -> int:
+        """Count the leases granted on this boot after `boot_ns`, those that ended as well."""
+        return sum(boot == boot_id and at > boot_ns for boot, at, _ in self._grants)
+
     def tidy(self, before_boot_ns: int) -> None:
         """In a quiet moment: drop what ended and was granted before, and shorten a long file."""
+        while len(self._grants) > _MAX_PAST:
+            del self._grants[next(iter(self._grants))]
         for key in [key for key, it in self._past.items() if it.granted_boot_ns < before_boot_ns]:
             self._drop_past(key)
         if self._unsaved or self._size > self._compact_above:
@@ -154,6 +164,7 @@ class LeaseBook:
         key = key_of(action)
         if self._past.pop(key, None) is not None:
             del self._past_frames[key]
+        self._grants[lease.boot_id, lease.granted_boot_ns, key] = None
         self.leases[key] = lease
         self._holders.setdefault(action.action_id, set()).add(key)
         self._epochs[action.action_id] = max(self.epoch(action.action_id), action.epoch)
@@ -178,11 +189,18 @@ class LeaseBook:
     def _read(self) -> int:
         data = self._path.read_bytes()
         end = 0
-        for end, record in _records(data):
+        for start, after, record in _records(data):
+            if start > end:
+                self.defects.append(f"{self._path}: bytes {end} to {start} are damaged.")
             if record is None:
-                self.defects.append(f"{self._path}: the frame that ends at byte {end} is damaged.")
+                self.defects.append(f"{self._path}: the frame at byte {start} is not understood.")
             else:
                 self._take(record)
+            end = after
+        # A copy first: what is cut off or left out from now on may still be of use to a person.
+        if self.defects or end < len(data):
+            _keep(self._path.with_suffix(".bad"), data)
+            self._unsaved = bool(self.defects)
         if end < len(data):
             self.defects.append(f"{self._path}: {len(data) - end} torn bytes were cut off.")
             os.ftruncate(self._file, end)
@@ -218,36 +236,57 @@ class LeaseBook:
 
 def _framed(record: Lease | Outcome) -> bytes:
     body = encode(record)
-    return frame(_CRC.pack(zlib.crc32(body)) + body)
+    if len(body) > MAX_FRAME_BYTES:
+        raise InputError(
+            "respond.lease_too_long",
+            f"A lease of {len(body)} bytes is longer than the book's {MAX_FRAME_BYTES}.",
+            "Shorten what its executor writes into the plan.",
+        )
+    return _HEADER.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
-def _records(data: bytes) -> Iterator[tuple[int, Lease | Outcome | None]]:
-    """Give each frame's end and record (None when damaged), up to where no frame follows."""
-    at = 0
-    pending: list[int] = []  # damaged frames count only when a good one follows
-    while at + _HEADER.size <= len(data):
-        length, crc = _HEADER.unpack_from(data, at)
-        end = at + 4 + length
-        if not 4 <= length <= MAX_FRAME_BYTES or end > len(data):
-            return
-        record = _record(data[at + _HEADER.size : end], crc)
-        if record is None:
-            pending.append(end)
+def _records(data: bytes) -> Iterator[tuple[int, int, Lease | Outcome | None]]:
+    """Give start, end and record of each frame whose CRC holds; None for one not understood.
+
+    Between them lies what is damaged: from there on every mark is tried, while the work allows.
+    """
+    at = searched = 0
+    while (at := data.find(_MARK, at)) >= 0 and searched <= _MAX_SEARCHED_BYTES:
+        end = _frame_end(data, at)
+        body = memoryview(data)[at + _HEADER.size : end]
+        if end and zlib.crc32(body) == _HEADER.unpack_from(data, at)[2]:
+            yield at, end, _record(bytes(body))
+            at = end
         else:
-            yield from ((damaged, None) for damaged in pending)
-            pending.clear()
-            yield end, record
-        at = end
+            searched += len(body)
+            at += 1
 
 
-def _record(body: bytes, crc: int) -> Lease | Outcome | None:
-    if zlib.crc32(body) != crc:
-        return None
+def _frame_end(data: bytes, at: int) -> int:
+    """Say where the frame at a mark would end, 0 when it cannot be one."""
+    if at + _HEADER.size > len(data):
+        return 0
+    _, length, _ = _HEADER.unpack_from(data, at)
+    end = at + _HEADER.size + int(length)
+    return end if length <= MAX_FRAME_BYTES and end <= len(data) else 0
+
+
+def _record(body: bytes) -> Lease | Outcome | None:
     try:
         record = decode(body)
     except ValueError:
         return None
     return record if isinstance(record, Lease | Outcome) else None
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Copy a damaged book; without room for that the leases still count."""
+    with contextlib.suppress(OSError):
+        copy = _private(path, os.O_TRUNC)
+        try:
+            _write_all(copy, data)
+        finally:
+            os.close(copy)
 
 
 def _stripped(lease: Lease) -> Lease:

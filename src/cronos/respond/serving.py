@@ -1,4 +1,7 @@
-"""The enforcer as a process: one thread, one selector, a few connections on a Unix socket.
+"""The enforcer as a process: one selector, a few connections on a Unix socket.
+
+What waits for foreign systems is carried out in a second thread (see `cronos.respond.aside`); the
+part of an order that it takes is answered in a frame of its own, later.
 
 A client says `Hello` and hears `Restart` (what is held; several frames when it is much), then
 sends `Order` and hears `Outcomes` with that order's number, split over several frames only when
@@ -15,7 +18,7 @@ import gc
 import selectors
 import signal
 import socket
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, TypeVar
@@ -23,9 +26,12 @@ from typing import Final, TypeVar
 from cronos.errors import CronosError, DeniedError
 from cronos.link.frames import FrameSplitter, frame, listen, require_same_user
 from cronos.ports import Clock, Executor
+from cronos.respond.aside import SLOW_POINTS, Aside
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
+from cronos.respond.machine import own_addresses
+from cronos.respond.points import outcome_of
 from cronos.types import Hello, Lease, Order, Outcome, Outcomes, Restart, decode, encode
 
 _READ_BYTES: Final = 1 << 18
@@ -33,6 +39,7 @@ _MAX_UNTAKEN_BYTES: Final = 16 << 20
 _PART_BYTES: Final = 900_000
 _S_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
+_ASIDE_FOLDER: Final = "aside"
 _STOP: Final = "stop"
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -43,30 +50,39 @@ def run(
     folder: Path,
     socket_path: Path,
     clock: Clock,
+    own: Callable[[], Mapping[str, str]] = own_addresses,
 ) -> None:
     """Be the enforcer until SIGTERM or SIGINT: take up the book, listen, serve.
+
+    `own` gives this machine's own addresses, which no order may name.
 
     Raises:
         CronosError: the book is held by another enforcer or cannot be read, or the socket cannot
             be made.
     """
-    book = LeaseBook(folder)
-    try:
-        enforcer = Enforcer(config, executors, book, clock)
-        with stop_signals() as stop:
-            # A collection of everything took up to 10 ms between an order and its effect.
-            gc.freeze()
-            gc.set_threshold(50_000, 50, 100)
-            # What is overdue is undone before anyone can ask for more.
-            recovered = enforcer.recover()
-            listener = listen(socket_path)
-            try:
-                serve(enforcer, listener, clock, stop, recovered)
-            finally:
-                listener.close()
-                socket_path.unlink(missing_ok=True)
-    finally:
-        book.close()
+    slow = {name: it for name, it in executors.items() if name in SLOW_POINTS}
+    with contextlib.ExitStack() as left, stop_signals() as stop:
+        book = left.enter_context(contextlib.closing(LeaseBook(folder)))
+        quick = {name: it for name, it in executors.items() if name not in slow}
+        enforcer = Enforcer(config, quick, book, clock, own)
+        aside: Aside[_Client] | None = None
+        # Leases from before must end though their point is configured no more.
+        if slow or (folder / _ASIDE_FOLDER).exists():
+            its_book = left.enter_context(contextlib.closing(LeaseBook(folder / _ASIDE_FOLDER)))
+            other = Enforcer(config, slow, its_book, clock, own)
+            other.share_budget(enforcer)
+            aside = left.enter_context(contextlib.closing(Aside[_Client](other, clock)))
+        # A collection of everything took up to 10 ms between an order and its effect.
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+        # What is overdue is undone before anyone can ask for more.
+        recovered = enforcer.recover()
+        listener = listen(socket_path)
+        try:
+            serve(enforcer, listener, clock, stop, recovered, aside)
+        finally:
+            listener.close()
+            socket_path.unlink(missing_ok=True)
 
 
 def serve(
@@ -75,12 +91,15 @@ def serve(
     clock: Clock,
     stop: socket.socket | None = None,
     recovered: Outcomes | None = None,
+    aside: "Aside[_Client] | None" = None,
 ) -> None:
     """Answer connections and undo what expires, until `stop` becomes readable.
 
+    `aside` carries out what concerns `SLOW_POINTS`; without it `enforcer` does all.
+
     The first who says `Hello` is told what was `recovered` before anyone could hear it.
     """
-    attendant = _Attendant(enforcer, listener, clock)
+    attendant = _Attendant(enforcer, listener, clock, aside)
     attendant.untold = recovered
     if stop is not None:
         attendant.heed(stop)
@@ -125,8 +144,15 @@ class _Client:
 class _Attendant:
     """Waits for sockets and for time, and does what has come due."""
 
-    def __init__(self, enforcer: Enforcer, listener: socket.socket, clock: Clock) -> None:
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        listener: socket.socket,
+        clock: Clock,
+        aside: Aside[_Client] | None = None,
+    ) -> None:
         self.untold: Outcomes | None = None
+        self._aside = aside
         self._enforcer = enforcer
         self._clock = clock
         self._listener = listener
@@ -137,6 +163,8 @@ class _Attendant:
         self._reconcile_ns = self._reconcile_next()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
+        if aside is not None:
+            self._selector.register(aside.woken, selectors.EVENT_READ)
 
     def heed(self, stop: socket.socket) -> None:
         """Stop when `stop` becomes readable."""
@@ -152,6 +180,7 @@ class _Attendant:
                 self._begin_to_stop()
             elif isinstance(key.data, _Client) and key.data in self._clients:
                 self._converse(key.data, events)
+        self._pass_on()
         self._announce(self._enforcer.expire())
         if self._clock.now().boot_ns >= self._reconcile_ns:
             self._announce(self._enforcer.reconcile())
@@ -168,7 +197,8 @@ class _Attendant:
         if not self._enforcer.config.linger:
             return self._stopping
         deserted = self._was_asked and not self._clients
-        return self._enforcer.idle() and (self._stopping or deserted)
+        idle = self._enforcer.idle() and (self._aside is None or self._aside.idle())
+        return idle and (self._stopping or deserted)
 
     def _patience_s(self) -> float:
         due = self._enforcer.next_expiry_ns()
@@ -210,7 +240,7 @@ class _Attendant:
             data = client.socket.recv(_READ_BYTES)
             if data:
                 for received in client.splitter.feed(data):
-                    self._send(client, self._reply(received))
+                    self._send(client, self._reply(client, received))
                 return
         except BlockingIOError:
             return
@@ -218,18 +248,44 @@ class _Attendant:
             pass  # it does not speak our language: only its own connection ends
         self._drop(client)
 
-    def _reply(self, received: bytes) -> bytes:
+    def _reply(self, client: _Client, received: bytes) -> bytes:
         message = decode(received)
         if isinstance(message, Order):
-            answer = self._enforcer.handle(message)
-            return b"".join(_outcome_frames(answer))
+            return b"".join(self._carried_out(client, message))
         if isinstance(message, Hello):
-            greeting = b"".join(_restart_frames(self._enforcer.held()))
+            held = self._enforcer.held() + (self._aside.held() if self._aside is not None else ())
+            greeting = b"".join(_restart_frames(held))
             if self.untold is not None and self.untold.outcomes:
                 greeting += b"".join(_outcome_frames(self.untold))
             self.untold = None
             return greeting
         raise ValueError("neither an order nor a greeting")
+
+    def _carried_out(self, client: _Client, order: Order) -> Iterator[bytes]:
+        """Carry out what can be at once and answer it; the rest is answered when it is done."""
+        later = [a for a in order.actions if a.enforcement_point in SLOW_POINTS]
+        if self._aside is None or not later:
+            yield from _outcome_frames(self._enforcer.handle(order))
+            return
+        now = [a for a in order.actions if a.enforcement_point not in SLOW_POINTS]
+        if now:
+            at_once = Order(order.order_id, order.operation, tuple(now))
+            yield from _outcome_frames(self._enforcer.handle(at_once))
+        if not self._aside.submit(client, Order(order.order_id, order.operation, tuple(later))):
+            why = "refused: too many orders wait for the hooks of workloads."
+            full = [outcome_of(action, order.operation, why, ok=False) for action in later]
+            yield from _outcome_frames(Outcomes(order.order_id, tuple(full)))
+
+    def _pass_on(self) -> None:
+        """Hand out what was finished aside; answers whose caller has gone are news to all."""
+        for caller, answer in self._aside.take() if self._aside is not None else ():
+            if caller is not None and caller in self._clients:
+                self._send(caller, b"".join(_outcome_frames(answer)))
+            elif self._was_asked:
+                self._announce(Outcomes(0, answer.outcomes))
+            else:
+                told = self.untold.outcomes if self.untold is not None else ()
+                self.untold = Outcomes(0, (*told, *answer.outcomes))
 
     def _announce(self, news: Outcomes) -> None:
         if news.outcomes:

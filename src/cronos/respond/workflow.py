@@ -5,7 +5,6 @@ A hook looks at its effect where it can; what it said last is all that is known 
 restart of the enforcer a workload that should be paused is paused once more.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Final
@@ -19,6 +18,15 @@ from cronos.ports import Workflow
 from cronos.types import Action, EntityKind, Manifest, Operation, Outcome, Plan, Verb
 
 _STEPS: Final = {Verb.PAUSE: "pause", Verb.REDIRECT: "reroute"}
+
+
+class _Recipe(msgspec.Struct, frozen=True):
+    """What a plan keeps: the hook and its steps, however the configuration changes after."""
+
+    hook: str
+    workload: str
+    step: str
+    undo: str
 
 
 class WorkflowExecutorConfig(Section, frozen=True):
@@ -91,10 +99,9 @@ class WorkflowExecutor:
             why = f"A workflow cannot {action.verb} a {action.target.kind}."
             return _said(action, Operation.APPLY, why, ok=False)
         hook = self._hook_name(workload)
-        recipe = {"hook": hook, "workload": workload, "step": step, "undo": "restore"}
         return Plan(
             action,
-            json.dumps(recipe).encode(),
+            msgspec.json.encode(_Recipe(hook, workload, step, "restore")),
             f"{step} {workload} by the hook {hook}",
             f"restore {workload} by the hook {hook}",
         )
@@ -103,7 +110,7 @@ class WorkflowExecutor:
         return self._config.hooks.get(workload, self._config.hook)
 
     def _apply_one(self, plan: Plan) -> Outcome:
-        outcome = self._adjust(plan, Operation.APPLY, _STEPS[plan.action.verb])
+        outcome = self._adjust(plan, Operation.APPLY)
         if outcome.ok:
             self._adjusted.add(plan.action.action_id)
         return outcome
@@ -114,15 +121,27 @@ class WorkflowExecutor:
         return _said(plan.action, Operation.RENEW, f"{plan.action.target.value} stays.", ok=True)
 
     def _undo_one(self, plan: Plan) -> Outcome:
-        outcome = self._adjust(plan, Operation.UNDO, "restore")
+        outcome = self._adjust(plan, Operation.UNDO)
         if outcome.ok:
             self._adjusted.discard(plan.action.action_id)
         return outcome
 
-    def _adjust(self, plan: Plan, operation: Operation, step: str) -> Outcome:
-        workload = plan.action.target.value
+    def _adjust(self, plan: Plan, operation: Operation) -> Outcome:
+        """Do what the recipe says, which may be older than this process and its configuration."""
         try:
-            said = self._hooks[self._hook_name(workload)].adjust(workload, step)
+            recipe = msgspec.json.decode(plan.recipe, type=_Recipe)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return _said(plan.action, operation, f"The recipe is damaged: {error}.", ok=False)
+        hook = self._hooks.get(recipe.hook)
+        if hook is None:
+            why = (
+                f"{plan.action.target.value} was adjusted by the hook {recipe.hook}, which is not "
+                f"configured any more; configure [plugin.{recipe.hook}] again to restore it."
+            )
+            return _said(plan.action, operation, why, ok=False)
+        step = recipe.undo if operation is Operation.UNDO else recipe.step
+        try:
+            said = hook.adjust(recipe.workload, step)
         except CronosError as error:
             return _said(plan.action, operation, str(error), ok=False)
         return _said(plan.action, operation, said, ok=True)

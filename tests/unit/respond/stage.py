@@ -144,6 +144,7 @@ class Stage:
         self.clock = TurnedClock()
         self.world: dict[str, Action] = {}
         self.kernel_timeout = kernel_timeout
+        self.own: dict[str, str] = {}  # the machine's addresses
         self.terms = {"protected": ("127.0.0.1", "::1"), **terms}
         self.start()
 
@@ -151,7 +152,9 @@ class Stage:
         self.executor = WorldExecutor(self.world, kernel_timeout=self.kernel_timeout)
         self.book = LeaseBook(self.folder)
         config = msgspec.convert(self.terms, EnforcerConfig)
-        self.enforcer = Enforcer(config, {"world": self.executor}, self.book, self.clock)
+        self.enforcer = Enforcer(
+            config, {"world": self.executor}, self.book, self.clock, lambda: self.own
+        )
 
     def crash_and_restart(self) -> None:
         self.book.close()

@@ -328,3 +328,67 @@ def test_on_a_full_disk_only_what_the_kernel_times_out_goes_on(tmp_path, full_di
     assert timed.blocked() == {"192.0.2.8", "192.0.2.9"}
     stage.book.close()
     timed.book.close()
+
+
+def test_one_forged_epoch_does_not_fence_off_what_follows(stage):
+    forged = stage.one(apply(deny("192.0.2.7", "forged", epoch=2**62)))
+    assert not forged.ok
+    assert "none that can be" in forged.detail
+    for order in (renew, undo):
+        assert not stage.one(order(deny("192.0.2.7", "forged", epoch=2**62))).ok
+    assert stage.one(apply(deny("192.0.2.7", epoch=1))).ok
+    # A node that lost count of its starts takes the seconds since 1970.
+    seconds = stage.clock.now().wall_ns // S
+    assert stage.one(apply(deny("192.0.2.7", epoch=seconds))).ok
+
+
+def test_an_undo_cannot_name_one_effect_and_end_another(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    stranger = deny("192.0.2.8")
+    stage.world[stranger.action_id] = stranger
+    forged = msgspec.structs.replace(deny("192.0.2.7", "inc-9"), action_id=stranger.action_id)
+    answer = stage.one(undo(forged))
+    assert not answer.ok
+    assert "id does not belong" in answer.detail
+    assert stage.blocked() == {"192.0.2.7", "192.0.2.8"}
+    assert not stage.executor.calls[1:]
+
+
+def test_leases_that_ended_count_against_the_budget_after_a_crash_too(tmp_path):
+    stage = Stage(tmp_path, actions_per_minute=5)
+    done = 0
+    for life in range(4):
+        actions = [deny(f"192.0.2.{7 * life + i}", f"inc-{life}", lease_s=0.001) for i in range(7)]
+        done += sum(outcome.ok for outcome in stage.enforcer.handle(apply(*actions)).outcomes)
+        stage.clock.turn(0.001)
+        stage.enforcer.expire()
+        stage.crash_and_restart()
+        stage.enforcer.recover()
+    assert done == 5
+    stage.clock.turn(60)
+    stage.crash_and_restart()
+    assert stage.one(apply(deny("192.0.2.9", "later"))).ok
+    stage.book.close()
+
+
+def test_the_machines_own_addresses_are_refused_also_those_it_gets_later(stage):
+    stage.one(apply(deny("192.0.2.1")))
+    stage.own["192.0.2.1"] = "a gateway of this machine"
+    stage.own["192.0.2.2"] = "an address of this machine"
+    (ended,) = stage.enforcer.reconcile().outcomes
+    assert ended.operation is Operation.UNDO
+    assert not stage.world
+    refused = stage.one(apply(deny("192.0.2.2")))
+    assert "192.0.2.2, an address of this machine" in refused.detail
+    assert not stage.one(apply(deny("192.0.2.0/24"))).ok
+    stage.own.clear()
+    stage.enforcer.reconcile()
+    assert stage.one(apply(deny("192.0.2.2", "inc-2"))).ok
+
+
+def test_loopback_is_protected_whatever_the_list_says(tmp_path):
+    stage = Stage(tmp_path, protected=())
+    for address in ("127.0.0.1", "::1"):
+        assert not stage.one(apply(deny(address))).ok
+    assert stage.one(apply(deny("127.0.0.66"))).ok
+    stage.book.close()

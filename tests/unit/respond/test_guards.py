@@ -1,6 +1,7 @@
 import pytest
 from tests.unit.respond.stage import S, deny
 
+from cronos.errors import InputError
 from cronos.respond.guards import Budget, EnforcerConfig, Guard, flow_client
 from cronos.types import Entity, EntityKind
 
@@ -86,3 +87,47 @@ def test_the_budget_refills_evenly_and_never_beyond_a_minute():
     assert sum(budget.take(10 * S) for _ in range(100)) == 10
     assert sum(budget.take(10_000 * S) for _ in range(100)) == 60
     assert not budget.take(0)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "10.0.0.7-10.0.0.9",
+        "10.0.0.256",
+        "010.1.2.3",
+        "10.0.0.0/33",
+        "10.0.0.5:port",
+        "fe80::1%eth0",
+        "plc_1",
+        "-plc",
+        "tcp/1.2.3.4:1>5.6.7.8:2",
+        "a b",
+        "",
+        "x" * 64,
+    ],
+)
+def test_an_entry_that_would_protect_nothing_is_refused_with_its_name(entry):
+    with pytest.raises(InputError, match="would protect nothing") as refused:
+        Guard(EnforcerConfig(protected=("10.0.0.1", entry)))
+    assert repr(entry)[:20] in refused.value.sentence
+    assert "several" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("entry", "address"),
+    [
+        ("10.0.0.5:502", "10.0.0.5"),
+        ("[2001:db8::5]:502", "2001:db8::5"),
+        ("tcp/10.2.0.5:502", "10.2.0.5"),
+        ("::ffff:10.1.0.0/112", "10.1.0.3"),
+        ("10.0.0.5/24", "10.0.0.9"),
+    ],
+)
+def test_services_and_mapped_networks_protect_their_addresses(entry, address):
+    guard = Guard(EnforcerConfig(protected=(entry,)))
+    assert guard.protects(Entity(K.ADDRESS, address)) == entry
+
+
+def test_a_protected_host_name_is_a_host_with_or_without_its_port():
+    guard = Guard(EnforcerConfig(protected=("plc-1.plant.example",)))
+    assert guard.protects(Entity(K.HOST, "PLC-1.plant.example"))

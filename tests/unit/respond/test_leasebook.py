@@ -103,8 +103,8 @@ def test_a_damaged_frame_between_good_ones_is_stepped_over_and_named(folder):
         book.write([lease(address)], durable=True)
     book.close()
     data = bytearray((folder / "leases").read_bytes())
-    (length,) = struct.unpack_from(">I", data)
-    data[4 + length + 20] ^= 0xFF
+    (length,) = struct.unpack_from(">I", data, 4)
+    data[12 + length + 28] ^= 0xFF
     (folder / "leases").write_bytes(data)
     book = LeaseBook(folder)
     assert [it.plan.action.target.value for it in book.leases.values()] == [
@@ -185,4 +185,48 @@ def test_the_past_is_bounded(folder, monkeypatch):
         book.write([one, end(one)], durable=False)
     assert book.first_granted_ns(deny("192.0.2.1", "inc-1"), "boot-1") is None
     assert book.first_granted_ns(deny("192.0.2.29", "inc-29"), "boot-1") == 0
+    book.close()
+
+
+@pytest.mark.parametrize("bit", range(32))
+def test_a_flipped_bit_of_a_length_costs_that_lease_alone(folder, bit):
+    book = LeaseBook(folder)
+    book.write([lease("192.0.2.1")], durable=True)
+    first = (folder / "leases").stat().st_size
+    for i in range(2, 6):
+        book.write([lease(f"192.0.2.{i}")], durable=True)
+    book.close()
+    damaged = bytearray((folder / "leases").read_bytes())
+    damaged[first + 4 + bit // 8] ^= 1 << bit % 8
+    (folder / "leases").write_bytes(damaged)
+    book = LeaseBook(folder)
+    kept = [it.plan.action.target.value for it in book.leases.values()]
+    assert kept == ["192.0.2.1", "192.0.2.3", "192.0.2.4", "192.0.2.5"]
+    assert f"bytes {first} to {2 * first} are damaged" in book.defects[0]
+    assert (folder / "leases.bad").read_bytes() == damaged
+    assert stat.S_IMODE((folder / "leases.bad").stat().st_mode) == 0o600
+    book.write([lease("192.0.2.9")], durable=True)
+    book = reopened(book, folder)
+    assert len(book.leases) == 5
+    assert book.defects == []
+    book.close()
+
+
+def test_a_file_made_of_marks_opens_in_bounded_work(folder):
+    folder.mkdir(mode=0o700)
+    mark = b"\xffCLB" + struct.pack(">I", 1 << 20) + bytes(4)
+    (folder / "leases").write_bytes(mark * 200_000)
+    book = LeaseBook(folder)
+    assert not book.leases
+    assert "torn" in book.defects[0]
+    book.close()
+
+
+def test_a_lease_that_no_frame_holds_is_refused(folder):
+    book = LeaseBook(folder)
+    long = lease()
+    plan = Plan(long.plan.action, bytes(1 << 20), "block", "unblock")
+    with pytest.raises(InputError, match="longer than"):
+        book.write([Lease(plan, "boot-1", 0, 1)], durable=True)
+    assert not book.leases
     book.close()

@@ -4,9 +4,11 @@ import threading
 
 import pytest
 from tests.unit.respond.stage import BootClock, WorldExecutor, apply, deny
+from tests.unit.respond.test_aside import Slow, work
 
 from cronos.errors import UnreachableError
 from cronos.link.frames import connect, frame, listen
+from cronos.respond.aside import Aside
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
@@ -15,14 +17,21 @@ from cronos.types import Hello, Now, Operation, Outcomes, Restart, decode, encod
 
 
 @contextlib.contextmanager
-def enforcing(folder, **terms):
-    """A served enforcer in a thread of the test, and its socket."""
+def enforcing(folder, hook=None, **terms):
+    """A served enforcer in a thread of the test, and its socket; `hook` serves workloads."""
     book = LeaseBook(folder / "state")
     config = EnforcerConfig(**terms)
-    enforcer = Enforcer(config, {"world": WorldExecutor({})}, book, BootClock())
+    enforcer = Enforcer(config, {"world": WorldExecutor({})}, book, BootClock(), dict)
     listener = listen(folder / "s")
     told, teller = socket.socketpair()
-    thread = threading.Thread(target=serve, args=(enforcer, listener, BootClock(), told))
+    lane = hooks_book = None
+    if hook is not None:
+        hooks_book = LeaseBook(folder / "hooks")
+        lane = Aside(
+            Enforcer(config, {"workflow": hook}, hooks_book, BootClock(), dict), BootClock()
+        )
+    arguments = (enforcer, listener, BootClock(), told, None, lane)
+    thread = threading.Thread(target=serve, args=arguments)
     thread.start()
     try:
         yield folder / "s", teller, thread
@@ -32,6 +41,10 @@ def enforcing(folder, **terms):
         assert not thread.is_alive()
         listener.close()
         told.close()
+        if lane is not None:
+            hook.let_go.set()
+            lane.close()
+            hooks_book.close()
         book.close()
 
 
@@ -163,3 +176,50 @@ def test_a_lingering_one_leaves_by_itself_when_its_last_client_is_gone(tmp_path)
         client.close()
         thread.join(10)
         assert not thread.is_alive()
+
+
+def test_a_slow_hook_delays_no_other_action_not_even_of_its_own_order(tmp_path):
+    hook = Slow()
+    with enforcing(tmp_path, hook) as (path, _, _):
+        client, _ = hello(path)
+        client.send(encode(apply(work(), deny("192.0.2.7"), order_id=1)))
+        assert [o.action_id for o in hear(client).outcomes] == [deny("192.0.2.7").action_id]
+        assert hook.begun.wait(20)
+        client.send(encode(apply(deny("192.0.2.8"), order_id=2)))
+        assert hear(client).order_id == 2
+        hook.let_go.set()
+        answer = hear(client)
+        assert (answer.order_id, answer.outcomes[0].action_id) == (1, work().action_id)
+        assert answer.outcomes[0].verified
+        again, restart = hello(path)
+        held = {lease.plan.action.target.value for lease in restart.leases}
+        assert held == {"tank", "192.0.2.7", "192.0.2.8"}
+        again.close()
+        client.close()
+
+
+def test_what_a_hook_did_for_a_caller_who_left_is_news_to_the_others(tmp_path):
+    hook = Slow()
+    with enforcing(tmp_path, hook) as (path, _, _):
+        one, _ = hello(path)
+        one.send(encode(apply(work(), order_id=1)))
+        assert hook.begun.wait(20)
+        two, _ = hello(path)
+        one.close()
+        hello(path)[0].close()  # by now the leaving was noticed
+        hook.let_go.set()
+        news = hear(two)
+        assert (news.order_id, news.outcomes[0].ok) == (0, True)
+        two.close()
+
+
+def test_too_many_orders_for_hooks_are_refused_at_once(tmp_path):
+    hook = Slow()
+    with enforcing(tmp_path, hook) as (path, _, _):
+        client, _ = hello(path)
+        for i in range(300):
+            client.send(encode(apply(work(f"w{i}"), order_id=i)))
+        refused = hear(client).outcomes[0]
+        assert not refused.ok
+        assert "too many orders" in refused.detail
+        client.close()

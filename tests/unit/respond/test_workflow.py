@@ -102,6 +102,46 @@ def test_under_the_enforcer_a_pause_ends_with_its_lease_and_survives_a_restart(t
     stage.book.close()
 
 
+def test_a_restore_goes_to_the_hook_that_paused_whatever_is_configured_since():
+    theirs, ours = Board(), Board()
+    before = WorkflowExecutor(
+        WorkflowExecutorConfig(hooks={"tank": "webhook"}), {"command": ours, "webhook": theirs}
+    )
+    plans = before.plan([work("tank")])
+    before.apply(plans)
+    after = WorkflowExecutor(WorkflowExecutorConfig(), {"command": ours, "webhook": theirs})
+    assert all(outcome.ok for outcome in after.undo(plans))
+    assert theirs.state == {"tank": "restore"}
+    assert not ours.state
+
+
+def test_a_restore_by_a_hook_that_is_gone_fails_until_it_is_back(tmp_path):
+    board, stage = Board(), Stage(tmp_path)
+    points = stage.enforcer._points._executors
+    both = WorkflowExecutorConfig(hook="webhook")
+    points["workflow"] = WorkflowExecutor(both, {"webhook": board})
+    stage.one(apply(work("tank")))
+    points["workflow"] = WorkflowExecutor(WorkflowExecutorConfig(), {"command": Board()})
+    failed = stage.one(undo(work("tank")))
+    assert not failed.ok
+    assert "[plugin.webhook]" in failed.detail
+    assert stage.enforcer.next_expiry_ns() is not None
+    points["workflow"] = WorkflowExecutor(both, {"webhook": board})
+    stage.clock.turn(5)
+    assert stage.enforcer.expire().outcomes[0].ok
+    assert board.state == {"tank": "restore"}
+    stage.book.close()
+
+
+def test_a_recipe_that_cannot_be_read_is_an_outcome():
+    executor = WorkflowExecutor(WorkflowExecutorConfig(), {"command": Board()})
+    (plan,) = executor.plan([work("tank")])
+    for recipe in (b"", b"{}", b"\xff", b"[" * 100_000):
+        (failed,) = executor.undo([Plan(plan.action, recipe, "pause", "restore")])
+        assert not failed.ok
+        assert "recipe" in failed.detail
+
+
 class TestConformance(ReversibleExecutorConformance):
     def make(self):
         return WorkflowExecutor(WorkflowExecutorConfig(), {"command": Board()})
