@@ -115,7 +115,8 @@ class BruteForceDetector:
             return []
         finding = _succeeded(observation, window, len(fresh), self._config.failures)
         # One success ends the guessing; the owner's next logins are not suspicious again.
-        window.clear()
+        # A forged one ends only what was forged.
+        window.forget(claims.strength(observation.provenance))
         return [finding]
 
 
@@ -146,6 +147,7 @@ def _named(target: Entity | None) -> str:
 
 
 class _Claim(NamedTuple):
+    failures: int  # of how many failures it speaks at least
     detail: str
     title: str
     explanation: str
@@ -154,8 +156,8 @@ class _Claim(NamedTuple):
     techniques: tuple[str, ...]
 
 
-def _finding(observation: Observation, window: Window, base: int, claim: _Claim) -> Finding:
-    weakest = claims.needed((m.strength for m in window.members.values()), base)
+def _finding(observation: Observation, window: Window, claim: _Claim) -> Finding:
+    weakest = claims.needed((m.strength for m in window.members.values()), claim.failures)
     if claim.detail == "success" and claims.strength(observation.provenance) < claims.strength(
         weakest
     ):
@@ -185,8 +187,8 @@ def _guessed(observation: Observation, window: Window, level: int, base: int) ->
     return _finding(
         observation,
         window,
-        base,
         _Claim(
+            _levels(base)[level - 1],
             "guess",
             "Password guessing",
             f"{_named(who)} failed {count} times to authenticate to "
@@ -204,8 +206,8 @@ def _sprayed(observation: Observation, window: Window, level: int, base: int) ->
     return _finding(
         observation,
         window,
-        base,
         _Claim(
+            _levels(base)[level - 1],
             "spray",
             "Password spraying",
             f"{_named(who)} failed to authenticate as {count} different users within "
@@ -223,8 +225,8 @@ def _succeeded(observation: Observation, window: Window, count: int, base: int) 
     return _finding(
         observation,
         window,
-        base,
         _Claim(
+            base,
             "success",
             "Success after password guessing",
             f"{_named(_who(observation))} authenticated to {_named(_target(observation))} "

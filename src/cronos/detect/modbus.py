@@ -37,7 +37,8 @@ _TITLES: Final = {
     "rate": "Modbus requests above the declared rate",
 }
 
-Key = tuple[str, str, str, int]  # kind, client, server, function code
+# Kind, client, server, function code, and who vouches: a forgery silences only forgeries.
+Key = tuple[str, str, str, int, str]
 
 
 class ModbusPolicyConfig(Section, frozen=True):
@@ -59,7 +60,7 @@ class Second(msgspec.Struct, array_like=True):
 
 class _State(msgspec.Struct, array_like=True):
     told: list[tuple[Key, int]]
-    rates: list[tuple[tuple[str, str], Second]]
+    rates: list[tuple[tuple[str, str, str], Second]]
 
 
 class ModbusPolicyDetector:
@@ -87,7 +88,7 @@ class ModbusPolicyDetector:
         self._rulebook = Rulebook(policy, origin) if policy.server else None
         self._origin = Path(origin).name
         self._told: Recent[Key, int] = Recent(config.max_keys)
-        self._rates: Recent[tuple[str, str], Second] = Recent(config.max_keys)
+        self._rates: Recent[tuple[str, str, str], Second] = Recent(config.max_keys)
 
     @property
     def advice(self) -> str:
@@ -161,7 +162,9 @@ class ModbusPolicyDetector:
         if not isinstance(rules, Client) or rules.max_requests_per_s is None:
             return None
         number = observation.time_ns // SECOND_NS
-        second = self._rates.touch((request.client, request.server), lambda: Second(number))
+        # Counted apart: forged requests must not make up a rate that one genuine request exceeds.
+        key = (request.client, request.server, str(observation.provenance))
+        second = self._rates.touch(key, lambda: Second(number))
         if second.number != number:
             second.number, second.count = number, 0
         second.count += 1
@@ -179,7 +182,7 @@ class ModbusPolicyDetector:
         self, observation: Observation, violation: Violation, code: int, findings: list[Finding]
     ) -> None:
         client, server = claims.client(observation), claims.server(observation)
-        key = (violation.kind, client, server, code)
+        key = (violation.kind, client, server, code, str(observation.provenance))
         told_ns = self._told.get(key)
         # A clock that was set back must not silence the detector.
         since_ns = observation.time_ns - told_ns if told_ns is not None else -1

@@ -129,7 +129,11 @@ class ScanDetector:
             return 0
         if window.failed < self._config.min_failed * len(window.members):
             return 0
-        return window.reached(tuple(min(base * step, MAX_MEMBERS) for step in (1, 4, 8)))
+        return window.reached(_levels(base))
+
+
+def _levels(base: int) -> tuple[int, ...]:
+    return tuple(min(base * step, MAX_MEMBERS) for step in (1, 4, 8))
 
 
 def _report(
@@ -150,7 +154,9 @@ def _report(
             f"Normal clients stay below {base} in a window and are mostly answered."
         ),
         evidence=EvidenceClass.STATISTICAL,
-        provenance=claims.needed((m.strength for m in window.members.values()), base),
+        provenance=claims.needed(
+            (m.strength for m in window.members.values()), _levels(base)[level - 1]
+        ),
         confidence=PRIOR_BY_LEVEL[min(level, 3)],
         severity=min(2 + level + plant, 5),
         time_ns=observation.time_ns,

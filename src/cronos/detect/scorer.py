@@ -8,19 +8,30 @@ that has crashed it twice is left out, and reported as a defect.
 
 import contextlib
 import copy
+import faulthandler
 import mmap
 import os
 import select
 import selectors
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
+from cronos.detect.bounds import (
+    MAX_SOURCES,
+    WHOLE_BYTES,
+    bounded,
+    bounded_defect,
+    cut,
+    newest,
+    sendable,
+    within,
+)
 from cronos.errors import CronosError
 from cronos.link.frames import FrameSocket, require_same_user
 from cronos.ports import Clock, Detector
@@ -45,8 +56,11 @@ _PROGRESS_NS: Final = 200_000_000
 _MAX_UNANSWERED: Final = 8
 _MAX_FINDINGS: Final = 256
 _MAX_CONNECTIONS: Final = 64
+_MAX_NAME_CHARS: Final = 8_192  # of a source: the longest path is half as long
 _MARK: Final = struct.Struct("<QQQ32s")  # crashes, sequence, the batch's last, the source's name
 _MAX_CRASHES: Final = 2
+# One batch takes milliseconds; a detector that needs this long will not end by itself.
+_STUCK_S: Final = 30.0
 
 
 class State(msgspec.Struct):
@@ -90,6 +104,24 @@ class Marker:
         _MARK.pack_into(self._map, 0, 0, 0, 0, b"")
         if self._source == _cut(last.source) and last.seq >= self._last:
             self.after_crash = False
+
+
+@contextlib.contextmanager
+def _deadline(seconds: float) -> Generator[None, None, None]:
+    """End the process, with its stack on standard error, if the block takes this long.
+
+    A watching thread in C, because one long call into the standard library, a regular
+    expression say, runs no Python code that could look at a clock.
+    """
+    if seconds <= 0:
+        yield
+        return
+    # Where standard error is no file, Python's own descriptor 2 still is one.
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _cut(source: str) -> bytes:
@@ -142,8 +174,22 @@ class Scorer:
         counts[batch.source] = counts.get(batch.source, 0) + len(fresh)
         if batch.ended and batch.source not in self.state.ended:
             self.state.ended.append(batch.source)
+        self._forget(batch.source)
         boot_ns = self._clock.now().boot_ns
-        return [replace(finding, detected_boot_ns=boot_ns) for finding in found], defects
+        told = [replace(bounded(finding), detected_boot_ns=boot_ns) for finding in found]
+        refusals = [(finding, sendable(finding)) for finding in told]
+        defects += [defect for _, defect in refusals if defect is not None]
+        whole = [finding for finding, defect in refusals if defect is None]
+        return whole, [bounded_defect(defect) for defect in defects]
+
+    def _forget(self, source: str) -> None:
+        """Keep what is known of the newest sources only: their names come from outside."""
+        state = self.state
+        for table in (state.sources, state.counts):
+            table[source] = table.pop(source)  # the newest stands last
+            while len(table) > MAX_SOURCES:
+                del table[next(iter(table))]
+        del state.ended[:-MAX_SOURCES]
 
     def _score_carefully(
         self, fresh: list[Observation], found: list[Finding], defects: list[Defect]
@@ -190,12 +236,21 @@ class ScorerProcess:
         listener: where parsers and the reflex process connect.
         clock: the time.
         folder: where the state is written down.
+        stuck_s: after how many seconds on one batch the process ends itself, to be started
+            anew; the observation on which it hangs is then left out. 0 waits for ever.
     """
 
     def __init__(
-        self, detectors: Sequence[Detector], listener: socket.socket, clock: Clock, folder: Path
+        self,
+        detectors: Sequence[Detector],
+        listener: socket.socket,
+        clock: Clock,
+        folder: Path,
+        *,
+        stuck_s: float = _STUCK_S,
     ) -> None:
         self._scorer = Scorer(detectors, clock, folder)
+        self._stuck_s = stuck_s
         self._listener = listener
         self._clock = clock
         self._selector = selectors.DefaultSelector()
@@ -206,7 +261,8 @@ class ScorerProcess:
         for detector in detectors:
             self._pending.defects += getattr(detector, "remarks", ())
         self._unanswered: dict[int, Report] = {}
-        self._report_id = 0
+        # An earlier scorer counted from less: an answer to it is none to this one.
+        self._report_id = clock.now().boot_ns
         self._told_ns = self._written_ns = 0
         self._prepared: tuple[int, bytes, State] | None = None
         self._dirty = self._urgent = False
@@ -272,13 +328,13 @@ class ScorerProcess:
 
     def _take(self, connection: FrameSocket, datum: Datum | Unknown) -> None:
         match datum:
-            case Batch() if connection in self._parsers:
+            case Batch() if connection in self._parsers and len(datum.source) <= _MAX_NAME_CHARS:
                 self._score(connection, datum)
             case Reported(report_id) if connection is self._reflex:
                 self._unanswered.pop(report_id, None)
             case Hello("parser"):
                 self._parsers[connection] = set()
-                connection.send(encode(Resume(self._scorer.state.sources)))
+                connection.send(encode(Resume(newest(self._scorer.state.sources, WHOLE_BYTES))))
             case Hello("reflex"):
                 self._reflex = connection
                 for report in self._unanswered.values():
@@ -287,7 +343,8 @@ class ScorerProcess:
                 raise ValueError("not a message for the scorer")
 
     def _score(self, parser: FrameSocket, batch: Batch) -> None:
-        findings, defects = self._scorer.score(batch)
+        with _deadline(self._stuck_s):
+            findings, defects = self._scorer.score(batch)
         pending = self._pending
         pending.findings += findings
         pending.defects += defects
@@ -307,18 +364,18 @@ class ScorerProcess:
             return
         self._told_ns = now_ns
         while True:
+            findings = cut(pending.findings, _MAX_FINDINGS)
+            defects = cut(pending.defects, _MAX_FINDINGS)
+            del pending.findings[: len(findings)], pending.defects[: len(defects)]
             # The last report carries the ends: by then the findings before them have been told.
-            last = len(pending.findings) <= _MAX_FINDINGS and len(pending.defects) <= _MAX_FINDINGS
+            last = not pending.findings and not pending.defects
+            ended = within(pending.ended) if last else []
+            processed = newest(pending.processed) if last else {}
+            del pending.ended[: len(ended)]
+            last = last and not pending.ended
             self._report_id += 1
-            report = Report(
-                self._report_id,
-                tuple(pending.findings[:_MAX_FINDINGS]),
-                tuple(pending.defects[:_MAX_FINDINGS]),
-                pending.processed if last else {},
-                tuple(pending.ended) if last else (),
-            )
+            report = Report(self._report_id, findings, defects, processed, tuple(ended))
             self._unanswered[report.report_id] = report
-            del pending.findings[:_MAX_FINDINGS], pending.defects[:_MAX_FINDINGS]
             self._send_report(report)
             if last:
                 break

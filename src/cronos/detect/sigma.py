@@ -2,6 +2,10 @@
 
 Declared evidence: a rule says what is bad. Imported rules carry the precision that was measured
 for their level, which lets none of them act alone; ours state a confidence with its reason.
+
+What a third party can make the actor emit, a request by a link on a page, text on the command
+line of a browser, proves nothing against the actor: a rule of ours on such content states less
+than 0.85, or an attacker could have anyone isolated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +29,8 @@ _SUFFIXES: Final = frozenset({".yml", ".yaml"})
 _SHOWN_FIELDS: Final = 3
 _SHOWN_CHARS: Final = 120
 
-Key = tuple[str, str, str]  # rule, actor, target
+# Rule, actor, target, and who vouches: a forgery silences only forgeries.
+Key = tuple[str, str, str, str]
 
 
 class SigmaConfig(Section, frozen=True):
@@ -113,7 +118,7 @@ class SigmaDetector:
     def _fresh(self, rule: Rule, finding: Finding) -> bool:
         actor = finding.actor.value if finding.actor else ""
         target = finding.target.value if finding.target else ""
-        key = (rule.rule_id, actor, target)
+        key = (rule.rule_id, actor, target, str(finding.provenance))
         told_ns = self._told.get(key)
         # A clock that was set back must not silence a rule.
         since_ns = finding.time_ns - told_ns if told_ns is not None else -1

@@ -12,12 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from cronos.detect.sigma_event import Event, strings, text
 from cronos.detect.sigma_pattern import Pattern, Test, compile_pattern, parse
+from cronos.detect.sigma_regex import TooCostly, subject_limit
 
 Check = Callable[[Event], bool]
 Number = int | float
 
-# A rule's expression meets text that attackers write; the engine has no time limit.
-MAX_SUBJECT_CHARS: Final = 65_536
 _MAX_EXPRESSION_CHARS: Final = 8_192
 
 _REGEX_FLAGS: Final = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
@@ -82,8 +81,7 @@ def keyword(value: Any, modifiers: tuple[str, ...] = ()) -> Check:
     """
     rest = [name for name in modifiers if name not in _TRANSFORMS]
     if rest and rest[0] == "re":
-        search = expression(rest, value).search
-        return lambda event: any(search(leaf[:MAX_SUBJECT_CHARS]) for leaf in event.leaves())
+        return _any_leaf(_searcher(rest, value))
     _only(rest, {"contains"})
     tests = [
         compile_pattern(parse(one).around(before=True, after=True).folded())
@@ -211,12 +209,27 @@ def _anchor(pattern: Pattern) -> str | None:
     return None
 
 
+def _any_leaf(test: Test) -> Check:
+    return lambda event: any(map(test, event.leaves()))
+
+
+def _searcher(modifiers: list[str], value: Any) -> Test:
+    """Search no more text than the expression can bear: attackers write it."""
+    pattern = expression(modifiers, value)
+    try:
+        most = subject_limit(pattern)
+    except TooCostly as error:
+        message = f"a regular expression that may never end: {pattern.pattern[:60]!r}"
+        raise Refused(message) from error
+    search = pattern.search
+    return lambda found: search(found[:most]) is not None
+
+
 def _regex(field: str, modifiers: list[str], value: Any) -> Check:
-    search = expression(modifiers, value).search
+    search = _searcher(modifiers, value)
 
     def check(event: Event) -> bool:
-        found = event.raw(field)
-        return any(search(one[:MAX_SUBJECT_CHARS]) for one in strings(found))
+        return any(map(search, strings(event.raw(field))))
 
     return check
 

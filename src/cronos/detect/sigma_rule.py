@@ -39,6 +39,35 @@ CONFIDENCE_BY_LEVEL: Final = {
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
+# What the builder raises where a tag does not fit its text, as in `!!bool x`.
+_MISTAGGED: Final = (AttributeError, KeyError, IndexError, TypeError)
+_MAX_NUMBER_CHARS: Final = 64
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses numbers of any length: `0xfff…` and `59:59:59:…` grow beyond what can be written."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Build an integer of at most 64 characters."""
+        _require_short(node)
+        return super().construct_yaml_int(node)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """Build a number of at most 64 characters."""
+        _require_short(node)
+        return super().construct_yaml_float(node)
+
+
+def _require_short(node: yaml.ScalarNode) -> None:
+    if len(str(node.value)) > _MAX_NUMBER_CHARS:
+        message = f"a number of more than {_MAX_NUMBER_CHARS} characters"
+        raise Refused(message)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+
+
 class Rule(NamedTuple):
     """A rule made ready."""
 
@@ -106,8 +135,8 @@ def load_yaml(data: bytes) -> Any:
     try:
         text = data.decode("utf-8-sig")
         _bounded(text)
-        return yaml.load(text, yaml.CSafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        return yaml.load(text, _Loader)  # noqa: S506 - a safe loader, stricter still
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, *_MISTAGGED) as error:
         message = f"no YAML: {clean(str(error))}"
         raise Refused(message) from error
 

@@ -18,6 +18,7 @@ StateT = TypeVar("StateT")
 SECOND_NS: Final = 1_000_000_000
 # A flood of one key may not grow its window without bound: the oldest members leave first.
 MAX_MEMBERS: Final = 128
+_NO_LEVELS: Final = (0, 0, 0)
 
 
 class Recent(Generic[KeyT, ValueT]):
@@ -76,7 +77,9 @@ class Window(msgspec.Struct, array_like=True):
 
     members: dict[str, Member] = {}
     failed: int = 0
-    level: int = 0
+    # The level told so far, by how strong a voice vouched for it, the weakest first: what
+    # forged packets reach must not silence what proven ones reach later.
+    levels: tuple[int, int, int] = _NO_LEVELS
     last_ns: int = 0
 
     def add(self, name: str, seen: Member, window_ns: int, quiet_ns: int) -> None:
@@ -94,15 +97,21 @@ class Window(msgspec.Struct, array_like=True):
         self._forget(now_ns - window_ns)
 
     def reached(self, thresholds: tuple[int, ...]) -> int:
-        """Give the level newly reached, 0 where nothing is new; levels count from 1."""
-        count = len(self.members)
-        if not thresholds or count < thresholds[0]:
+        """Give the level newly reached, 0 where nothing is new; levels count from 1.
+
+        A level is reached anew when stronger voices alone reach what weaker ones had reached.
+        """
+        if not thresholds or len(self.members) < thresholds[0]:
             return 0
-        level = sum(count >= threshold for threshold in thresholds)
-        if level <= self.level:
-            return 0
-        self.level = level
-        return level
+        strengths = [member.strength for member in self.members.values()]
+        # The strongest voice first: one finding says it for the weaker ones too.
+        for strength in reversed(range(len(self.levels))):
+            count = sum(one >= strength for one in strengths)
+            level = sum(count >= threshold for threshold in thresholds)
+            if level > self.levels[strength]:
+                self._told(level, strength)
+                return level
+        return 0
 
     def span_ns(self) -> int:
         """Give the time between the oldest member and the newest."""
@@ -120,13 +129,24 @@ class Window(msgspec.Struct, array_like=True):
         self.members = {}
         self.failed = 0
 
+    def forget(self, strength: int) -> None:
+        """Forget the members that are vouched for no better than this, not the episode."""
+        for name in [name for name, one in self.members.items() if one.strength <= strength]:
+            self._drop(name)
+
+    def _told(self, level: int, strength: int) -> None:
+        weakest, middle, strongest = (
+            max(told, level) if at <= strength else told for at, told in enumerate(self.levels)
+        )
+        self.levels = weakest, middle, strongest
+
     def _settle(self, time_ns: int, window_ns: int, quiet_ns: int) -> int:
         if self.last_ns - time_ns > window_ns:
             self.clear()
-            self.level = 0
+            self.levels = _NO_LEVELS
             self.last_ns = time_ns
         if time_ns - self.last_ns > quiet_ns:
-            self.level = 0
+            self.levels = _NO_LEVELS
         self.last_ns = max(time_ns, self.last_ns)
         return self.last_ns
 
@@ -138,7 +158,8 @@ class Window(msgspec.Struct, array_like=True):
 
     def _forget(self, before_ns: int) -> None:
         while len(self.members) > MAX_MEMBERS:
-            self._drop(next(iter(self.members)))
+            # The oldest of the weakest: forged ones must not push proven ones out.
+            self._drop(min(self.members, key=lambda name: self.members[name].strength))
         for name in list(self.members):
             if self.members[name].time_ns >= before_ns:
                 return

@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from cronos.detect.bruteforce import BruteForceConfig, BruteForceDetector
 from cronos.types import Entity, EntityKind, Observation, Provenance
@@ -87,3 +88,23 @@ def test_a_saved_state_goes_on_where_it_was():
 def test_a_broken_state_is_refused():
     with pytest.raises(ValueError, match="not a saved"):
         BruteForceDetector(BruteForceConfig()).restore(b"[")
+
+
+def forged(observation):
+    return replace(observation, provenance=Provenance.SPOOFABLE)
+
+
+def test_forged_failures_do_not_silence_what_is_proven_later():
+    lies = [forged(login(seq, at_s=1)) for seq in range(1, 101)]
+    truth = [login(seq, at_s=2) for seq in range(101, 112)]
+    found = [one.provenance for one in detect(*lies, *truth)]
+    assert found == [Provenance.SPOOFABLE] * 3 + [Provenance.BIDIRECTIONAL]
+
+
+def test_a_forged_success_does_not_wipe_out_the_proven_failures():
+    findings = detect(*failures(12), forged(login(13, "success")), login(14, "success"))
+    assert [(one.severity, one.provenance) for one in findings] == [
+        (3, Provenance.BIDIRECTIONAL),
+        (5, Provenance.SPOOFABLE),
+        (5, Provenance.BIDIRECTIONAL),
+    ]

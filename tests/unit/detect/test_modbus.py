@@ -133,3 +133,21 @@ def test_a_saved_state_goes_on_where_it_was(detector):
     assert other.detect([command(2, at_s=1)]) == []
     with pytest.raises(ValueError, match="not a saved"):
         other.restore(b"")
+
+
+def test_a_forged_violation_does_not_silence_the_genuine_one(detector):
+    forged = command(1, provenance=Provenance.SPOOFABLE)
+    findings = detector.detect([forged, command(2, at_s=0.1), command(3, at_s=0.2)])
+    assert [one.provenance for one in findings] == [
+        Provenance.SPOOFABLE,
+        Provenance.BIDIRECTIONAL,
+    ]
+
+
+def test_forged_requests_do_not_use_up_the_rate_of_a_genuine_client(detector):
+    forged = [
+        command(seq, OPERATOR, 3, quantity=10, provenance=Provenance.SPOOFABLE)
+        for seq in range(1, 200)
+    ]
+    findings = detector.detect([*forged, command(200, OPERATOR, 3, quantity=10)])
+    assert all(one.provenance is Provenance.SPOOFABLE for one in findings)

@@ -115,7 +115,9 @@ def test_forged_packets_do_not_weaken_what_completed_exchanges_show():
     real = [contact(seq, 5000 + seq, provenance=Provenance.BIDIRECTIONAL) for seq in range(21, 60)]
     findings = ScanDetector(ScanConfig()).detect([*forged[:14], *real])
     assert findings[0].provenance is Provenance.SPOOFABLE
-    assert findings[-1].provenance is Provenance.SPOOFABLE  # escalated at 60: not reached
+    # The fifteen that completed are told of anew, by their own count.
+    assert [one.provenance for one in findings[1:]] == [Provenance.BIDIRECTIONAL]
+    assert findings[1].finding_id == "scan.ports:site.pcap#35"
     only_real = ScanDetector(ScanConfig()).detect(real)
     assert only_real[0].provenance is Provenance.BIDIRECTIONAL
 
@@ -146,3 +148,20 @@ def test_a_saved_state_goes_on_where_it_was():
 def test_a_broken_state_is_refused():
     with pytest.raises(ValueError, match="not a saved"):
         ScanDetector(ScanConfig()).restore(b"\xc1\xff")
+
+
+def test_a_forged_scan_of_many_ports_does_not_silence_the_real_one_or_push_it_out():
+    detector = ScanDetector(ScanConfig())
+    forged = [contact(seq, 1000 + seq, at_s=1) for seq in range(1, 201)]
+    real = [
+        contact(200 + seq, 9000 + seq, at_s=2, provenance=Provenance.BIDIRECTIONAL)
+        for seq in range(1, 15)
+    ]
+    more = [contact(300 + seq, 20_000 + seq, at_s=3) for seq in range(1, 201)]
+    last = contact(600, 9015, at_s=4, provenance=Provenance.BIDIRECTIONAL)
+    assert {one.provenance for one in detector.detect(forged)} == {Provenance.SPOOFABLE}
+    assert detector.detect([*real, *more]) == []
+    (finding,) = detector.detect([last])
+    assert finding.provenance is Provenance.BIDIRECTIONAL
+    # Only the fifteen are proven, so their level's confidence is all it claims.
+    assert finding.confidence == 0.75

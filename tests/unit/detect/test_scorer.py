@@ -1,10 +1,14 @@
 """The scorer: what it has told survives its crash, nothing is judged twice, poison is left out."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 
 import pytest
+from msgspec.structs import replace
 
+from cronos.detect.bounds import MAX_SOURCES
 from cronos.detect.scorer import Scorer, ScorerProcess
 from cronos.errors import UnreachableError
 from cronos.link.frames import connect, listen
@@ -302,3 +306,137 @@ def test_who_talks_nonsense_is_cut_off_and_the_others_are_served(tmp_path, nonse
         assert hear(reflex, Report).processed == {"log": 3}
         parser.close()
         reflex.close()
+
+
+# --- what is too large, and what never ends --------------------------------------------------
+
+
+class Talkative(MemoryDetector):
+    """Quotes whatever it was given, as long as it may be."""
+
+    def __init__(self, text="x", count=1, **changes):
+        super().__init__(threshold=1)
+        self.text, self.count, self.changes = text, count, changes
+
+    def detect(self, observations):
+        return [
+            replace(
+                finding,
+                finding_id=f"{finding.finding_id}.{number}",
+                title=self.text,
+                explanation=self.text,
+                actor=Entity(EntityKind.USER, self.text),
+                references=(self.text,) * 40,
+                techniques=("T1046",) * 40,
+                **self.changes,
+            )
+            for finding in super().detect(observations)
+            for number in range(self.count)
+        ]
+
+
+def test_a_finding_beyond_a_frame_is_cut_and_told_and_the_next_ones_too(tmp_path):
+    with serving(tmp_path, Talkative("a" * 3_000_000)) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 2, ended=True)))
+        (first, second) = hear(reflex, Report).findings
+        assert (len(first.title), len(first.explanation)) == (200, 2000)
+        assert (len(first.references), len(first.references[0])) == (16, 300)
+        assert len(first.techniques) == 32
+        assert len(first.actor.value) == 255
+        assert second.finding_id == "memory-count-log#2.0"
+        parser.close()
+        reflex.close()
+
+
+def test_two_long_names_that_differ_at_the_end_stay_two(tmp_path):
+    scorer = Scorer(
+        [Talkative("a" * 900 + "1"), Talkative("a" * 900 + "2")], VirtualClock(), tmp_path
+    )
+    found, _ = scorer.score(batch(1, 1))
+    assert len({one.actor.value for one in found}) == 2
+
+
+def test_reports_are_cut_by_their_bytes_and_the_end_comes_with_the_last(tmp_path):
+    with serving(tmp_path, Talkative("\u20ac" * 3000, count=200)) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 1, ended=True)))
+        reports = [hear(reflex, Report)]
+        while not reports[-1].ended:
+            reports.append(hear(reflex, Report))
+        assert len(reports) > 4
+        assert all(len(encode(one)) <= 1 << 19 for one in reports)
+        assert sum(len(one.findings) for one in reports) == 200
+        parser.close()
+        reflex.close()
+
+
+@pytest.mark.parametrize("changes", [{"severity": 1 << 70}, {"detector": "\ud800"}])
+def test_a_finding_that_no_message_can_carry_becomes_a_defect(tmp_path, changes):
+    scorer = Scorer([Talkative(**changes), MemoryDetector(threshold=1)], VirtualClock(), tmp_path)
+    found, defects = scorer.score(batch(1, 1))
+    assert [one.finding_id for one in found] == ["memory-count-log#1"]
+    (defect,) = defects
+    assert "cannot be told" in defect.reason
+    encode(defect)
+
+
+def test_more_sources_than_a_frame_can_name_are_resumed_the_newest_first(tmp_path):
+    scorer = Scorer([MemoryDetector()], VirtualClock(), tmp_path)
+    names = [f"{number:0200}" for number in range(MAX_SOURCES + 100)]
+    for name in names:
+        scorer.score(Batch(name, 1, (), ended=False))
+    assert len(scorer.state.sources) == len(scorer.state.counts) == MAX_SOURCES
+    scorer.write(scorer.prepare())
+    with serving(tmp_path) as path:
+        parser, resume = greet(path, "parser")
+        assert 2_000 < len(resume.sources) < MAX_SOURCES
+        assert list(resume.sources) == names[-len(resume.sources) :]
+        parser.close()
+
+
+HANGING = """
+import sys
+from pathlib import Path
+from cronos.detect.scorer import ScorerProcess
+from cronos.link.frames import listen
+from cronos.runtime.world import SystemClock
+from cronos.testing.memory_sense import MemoryDetector
+
+class Spinning(MemoryDetector):
+    def detect(self, observations):
+        while any(one.seq == 2 for one in observations):
+            pass
+        return super().detect(observations)
+
+folder = Path(sys.argv[1])
+listener = listen(folder / "s")
+server = ScorerProcess([Spinning(threshold=1)], listener, SystemClock(), folder, stuck_s=0.5)
+print("listening", flush=True)
+server.serve()
+"""
+
+
+def test_a_scorer_that_hangs_ends_itself_and_the_observation_is_left_out(tmp_path):
+    for attempt in range(4):
+        command = [sys.executable, "-c", HANGING, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout.readline() == b"listening\n"
+            reflex, _ = greet(tmp_path / "s", "reflex")
+            parser, _ = greet(tmp_path / "s", "parser")
+            parser.send(encode(batch(1, 3, ended=True)))
+            if attempt < 3:
+                assert process.wait(20) == 1
+                assert b"in detect" in process.stderr.read()
+            else:
+                report = hear(reflex, Report)
+                process.kill()
+            parser.close()
+            reflex.close()
+    assert [one.finding_id for one in report.findings] == [
+        "memory-count-log#1",
+        "memory-count-log#3",
+    ]
+    assert [one.position for one in report.defects] == [2]

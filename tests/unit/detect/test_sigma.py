@@ -1,4 +1,5 @@
 import pytest
+from msgspec.structs import replace
 
 from cronos.detect.sigma import BUILTIN, SigmaConfig, SigmaDetector
 from cronos.errors import InputError
@@ -209,3 +210,33 @@ def test_a_saved_state_goes_on_where_it_was():
     assert second.detect([windows("Security", 1102, at_s=5, seq=2)]) == []
     with pytest.raises(ValueError, match="not a saved"):
         second.restore(b"x")
+
+
+def test_a_forged_event_does_not_silence_the_genuine_one():
+    detector = SigmaDetector(SigmaConfig())
+    genuine = STORIES["audit-log-cleared"]
+    forged = replace(genuine, provenance=Provenance.SPOOFABLE)
+    found = detector.detect([forged, genuine, genuine])
+    assert [one.provenance for one in found] == [Provenance.SPOOFABLE, Provenance.AUTHENTICATED]
+
+
+LINK = (
+    "https://x.example/?q=${jndi:ldap://x}/dev/tcp/1/2 nc -e /bin/sh mkfifo nc sh -i "
+    "socket.socket os.dup2 GLOBALROOT\\Device\\HarddiskVolumeShadowCopy1 ntds.dit "
+    "shadowcopy delete vssadmin -INJECTRUNNING scrobj save hklm\\sam ifm"
+)
+
+
+@pytest.mark.parametrize(
+    "observation",
+    [
+        other("zeek", "http", "http_activity", uri=LINK),
+        other("linux", "audit", "process_activity", CommandLine=f"firefox {LINK}"),
+        process("C:\\Program Files\\Browser\\browser.exe", f"browser.exe {LINK}"),
+    ],
+    ids=["request", "linux browser", "windows browser"],
+)
+def test_a_link_that_a_victim_follows_cannot_have_the_victim_isolated(observation):
+    found = SigmaDetector(SigmaConfig()).detect([observation])
+    assert found
+    assert all(one.confidence < 0.85 for one in found)

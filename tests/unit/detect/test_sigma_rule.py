@@ -1,7 +1,7 @@
 import pytest
 
 from cronos.detect.sigma_modifiers import Refused
-from cronos.detect.sigma_rule import read_rule
+from cronos.detect.sigma_rule import load_yaml, read_rule
 
 RULE = """
 title: Odd thing
@@ -64,3 +64,24 @@ def test_control_and_direction_characters_are_taken_out_of_names():
 def test_what_does_not_run_says_why(data, reason):
     with pytest.raises(Refused, match=reason):
         read_rule(data, "test")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "0x" + "f" * 8000,
+        "0b" + "1" * 20_000,
+        "9" * 6000,
+        ":".join(["59"] * 3000),
+        ":".join(["59"] * 3000) + ".5",
+        "!!int ''",
+        "!!bool maybe",
+        "!!timestamp never",
+        "9999-99-99",
+        "!!float x",
+    ],
+    ids=range(10),
+)
+def test_a_rule_with_a_number_or_a_tag_that_cannot_be_built_is_refused_alone(value):
+    with pytest.raises(Refused):
+        load_yaml(f"title: {value}".encode())
