@@ -83,10 +83,10 @@ def explain(error: CronosError, *, json_wanted: bool) -> int:
     from cronos.link.text import plain  # noqa: PLC0415 - only errors need it
 
     if json_wanted:
-        from cronos.front.result import ErrorDocument, to_json  # noqa: PLC0415
+        from cronos.front.result import ErrorDocument, print_json  # noqa: PLC0415
 
         document = ErrorDocument(error.code, error.sentence, error.remedy, error.blame)
-        sys.stdout.buffer.write(to_json(document))
+        print_json(document)
     print(f"cronos: {plain(error.sentence)}\n        {plain(error.remedy)}", file=sys.stderr)
     for kind, code in _CODES:
         if isinstance(error, kind):

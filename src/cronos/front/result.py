@@ -1,5 +1,6 @@
 """What the faces show: the JSON documents of the commands, as frozen structs."""
 
+import sys
 from typing import Any
 
 import msgspec
@@ -169,6 +170,18 @@ def to_json(document: Any) -> bytes:
     if not text.isascii() or "\x7f" in text:
         text = "".join([c if c == "\n" or c.isprintable() else _escape(c) for c in text])
     return text.encode()
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document, all of it.
+
+    Where Python runs unbuffered, a signal (a worker that ends) may cut a write short: the rest
+    is written again until nothing is left.
+    """
+    left = memoryview(to_json(document))
+    while left:
+        left = left[sys.stdout.buffer.write(left) :]
+    sys.stdout.buffer.flush()
 
 
 def _escape(character: str) -> str:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cronos.front.result import AuditDocument, DefectView, ErrorDocument, show, to_json
+from cronos.front.result import AuditDocument, DefectView, ErrorDocument, print_json, show, to_json
 from cronos.testing.story import Story, finding
 from cronos.types import EvidenceClass, Note, Outcome, Question
 
@@ -65,3 +65,24 @@ def test_json_for_a_terminal_carries_nothing_that_steers_it(text):
 
     assert all(c == "\n" or c.isprintable() for c in printed.decode())
     assert json.loads(printed)["source"] == text
+
+
+def test_a_write_that_is_cut_short_is_gone_on_with(monkeypatch):
+    class Reluctant:
+        def __init__(self):
+            self.taken = b""
+
+        def write(self, data):
+            self.taken += bytes(data[:7])
+            return min(7, len(data))
+
+        def flush(self):
+            return None
+
+    class Stdout:
+        buffer = Reluctant()
+
+    monkeypatch.setattr("sys.stdout", Stdout())
+    print_json(DefectView("log", 1, "x", "y"))
+
+    assert Stdout.buffer.taken == to_json(DefectView("log", 1, "x", "y"))

@@ -1,14 +1,13 @@
 """`cronos audit verify`: recompute every hash of the ledger."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from cronos.config import Config
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.front import settings
 from cronos.front.compose import verify_ledger
-from cronos.front.result import AuditDocument, to_json
+from cronos.front.result import AuditDocument, print_json
 from cronos.link.text import plain
 
 
@@ -24,7 +23,7 @@ def execute(options: argparse.Namespace) -> int:
     folder: Path = settings.state_of(options) / config.node.instance / "ledger"
     document = _verified(config, folder)
     if options.json:
-        sys.stdout.buffer.write(to_json(document))
+        print_json(document)
     elif document.verified:
         print(
             f"{document.records} records, every hash recomputed, {document.sealing}.\n"

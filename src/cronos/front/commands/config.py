@@ -1,13 +1,12 @@
 """`cronos config explain`: every setting of the core, its value and where it came from."""
 
 import argparse
-import sys
 from typing import Any
 
 import msgspec
 
 from cronos.front import settings
-from cronos.front.result import ConfigDocument, Setting, to_json
+from cronos.front.result import ConfigDocument, Setting, print_json
 from cronos.link.text import plain
 
 
@@ -23,7 +22,7 @@ def execute(options: argparse.Namespace) -> int:
     given = settings.read_table(options.config) if options.config else {}
     document = ConfigDocument(tuple(_walk("", config, given, str(options.config))))
     if options.json:
-        sys.stdout.buffer.write(to_json(document))
+        print_json(document)
         return 0
     for one in document.settings:
         print(f"{one.key:<36} {plain(one.value, 80):<40} {plain(one.origin)}")

@@ -20,7 +20,7 @@ from cronos.errors import CronosError, UnreachableError
 from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 from cronos.front.plant import ATTACKER, OPERATOR, Actor
-from cronos.front.result import DemoDocument, DemoStep, IncidentView, LedgerView, to_json
+from cronos.front.result import DemoDocument, DemoStep, IncidentView, LedgerView, print_json
 from cronos.link.text import plain
 
 _LEASE_S = 3
@@ -44,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
         stage = Stage(state, quiet=options.json)
         document = run_loop(stage.play())
     if options.json:
-        sys.stdout.buffer.write(to_json(document))
+        print_json(document)
     else:
         _conclude(document)
     return 0 if document.passed else 1

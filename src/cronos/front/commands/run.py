@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +15,7 @@ from cronos.front import settings
 from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 from cronos.front.plugins import load, names
-from cronos.front.result import DefectView, LedgerView, RunResult, SourceView, to_json
+from cronos.front.result import DefectView, LedgerView, RunResult, SourceView, print_json
 from cronos.front.text import console, is_terminal, print_incidents
 from cronos.link.text import plain
 
@@ -58,7 +57,7 @@ def execute(options: argparse.Namespace) -> int:
     result = run_loop(_process(config, settings.state_of(options), named))
     result = replace(result, defects=(*unnamed, *result.defects))
     if options.json:
-        sys.stdout.buffer.write(to_json(result))
+        print_json(result)
     else:
         _print(result)
     if not any(one.observations for one in result.sources) and result.defects:

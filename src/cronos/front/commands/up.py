@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import signal
-import sys
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from cronos.front import settings
 from cronos.front.commands.run import files, with_detection
 from cronos.front.compose import Node, run_loop
 from cronos.front.layout import Layout
-from cronos.front.result import UpDocument, to_json
+from cronos.front.result import UpDocument, print_json
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +44,7 @@ def execute(options: argparse.Namespace) -> int:
         )
     document = run_loop(_watch(config, settings.state_of(options)))
     if options.json:
-        sys.stdout.buffer.write(to_json(document))
+        print_json(document)
     return 1 if document.incidents else 0
 
 
