@@ -69,7 +69,8 @@ def action_id(enforcement_point: str, verb: str, target: Entity) -> str:
 
     SHA-256 of the canonical (enforcement point, verb, target), its first 16 bytes in hex.
     """
-    named = _ENCODER.encode((enforcement_point, str(verb), str(target.kind), target.value))
+    # A term is encoded faster as the bare string that `"" +` makes of it.
+    named = _ENCODER.encode((enforcement_point, "" + verb, "" + target.kind, target.value))
     return hashlib.sha256(named).hexdigest()[:32]
 
 

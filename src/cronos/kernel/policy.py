@@ -71,24 +71,24 @@ class Options:
 
     def __init__(self, points: dict[str, tuple[str, ...]]) -> None:
         self._able = [
-            (name, verb, kind, figures)
+            (name, verb, kind, *figures)
             for name, capabilities in points.items()
             for (verb, kind), figures in _ACTIONS.items()
             if f"{verb}:{kind}" in capabilities
         ]
 
     def against(self, finding: Finding) -> tuple[Option, ...]:
-        """List what could be done about a finding, the most useful first.
+        """List what could be done about a finding; the first one is the most useful.
 
         Utility is p · efficacy · loss - (1 - p) · disruption, the loss taken from severity; of
-        two alike the one of the earlier enforcement point comes first.
+        two alike the one of the earlier enforcement point counts as more useful.
         """
         gain = finding.confidence * finding.severity * 0.2
         doubt = 1 - finding.confidence
         actor, attacked = finding.actor, finding.target
         outside = actor is not None and actor.kind is _ADDRESS
         found: list[Option] = []
-        for name, verb, kind, (risk, efficacy, disruption) in self._able:
+        for name, verb, kind, risk, efficacy, disruption in self._able:
             if kind is _FLOW:
                 target = finding.flow
             elif outside:
@@ -98,14 +98,9 @@ class Options:
                 target = attacked if attacked is not None and attacked.kind is kind else None
             if target is not None:
                 utility = gain * efficacy - doubt * disruption
-                found.append(Option(name, verb, target, risk, utility))
-        if len(found) > 1:
-            found.sort(key=_by_utility, reverse=True)
+                best = not found or utility > found[0].utility
+                found.insert(0 if best else len(found), Option(name, verb, target, risk, utility))
         return tuple(found)
-
-
-def _by_utility(option: Option) -> float:
-    return option.utility
 
 
 class Protected:
