@@ -119,13 +119,15 @@ def advance(
     if state is None:
         return replace(incident, **changes) if changes else incident
     lasts = lasts_ns.get(state)
-    if lasts is None:
-        changes["deadline_boot_ns"] = changes.get(
-            "lease_until_boot_ns", incident.lease_until_boot_ns
-        )
+    if lasts is not None:
+        until_ns: object = boot_ns + lasts
     else:
-        changes["deadline_boot_ns"] = boot_ns + lasts
-    changes["state"] = state
-    changes["version"] = incident.version + 1
-    changes["moments"] = (*incident.moments, Moment(NAMES[state], boot_ns))
-    return replace(incident, **changes)
+        until_ns = changes.get("lease_until_boot_ns", incident.lease_until_boot_ns)
+    return replace(
+        incident,
+        state=state,
+        deadline_boot_ns=until_ns,
+        version=incident.version + 1,
+        moments=(*incident.moments, Moment(NAMES[state], boot_ns)),
+        **changes,
+    )

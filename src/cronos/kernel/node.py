@@ -57,6 +57,9 @@ class Kernel:
 
     def step(self, event: t.Event, now: t.Now) -> list[t.Effect]:
         """Take one event and give what must be done, in order."""
+        if type(event) is t.Finding:
+            # The path that must be short: what a finding leads to is for the shell alone.
+            return self.defense.on_finding(event, now)
         said = self._hear[type(event)](event, now)
         effects: list[t.Effect] = []
         # Each round hands over what the last one said; Confirm leads to nothing further.
