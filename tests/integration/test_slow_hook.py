@@ -27,7 +27,7 @@ folder = Path(sys.argv[1])
 clock = BootClock()
 gate = ("/bin/sh", "-c", f"read line < {folder}/gate")
 steps = Steps(pause=gate, restore=("/usr/bin/touch", f"{folder}/restored"))
-hook = CommandWorkflow(CommandConfig(workload={"tank": steps}, timeout_ms=20_000), clock, None)
+hook = CommandWorkflow(CommandConfig(workload={"tank": steps}, timeout_ms=20_000), clock)
 hooks = WorkflowExecutor(WorkflowExecutorConfig(), {"command": hook})
 points = {"world": WorldExecutor({})}
 if sys.argv[2:]:

@@ -376,9 +376,7 @@ def _pause(workload: str) -> Action:
 class TestCommandWorkflow(WorkflowConformance):
     def make(self):
         steps = Steps(pause=("true",), reroute=("true",), restore=("true",))
-        return CommandWorkflow(
-            CommandConfig(workload={"billing": steps}), SystemClock(), EgressGate()
-        )
+        return CommandWorkflow(CommandConfig(workload={"billing": steps}), SystemClock())
 
     def workload(self) -> str:
         return "billing"

@@ -107,6 +107,10 @@ class Node:
         Raises:
             CronosError: what a worker said when it could not start.
         """
+        if not self._live:
+            # A run reads everything anew, whatever an earlier one in this folder has read.
+            for left in ("scorer.state", "scorer.mark"):
+                (self._layout.run / left).unlink(missing_ok=True)
         for name in self._config.services:
             self._work(name, replace(self._spec("service"), service=name))
         self._work("ledger", self._spec("ledger"))
@@ -173,7 +177,8 @@ class Node:
 
     def _lingers(self) -> bool:
         """Say whether effects may outlast this process, so that the enforcer must as well."""
-        return any(name != "recording" for name in self._config.executors)
+        acts = any(name != "recording" for name in self._config.executors)
+        return acts or bool(self._config.workload)
 
     def _shares(self) -> list[tuple[SourceEntry, ...]]:
         """Deal sources out: a live one has a parser of its own, files share the configured few."""

@@ -64,7 +64,7 @@ class CommandWorkflow:
     )
     config_type: ClassVar[type[Section]] = CommandConfig
 
-    def __init__(self, config: CommandConfig, clock: Clock, _egress: Egress) -> None:
+    def __init__(self, config: CommandConfig, clock: Clock) -> None:
         self._config = config
         self._clock = clock
 

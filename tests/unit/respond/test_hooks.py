@@ -29,7 +29,7 @@ def command(timeout_ms=20_000, environment=None, **steps):
     table = {"workload": {"tank": steps}, "timeout_ms": timeout_ms}
     if environment is not None:
         table["environment"] = environment
-    return CommandWorkflow(msgspec.convert(table, CommandConfig), BootClock(), EgressGate())
+    return CommandWorkflow(msgspec.convert(table, CommandConfig), BootClock())
 
 
 def test_a_command_is_run_without_a_shell_and_its_words_are_shown(tmp_path):

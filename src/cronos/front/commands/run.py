@@ -54,7 +54,9 @@ def execute(options: argparse.Namespace) -> int:
     ]
     named = [entry for entry in sources if _is_named(entry)]
     unnamed = [_unnamed(entry) for entry in sources if not _is_named(entry)]
-    result = run_loop(_process(config, settings.state_of(options), named))
+    result = run_loop(
+        _process(config, settings.state_of(options), named, session=not options.enforce)
+    )
     result = replace(result, defects=(*unnamed, *result.defects))
     if options.json:
         print_json(result)
@@ -106,8 +108,11 @@ def _unnamed(entry: SourceEntry) -> DefectView:
     return DefectView(shown, 0, "its name is no UTF-8 text", "Rename the file.")
 
 
-async def _process(config: Config, state: Path, sources: list[SourceEntry]) -> RunResult:
-    layout = Layout(state, config.node.instance, session=True)
+async def _process(
+    config: Config, state: Path, sources: list[SourceEntry], *, session: bool
+) -> RunResult:
+    # What is really done must be undone though this process ends: its book has to stay.
+    layout = Layout(state, config.node.instance, session=session)
     began = time.perf_counter()  # noqa: TID251 - how long the command took, for display
     try:
         node = Node(config, layout, sources, live=False)
