@@ -20,7 +20,7 @@ max_s = {lease_s}
 [[workload]]
 name = "batch"
 assets = ["203.0.113.5"]
-lease_s = 3
+lease_s = 6
 [plugin.command.workload.batch]
 pause = ["touch", "{tmp_path}/paused"]
 restore = ["touch", "{tmp_path}/restored"]
@@ -34,12 +34,14 @@ def test_a_workload_is_paused_with_its_asset_and_restored_though_the_run_is_over
     try:
         done = cronos(
             "run", "--json", "--enforce", "--state", state,
-            "--config", configuration(tmp_path, 2), "--policy", policy_file(tmp_path),
+            "--config", configuration(tmp_path, 6), "--policy", policy_file(tmp_path),
             modbus_capture(tmp_path / "plant.pcap", ["203.0.113.5"]),
         )  # fmt: skip
 
+        # That the run has ended shows, too, that who stays does not hold its output open.
         assert done.code == 1, done.err
         assert (tmp_path / "paused").exists()
+        assert not (tmp_path / "restored").exists()
         # The enforcer has stayed: it ends the workload's lease when nobody else is left.
         until((tmp_path / "restored").exists)
     finally:

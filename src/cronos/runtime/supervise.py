@@ -75,8 +75,13 @@ class Supervisor:
         self.workers.append(worker)
         crashes: deque[int] = deque()
         while not self._stop.is_set():
+            # Workers say what they have to say on standard error: one that outlives this process
+            # must not keep the reader of our output waiting for its end.
             worker.process = await asyncio.create_subprocess_exec(
-                *worker.arguments, start_new_session=True, pass_fds=worker.descriptors
+                *worker.arguments,
+                stdout=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=worker.descriptors,
             )
             status = await worker.process.wait()
             if self._stop.is_set() or (worker.once and status in (0, 2)):
