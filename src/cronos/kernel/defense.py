@@ -499,8 +499,7 @@ class Defense:
 
     def _await_deadline(self, incident: Incident, now: Now, effects: list[Effect]) -> None:
         delay_ns = incident.deadline_boot_ns - now.boot_ns
-        deadline = Deadline(incident.incident_id, incident.version)
-        effects.append(After(max(0, delay_ns), deadline))
+        effects.append(After(max(0, delay_ns), Deadline(incident.incident_id, incident.version)))
 
     def _forget(self, incident: Incident) -> None:
         """Move an incident among the closed ones, of which the latest are kept for display."""

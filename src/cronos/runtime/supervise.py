@@ -87,8 +87,7 @@ class Supervisor:
             if self._stop.is_set() or (worker.once and status in (0, 2)):
                 break
             worker.restarts += 1
-            now_ns = self._clock.now().boot_ns
-            crashes.append(now_ns)
+            crashes.append(now_ns := self._clock.now().boot_ns)
             while crashes[0] < now_ns - _MINUTE_NS:
                 crashes.popleft()
             self._log.write("error", "worker.crashed", worker=worker.name, status=status)
