@@ -284,7 +284,7 @@ def test_a_file_in_the_state_folders_place_is_refused(tmp_path):
 
 def test_a_second_process_on_one_state_folder_is_refused_and_the_first_goes_on(tmp_path):
     state = short_folder()
-    log = written(tmp_path / "auth.log", failed_logins(3))
+    log = written(tmp_path / "auth.log", failed_logins(30))
     up = Up("--state", state, "--follow", log)
     try:
         up.wait_for("node.ready")
@@ -293,9 +293,10 @@ def test_a_second_process_on_one_state_folder_is_refused_and_the_first_goes_on(t
         assert second.document["code"] == "state.in_use"
         assert str(state) in second.document["sentence"]
         assert up.process.poll() is None
+        up.wait_for("incident.decision")
         first = up.stop()
-        assert first.code == 0
-        assert first.document["observations"] == 3
+        assert first.code == 1
+        assert first.document["observations"] == 30
     finally:
         up.kill()
         remove(state)
