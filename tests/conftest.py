@@ -15,10 +15,12 @@ def pytest_collection_modifyitems(config, items):
     """Multiply what a test asks for itself: its own number beats the profile's."""
     if config.getoption("--hypothesis-profile") != "soak":
         return
+    seen = set()  # a parametrised test is several items and one function
     for item in items:
         test = getattr(item, "obj", None)
         test = getattr(test, "__func__", test)
         own = getattr(test, "_hypothesis_internal_use_settings", None)
-        if own is not None:
+        if own is not None and test not in seen:
+            seen.add(test)
             more = settings(own, max_examples=own.max_examples * SOAK_FACTOR, deadline=None)
             test._hypothesis_internal_use_settings = more

@@ -4,6 +4,7 @@ import ast
 import io
 import pathlib
 import tokenize
+import tomllib
 
 import pytest
 
@@ -17,10 +18,10 @@ REPO = pathlib.Path(__file__).parents[2]
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = ["types", "errors", "config", "ports", "kernel", "runtime", "catalog"]
 HEART = ["types", "kernel", "runtime", "catalog"]
-# 3,000 ever, 2,000 now without ports and settings: loss models, regulations and playbooks live
-# in rooms.
+# 3,000 ever, 2,200 without ports and settings: loss models, regulations and playbooks live in
+# rooms.
 MAX_CORE_LINES = 3000
-MAX_HEART_LINES = 2000
+MAX_HEART_LINES = 2200
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 80
 
@@ -93,6 +94,15 @@ def test_each_file_has_its_test():
 def mirror_of(file):
     relative = file.relative_to(PACKAGE)
     return REPO / "tests" / "unit" / relative.parent / f"test_{relative.name}"
+
+
+def test_crypto_may_draw_entropy_and_nothing_else():
+    root = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]
+    crypto = tomllib.loads((PACKAGE / "crypto" / "ruff.toml").read_text())["lint"]
+    banned = dict(root["flake8-tidy-imports"]["banned-api"])
+    del banned["secrets"], banned["os.urandom"]
+
+    assert crypto == {"flake8-tidy-imports": {"banned-api": banned}}
 
 
 def test_the_catalogue_names_things_that_are_there_and_call_themselves_so():
