@@ -15,6 +15,7 @@ from cronos.types import (
     Defect,
     Finding,
     Incident,
+    KeyInfo,
     Manifest,
     Now,
     Observation,
@@ -215,36 +216,84 @@ class Sealer(Protocol):
     sealing: str
     seal_version: int
 
-    def seal(self, plain: bytes, context: bytes) -> bytes:
-        """Give bytes to store; `context` must be the same when they are opened."""
+    def seal(self, plain: bytes, context: bytes, subject: str = "") -> bytes:
+        """Give bytes to store; `context` must be the same when they are opened.
+
+        What names a `subject` (a person, an address) can be erased later: see `shred`.
+        """
         ...
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Give the plain bytes.
 
         Raises:
-            DeniedError: not sealed by this key, for this context, or changed since.
+            DeniedError: not sealed by this key, for this context, or changed since; or, with the
+                code ``crypto.shredded``, its subject was shredded.
+        """
+        ...
+
+    def shred(self, subject: str) -> bool:
+        """Destroy the key of a subject, for good; False when nothing was sealed for it.
+
+        What was sealed for it stays where it is and never opens again; durable on return.
+        """
+        ...
+
+
+class RootKey(Protocol):
+    """What a keystore is locked with: a passphrase, a file, a token, a service.
+
+    `protection` says in one phrase what a thief would need besides the keystore.
+    """
+
+    manifest: Manifest
+    protection: str
+
+    def wrap(self, secret: bytes, context: bytes) -> bytes:
+        """Encrypt a secret of at most 64 bytes; `context` must be the same at unwrapping."""
+        ...
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Give the secret back.
+
+        Raises:
+            DeniedError: another root key, another context, or changed bytes.
+            UnreachableError: the token or service does not answer.
         """
         ...
 
 
 class KeyProvider(Protocol):
-    """Wraps data keys and signs, with keys that never leave it."""
+    """Wraps data keys and signs, with keys that never leave it.
+
+    A key is named by its id (``state.2``), by its name alone (``state``: the active version), or
+    by its fingerprint in hex, which is how packets name it.
+    """
 
     def wrap(self, key_id: str, data_key: bytes, context: bytes) -> bytes:
-        """Encrypt a data key under `key_id`."""
+        """Encrypt a data key of at most 64 bytes to the active key `key_id`.
+
+        Raises:
+            InputError: no such key, or one that does not encrypt.
+            DeniedError: it is not active.
+        """
         ...
 
     def unwrap(self, key_id: str, wrapped: bytes, context: bytes) -> bytes:
         """Give the data key back.
 
         Raises:
-            DeniedError: another key, another context, or changed bytes.
+            DeniedError: another key, another context, changed bytes, or a destroyed key.
         """
         ...
 
     def sign(self, key_id: str, message: bytes, context: bytes) -> bytes:
-        """Sign `message` in `context`."""
+        """Sign `message` in `context` with ML-DSA.
+
+        Raises:
+            InputError: no such key, or one that does not sign.
+            DeniedError: it is not active, or may not sign in this context.
+        """
         ...
 
     def public(self, key_id: str) -> bytes:
@@ -256,7 +305,11 @@ class KeyProvider(Protocol):
         ...
 
     def rotate(self, key_id: str) -> str:
-        """Make a successor and give its id; the old one still unwraps."""
+        """Make a successor, active at once, and give its id; the old one still unwraps."""
+        ...
+
+    def listed(self) -> Sequence[KeyInfo]:
+        """Give all keys, the destroyed ones too, sorted by name and version."""
         ...
 
 

@@ -487,6 +487,55 @@ class Checkpoint(Datum, frozen=True):
     wall_ns: int
 
 
+class KeyState(Term):
+    """Where a key is in its life; it only ever moves down this list."""
+
+    PENDING = "pending"  # made, not used yet
+    ACTIVE = "active"  # wraps, signs, unwraps
+    DECRYPT_ONLY = "decrypt-only"  # replaced: unwraps what it wrapped, verifies what it signed
+    DESTROYED = "destroyed"  # its secret is gone; its name is never used again
+
+
+class KeyInfo(Datum, frozen=True):
+    """What may be known of a key; `key_id` is ``<name>.<version>``, versions count from 1.
+
+    `kid` is the 16-byte fingerprint that packets carry. Times are Unix time; 0 means never.
+    """
+
+    key_id: str
+    algorithm: str
+    state: KeyState
+    kid: bytes
+    public: bytes
+    created_wall_ns: int
+    expires_wall_ns: int = 0
+
+
+class KeyCall(Datum, frozen=True):
+    """A request to the key agent: `verb` is a method of `KeyProvider`.
+
+    `proof` answers the agent's challenge where the call changes or gives away keys.
+    """
+
+    request_id: int
+    verb: str
+    key_id: str = ""
+    data: bytes = b""
+    context: bytes = b""
+    proof: bytes = b""
+
+
+class KeyReply(Datum, frozen=True):
+    """The answer of the key agent; with a `code` it is the error that the call ended in."""
+
+    request_id: int
+    data: bytes = b""
+    keys: tuple[KeyInfo, ...] = ()
+    code: str = ""
+    sentence: str = ""
+    remedy: str = ""
+
+
 class FieldSpec(Datum, frozen=True):
     """One field of a learnt message type: `length` 0 runs to the end of the message."""
 

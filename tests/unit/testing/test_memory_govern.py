@@ -4,7 +4,12 @@ import pytest
 
 from cronos.errors import CronosError
 from cronos.testing.clock import VirtualClock
-from cronos.testing.memory_govern import MemoryKeyProvider, MemoryLedger, MemorySealer
+from cronos.testing.memory_govern import (
+    MemoryKeyProvider,
+    MemoryLedger,
+    MemoryRootKey,
+    MemorySealer,
+)
 
 
 @pytest.mark.parametrize("position", [1, 4, 10])
@@ -32,4 +37,11 @@ def test_a_double_calls_itself_one():
 
 def test_successors_are_counted():
     keys = MemoryKeyProvider("node")
-    assert keys.rotate(keys.rotate("node")) == "node+2"
+    assert keys.rotate(keys.rotate("node")) == "node.3"
+    assert [info.key_id for info in keys.listed()] == ["node.1", "node.2", "node.3"]
+
+
+def test_the_doubles_hide_nothing_and_say_so():
+    assert b"a secret" in MemoryRootKey().wrap(b"a secret", b"c")
+    assert "double" in MemoryRootKey.protection
+    assert b"a secret" in MemoryKeyProvider("node").wrap("node", b"a secret", b"c")

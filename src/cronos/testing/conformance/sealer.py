@@ -8,6 +8,7 @@ from cronos.testing.conformance.base import noise, refused, require, same
 
 _PLAIN = b"a secret that must not be seen in what is stored"
 _CONTEXT = b"7/local"
+_SUBJECT = "address 192.0.2.7"
 
 
 class SealerConformance:
@@ -17,10 +18,12 @@ class SealerConformance:
         binds: whether changes and foreign contexts are noticed. False only where `sealing` says
             that nothing is sealed.
         hides: whether plain bytes are hidden. False only there, and for doubles.
+        shreds: whether a subject can be erased. False only where nothing is sealed.
     """
 
     binds: ClassVar[bool] = True
     hides: ClassVar[bool] = True
+    shreds: ClassVar[bool] = True
 
     def make(self) -> Sealer:
         """Give a sealer; every call gives one with the same key."""
@@ -60,6 +63,41 @@ class SealerConformance:
         for data in forged:
             self._refuses(sealer, data, _CONTEXT)
         self._refuses(sealer, sealed, b"8/local")
+
+    def test_what_names_a_subject_opens_like_all_else(self) -> None:
+        """Seal for a subject and open; the subject is no part of what comes back."""
+        sealer = self.make()
+        sealed = sealer.seal(_PLAIN, _CONTEXT, _SUBJECT)
+        same(sealer.open(sealed, _CONTEXT), _PLAIN, "It comes back.")
+        if self.hides:
+            require(_SUBJECT.encode() not in sealed, "Nobody reads the subject either.")
+        if self.binds:
+            self._refuses(sealer, sealed, b"8/local")
+
+    def test_a_shredded_subject_is_gone_and_nothing_else_is(self) -> None:
+        """Shred one of two subjects, then seal for it again."""
+        if not self.shreds:
+            return
+        sealer = self.make()
+        gone = sealer.seal(_PLAIN, _CONTEXT, _SUBJECT)
+        other = sealer.seal(_PLAIN, _CONTEXT, "address 198.51.100.9")
+        nobody = sealer.seal(_PLAIN, _CONTEXT)
+        require(sealer.shred(_SUBJECT), "There was something to shred.")
+        error = refused(
+            DeniedError, lambda: sealer.open(gone, _CONTEXT), "What was shredded never opens."
+        )
+        same(error.code, "crypto.shredded", "The code says that it was shredded.")
+        for sealed in (other, nobody):
+            same(sealer.open(sealed, _CONTEXT), _PLAIN, "What is another's still opens.")
+        again = sealer.seal(_PLAIN, _CONTEXT, _SUBJECT)
+        same(sealer.open(again, _CONTEXT), _PLAIN, "A shredded subject can be sealed for anew.")
+        refused(DeniedError, lambda: sealer.open(gone, _CONTEXT), "That revives nothing.")
+
+    def test_a_subject_that_is_not_there_cannot_be_shredded(self) -> None:
+        """Shred a stranger."""
+        if not self.shreds:
+            return
+        require(not self.make().shred("address 203.0.113.77"), "There was nothing to shred.")
 
     def _refuses(self, sealer: Sealer, data: bytes, context: bytes) -> None:
         refused(

@@ -7,10 +7,13 @@ from cronos.testing.memory_govern import MemoryKeyProvider
 
 class TestMemoryKeyProvider(KeyProviderConformance):
     def make(self) -> KeyProvider:
-        return MemoryKeyProvider("node")
+        return MemoryKeyProvider("state", "identity")
 
     def key_id(self) -> str:
-        return "node"
+        return "state.1"
+
+    def signing_key_id(self) -> str:
+        return "identity.1"
 
     def signed(self, public: bytes, message: bytes, context: bytes, signature: bytes) -> bool:
         return MemoryKeyProvider.signed(public, message, context, signature)

@@ -9,6 +9,7 @@ from cronos.testing.memory_govern import MemorySealer
 class TestPlaintextSealer(SealerConformance):
     binds = False
     hides = False
+    shreds = False
 
     def make(self) -> Sealer:
         return PlaintextSealer(PlaintextConfig())

@@ -1,0 +1,122 @@
+"""The life of a key, as a table, and what is due when: pure, for a keystore to carry out.
+
+    pending ──▶ active ──▶ decrypt-only ──▶ destroyed
+       └───────────┴───────────────────────────▲
+
+Rule 1: a key only ever moves down this list; nothing revives one, whatever the clock says.
+Rule 2: a name has at most one active key, and a version is used once.
+Rule 3: only a key that was made to be forgotten is destroyed by itself, once it has expired and
+its successor has stood since an earlier look. All others wait for a person.
+"""
+
+from collections.abc import Sequence
+from typing import Final, assert_never
+
+import msgspec
+
+from cronos.crypto import keykinds
+from cronos.crypto.keyfile import KeyEntry, KeystoreImage
+from cronos.errors import DeniedError
+from cronos.types import KeyState
+
+SECOND_NS: Final = 1_000_000_000
+_SHORT_LIFE_S: Final = 7 * 86_400
+MAX_TOMBSTONES: Final = 1024
+MAX_LIFE_S: Final = 100 * 366 * 86_400
+
+ALLOWED: Final[dict[KeyState, frozenset[KeyState]]] = {
+    KeyState.PENDING: frozenset({KeyState.ACTIVE, KeyState.DESTROYED}),
+    KeyState.ACTIVE: frozenset({KeyState.DECRYPT_ONLY, KeyState.DESTROYED}),
+    KeyState.DECRYPT_ONLY: frozenset({KeyState.DESTROYED}),
+    KeyState.DESTROYED: frozenset(),
+}
+
+
+def moved(key: KeyEntry, state: KeyState) -> KeyEntry:
+    """Give the key in its next state; a destroyed one keeps no secret.
+
+    Raises:
+        DeniedError: the table has no such step.
+    """
+    if state not in ALLOWED[key.state]:
+        raise DeniedError(
+            "crypto.key_state",
+            f"The key {key.key_id} is {key.state}; it cannot become {state}.",
+            "See `cronos keys list`; a key only ever moves from pending to destroyed.",
+        )
+    match state:
+        case KeyState.PENDING | KeyState.ACTIVE | KeyState.DECRYPT_ONLY:
+            return msgspec.structs.replace(key, state=state)
+        case KeyState.DESTROYED:
+            # A signature outlives its key and needs the public half; nothing needs the other.
+            public = b"" if keykinds.encrypts(key.algorithm) else key.public
+            return msgspec.structs.replace(key, state=state, sealed=b"", public=public)
+        case _:
+            assert_never(state)
+
+
+def replaced(image: KeystoreImage, *changed: KeyEntry) -> KeystoreImage:
+    """Give the image with these keys in place of their former selves, or beside the others.
+
+    Keys stay sorted by name and version. Of the destroyed ones of a name only the last 1,024
+    stay; `versions` keeps their numbers from being used again.
+    """
+    keys = {(key.name, key.version): key for key in (*image.keys, *changed)}
+    versions = dict(image.versions)
+    for key in changed:
+        versions[key.name] = max(versions.get(key.name, 0), key.version)
+    kept = tuple(_pruned([keys[at] for at in sorted(keys)]))
+    return msgspec.structs.replace(image, keys=kept, versions=tuple(sorted(versions.items())))
+
+
+def _pruned(keys: Sequence[KeyEntry]) -> list[KeyEntry]:
+    kept: list[KeyEntry] = []
+    tombstones: dict[str, int] = {}
+    for key in reversed(keys):
+        if key.state is KeyState.DESTROYED:
+            tombstones[key.name] = tombstones.get(key.name, 0) + 1
+            if tombstones[key.name] > MAX_TOMBSTONES:
+                continue
+        kept.append(key)
+    return kept[::-1]
+
+
+def next_version(image: KeystoreImage, name: str) -> int:
+    """Give the version of the next key of a name."""
+    return dict(image.versions).get(name, 0) + 1
+
+
+def renewal_ns(life_s: int) -> int:
+    """Say how long after its making a key of this life is replaced; 0 is never.
+
+    A life of up to a week at its half (24 h after 12 h), a longer one after two thirds (90 days
+    after 60): the rest is the overlap.
+    """
+    share = life_s // 2 if life_s <= _SHORT_LIFE_S else life_s * 2 // 3
+    return share * SECOND_NS
+
+
+def to_destroy(image: KeystoreImage, now_ns: int) -> tuple[KeyEntry, ...]:
+    """Give the keys that are to be forgotten now; see rule 3."""
+    return tuple(
+        key
+        for key in image.keys
+        if key.forget
+        and key.state is KeyState.DECRYPT_ONLY
+        and key.expires_ns
+        and now_ns >= key.expires_ns
+    )
+
+
+def to_renew(image: KeystoreImage, now_ns: int) -> tuple[KeyEntry, ...]:
+    """Give the active keys whose successor is due."""
+    return tuple(
+        key
+        for key in image.keys
+        if key.state is KeyState.ACTIVE and key.renew_ns and now_ns >= key.renew_ns
+    )
+
+
+def expired(key: KeyEntry, now_ns: int) -> bool:
+    """Say whether the life of a key is over."""
+    return bool(key.expires_ns) and now_ns >= key.expires_ns
