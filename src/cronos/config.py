@@ -108,6 +108,8 @@ class Config(Section, frozen=True):
     detectors: tuple[str, ...] = ("scan", "brute-force", "first-seen", "modbus-policy", "sigma")
     # Enforcement points. "recording" is a dry run: nothing is changed until this is.
     executors: tuple[str, ...] = ("recording",)
+    # How state lies at rest: "epochs" seals it, "plaintext" leaves it readable.
+    sealer: Literal["epochs", "plaintext"] = "epochs"
     # What `cronos up` reads and runs.
     source: tuple[SourceEntry, ...] = ()
     services: tuple[str, ...] = ()

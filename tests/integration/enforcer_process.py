@@ -1,4 +1,7 @@
-"""An enforcer as a real process whose executor kills it, without warning, at a chosen step."""
+"""An enforcer as a real process whose executor kills it, without warning, at a chosen step.
+
+Its book is sealed by the real sealer, under a machine key of its own.
+"""
 
 import os
 import signal
@@ -7,9 +10,13 @@ from pathlib import Path
 
 from tests.unit.respond.stage import BootClock
 
+from cronos.config import Config
+from cronos.errors import CronosError
+from cronos.front.keyring import open_keystore
+from cronos.front.plugins import make
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.recording import RecordingConfig, RecordingExecutor
-from cronos.respond.serving import run
+from cronos.respond.serving import Home, Keyless, run
 from cronos.types import Operation, Outcome, Plan
 
 
@@ -60,6 +67,20 @@ class FileExecutor:
         return Outcome(plan.action.action_id, plan.action.incident_id, operation, True, False, "")
 
 
+def sealer_of(folder: Path, clock):
+    config = Config(plugin={"keystore": {"root": "machine-key"}})
+    try:
+        keys = open_keystore(config, folder / "keys", clock, ensure=True)
+    except CronosError as error:
+        return Keyless(error)
+    return make("sealer", "epochs", config, folder=folder, keys=keys, clock=clock, store="leases")
+
+
+def said(sentence):
+    with (folder / "said").open("a") as file:
+        file.write(sentence + "\n")
+
+
 if __name__ == "__main__":
     folder, crash_step = Path(sys.argv[1]), sys.argv[2]
     executor = FileExecutor(folder / "world", crash_step)
@@ -67,7 +88,7 @@ if __name__ == "__main__":
     run(
         EnforcerConfig(),
         {"world": executor},
-        folder / "state",
+        Home(folder / "state", sealer_of(folder / "state", BootClock()), said),
         folder / "socket",
         BootClock(),
         dict,

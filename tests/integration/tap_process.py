@@ -9,7 +9,8 @@ import uvloop
 
 from cronos.config import convert
 from cronos.gateway.tap import Tap, TapConfig
-from cronos.runtime.world import AsyncTasks, SystemClock
+from cronos.runtime.tasks import AsyncTasks
+from cronos.runtime.world import SystemClock
 
 
 async def main(config: TapConfig) -> None:

@@ -4,6 +4,7 @@ import gzip
 import os
 import pathlib
 import shutil
+import sqlite3
 import struct
 import subprocess
 
@@ -306,8 +307,12 @@ def test_a_ledger_that_was_changed_is_refused_and_named(tmp_path, state):
     log = written(tmp_path / "auth.log", failed_logins(30))
     assert run(state, log).code == 1
     ledger = state / "local" / "ledger" / "ledger.db"
-    data = ledger.read_bytes()
-    ledger.write_bytes(data.replace(b"192.0.2.66", b"192.0.2.67"))
+    database = sqlite3.connect(ledger)
+    with database:
+        database.execute(
+            "UPDATE record SET stored = CAST(stored || x'00' AS BLOB) WHERE position = 3"
+        )
+    database.close()
     done = cronos("audit", "verify", "--state", state, "--json")
     assert done.code == 1
     assert done.document["verified"] is False

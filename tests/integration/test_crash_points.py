@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,9 @@ class Machine:
 
     def effects(self) -> set[str]:
         return {path.name for path in (self.folder / "world").iterdir()}
+
+    def said(self) -> str:
+        return (self.folder / "said").read_text()
 
     def empty_by(self, deadline: float) -> bool:
         while self.effects():
@@ -168,3 +172,68 @@ def test_sigterm_leaves_the_leases_to_the_next_start(machine):
     client.close()
     machine.start().close()
     assert machine.empty_by(until + GRACE_S)
+
+
+LONG = apply(*(deny(f"192.0.2.{i}", lease_s=600) for i in range(1, 4)))
+
+
+def isolated(machine):
+    client = machine.start()
+    client.send(encode(LONG))
+    assert all(outcome.ok for outcome in decode(client.receive(10)).outcomes)
+    client.close()
+    machine.kill()
+    assert b"192.0.2" not in (machine.folder / "state" / "leases.sealed").read_bytes()
+
+
+def test_with_its_book_and_key_lost_it_names_what_is_there_and_undoes_what_it_is_told(machine):
+    isolated(machine)
+    for name in ("keys", "epochs", "epochs.bak"):
+        path = machine.folder / "state" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    client = machine.start()
+    assert "does not open with our key" in machine.said()
+    assert "No lease in the book holds 3 effects that are there" in machine.said()
+    assert len(machine.effects()) == 3
+    client.send(encode(undo(*LONG.actions)))
+    assert all(outcome.ok for outcome in decode(client.receive(10)).outcomes)
+    assert machine.effects() == set()
+    client.close()
+
+
+def test_with_its_book_deleted_it_names_what_is_there(machine):
+    isolated(machine)
+    (machine.folder / "state" / "leases.sealed").unlink()
+    machine.start().close()
+    assert "No lease in the book holds 3 effects that are there" in machine.said()
+
+
+def test_without_its_key_it_applies_nothing_that_it_could_not_undo_and_takes_up_again_with_it(
+    machine,
+):
+    isolated(machine)
+    keystore = machine.folder / "state" / "keys" / "keystore"
+    kept = {path: path.read_bytes() for path in keystore.parent.glob("keystore*")}
+    for path in kept:
+        path.write_bytes(b"damaged")
+    client = machine.start()
+    assert len(machine.effects()) == 3
+    client.send(encode(ORDER))
+    answered = decode(client.receive(10)).outcomes
+    assert not any(outcome.ok for outcome in answered)
+    assert "no key" in answered[0].detail
+    client.send(encode(undo(LONG.actions[0])))
+    assert decode(client.receive(10)).outcomes[0].ok
+    assert len(machine.effects()) == 2
+    client.close()
+    machine.kill()
+    for path, data in kept.items():
+        path.write_bytes(data)
+    client = machine.start()
+    client.send(encode(undo(*LONG.actions)))
+    answered = decode(client.receive(10))
+    if answered.order_id == 0:  # the one that was released without the key was put back
+        answered = decode(client.receive(10))
+    assert all(outcome.ok for outcome in answered.outcomes)
+    assert machine.effects() == set()
+    client.close()

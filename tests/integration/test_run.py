@@ -233,7 +233,7 @@ def test_people_get_a_table_the_path_and_the_counts(tmp_path, state):
     assert done.code == 1
     assert "detected +0.00 ms" in done.out
     assert "undo " in done.out
-    assert "verified, unsealed" in done.out
+    assert "verified, AES-256-GCM" in done.out
     assert done.err == ""
 
 
@@ -244,12 +244,12 @@ def test_nothing_found_is_exit_code_zero(tmp_path, state):
     assert (done.code, done.document["incidents"], done.document["observations"]) == (0, [], 10)
 
 
-def test_a_session_leaves_nothing_but_its_ledger(tmp_path, state):
+def test_a_session_leaves_nothing_but_its_ledger_and_the_keys_of_it(tmp_path, state):
     path = tmp_path / "auth.log"
     path.write_bytes(failed_logins(30))
     run(state, path)
     left = {one.name for one in (state / "local").iterdir()}
-    assert left == {"ledger", "lock", "incarnation"}
+    assert left == {"ledger", "keys", "lock", "incarnation"}
 
 
 # --- real recordings -------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from cronos.config import SourceEntry, parse
 from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 
-ROLES = ("parser-0", "scorer", "ledger", "enforcer")
+ROLES = ("parser-0", "scorer", "ledger", "enforcer", "keys")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def process(folder, sources, disturb):
 
     try:
         node = run_loop(play())
-        return node, verify_ledger(config, layout.ledger)
+        return node, verify_ledger(layout.ledger)
     finally:
         layout.close()
 
@@ -193,7 +193,7 @@ def test_a_node_that_was_killed_is_started_again_on_the_same_folder(up, state):
 def test_a_restarted_node_goes_on_in_the_followed_file(up, state):
     first = up()
     first.wait_for("incident.decision")
-    until((state / "local" / "run" / "scorer.state").exists)
+    until((state / "local" / "run" / "scorer.sealed").exists)
     assert first.stop().document["observations"] == 30
     with up.log.open("ab") as file:
         file.write(failed_logins(30, "192.0.2.99", "other"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.crypto.sealed_store import keystore, sealer
 
 from cronos.config import EgressRule
 from cronos.detect.bruteforce import BruteForceConfig, BruteForceDetector
@@ -15,13 +16,16 @@ from cronos.detect.firstseen import FirstSeenConfig, FirstSeenDetector
 from cronos.detect.modbus import ModbusPolicyConfig, ModbusPolicyDetector
 from cronos.detect.scan import ScanConfig, ScanDetector
 from cronos.detect.sigma import SigmaConfig, SigmaDetector
+from cronos.govern.ledger import SqliteConfig, SqliteLedger
+from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
 from cronos.link.egress import EgressGate
 from cronos.link.frames import frame
 from cronos.link.tapfeed import TapFrame, TapHello, pack
 from cronos.respond.hooks import CommandConfig, CommandWorkflow, Steps
 from cronos.respond.recording import RecordingConfig, RecordingExecutor
 from cronos.respond.workflow import WorkflowExecutor, WorkflowExecutorConfig
-from cronos.runtime.world import AsyncTasks, SequenceIds, SystemClock
+from cronos.runtime.tasks import AsyncTasks
+from cronos.runtime.world import SequenceIds, SystemClock
 from cronos.sense.eve import EveConfig, EveSensor
 from cronos.sense.files import FileConfig, FileSource
 from cronos.sense.jsonlines import JsonLinesConfig, JsonLinesSensor
@@ -30,12 +34,15 @@ from cronos.sense.syslog import SyslogConfig, SyslogSensor
 from cronos.sense.tap import TapSensor, TapSensorConfig
 from cronos.sense.windows import WindowsConfig, WindowsSensor
 from cronos.sense.zeek import ZeekConfig, ZeekSensor
+from cronos.testing.clock import VirtualClock
 from cronos.testing.conformance.clock import ClockConformance
 from cronos.testing.conformance.detector import DetectorConformance
 from cronos.testing.conformance.egress import EgressConformance
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.testing.conformance.ids import IdsConformance
+from cronos.testing.conformance.ledger import LedgerConformance
 from cronos.testing.conformance.samples import deny
+from cronos.testing.conformance.sealer import SealerConformance
 from cronos.testing.conformance.sensor import SensorConformance
 from cronos.testing.conformance.source import SourceConformance
 from cronos.testing.conformance.tasks import TasksConformance
@@ -380,6 +387,69 @@ class TestCommandWorkflow(WorkflowConformance):
 
     def workload(self) -> str:
         return "billing"
+
+
+# --- what is kept -------------------------------------------------------------------------------
+
+
+class TestPlaintextSealer(SealerConformance):
+    binds = False
+    hides = False
+    shreds = False
+
+    def make(self):
+        return PlaintextSealer(PlaintextConfig())
+
+
+class _Keys:
+    """A keystore that lives as long as a test."""
+
+    @pytest.fixture(autouse=True)
+    def _opened(self, tmp_path: pathlib.Path):
+        self.folder = tmp_path
+        self.keys = keystore(tmp_path / "keys")
+        self.made = 0
+        yield
+        self.keys.close()
+
+
+class TestEpochSealer(_Keys, SealerConformance):
+    def make(self):
+        return sealer(self.folder / "store", self.keys)
+
+
+class TestSqliteLedgerSealed(_Keys, LedgerConformance):
+    repeats = False
+
+    def make(self):
+        self.made += 1
+        return self._open(self.folder / str(self.made))
+
+    def reopen(self, ledger: SqliteLedger):
+        return self._open(ledger.path.parent)
+
+    def _open(self, folder: pathlib.Path):
+        config = SqliteConfig(instance="local")
+        return SqliteLedger(config, folder, sealer(folder, self.keys), VirtualClock())
+
+
+class TestSqliteLedgerReadable(LedgerConformance):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: pathlib.Path):
+        self.folder = tmp_path
+        self.made = 0
+
+    def make(self):
+        self.made += 1
+        return self._open(self.folder / str(self.made))
+
+    def reopen(self, ledger: SqliteLedger):
+        return self._open(ledger.path.parent)
+
+    def _open(self, folder: pathlib.Path):
+        config = SqliteConfig(instance="local")
+        plain = PlaintextSealer(PlaintextConfig())
+        return SqliteLedger(config, folder, plain, VirtualClock())
 
 
 # --- the shell's own ------------------------------------------------------------------------------

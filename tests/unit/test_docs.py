@@ -1,8 +1,10 @@
 """The documents say what the code does: links, commands, keys, tables and names agree."""
 
+import importlib
 import json
 import pathlib
 import re
+import shlex
 import tomllib
 import types
 
@@ -11,10 +13,14 @@ import pytest
 
 from cronos import config
 from cronos.catalog import CATALOG
-from cronos.front import result
+from cronos.crypto import agent
+from cronos.crypto.pki import profile
+from cronos.crypto.signatures import SCHEMES
+from cronos.crypto.suites import SUITES
+from cronos.front import cli, result
 from cronos.front.cli import COMMANDS
 from cronos.front.plugins import load
-from cronos.govern.verify import genesis_hash
+from cronos.govern.verify import SEALED_FORMAT_VERSION, Genesis, genesis_hash
 from cronos.kernel.incident import TRANSITIONS
 from cronos.kernel.policy import CONFIDENCE_ROWS
 from cronos.types import Entity, EntityKind, Observation, Provenance, action_id, encode
@@ -23,6 +29,11 @@ REPO = pathlib.Path(__file__).parents[2]
 DOCUMENTS = sorted([*REPO.glob("*.md"), *(REPO / "docs").rglob("*.md")], key=str)
 FORBIDDEN = ("issue tracker session", "/work/", "pypi mirror")
 IDS = [str(path.relative_to(REPO)) for path in DOCUMENTS]
+SOURCE = "\n".join(
+    path.read_text(encoding="utf-8") for path in sorted((REPO / "src").rglob("*.py"))
+)
+# The first half of an error's code or of a log event, where it is no file name.
+ROOMS = "audit|catalog|config|crypto|front|govern|keys|link|pki|respond|sense|state"
 
 
 def read(name):
@@ -33,6 +44,15 @@ def anchors(text):
     """Name the headings of a document as links do."""
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+def command_lines(text):
+    """Give the command lines in the code blocks of a document, a pipe's commands one by one."""
+    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"[|>&](?=[ \n]|$)", line.removeprefix("$ ")):
+                if part.strip().startswith("cronos "):
+                    yield part.strip()
 
 
 def blocks(name, language):
@@ -97,6 +117,27 @@ def test_every_command_that_is_shown_exists(document):
     assert shown - set(COMMANDS) == set()
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
+def test_every_command_line_that_is_shown_is_understood(document, capsys):
+    refused = []
+    for line in command_lines(document.read_text(encoding="utf-8")):
+        words = shlex.split(line, comments=True)[1:]
+        try:
+            cli._parser(words[0]).parse_args(words)
+        except SystemExit:
+            refused.append(f"{line}: {capsys.readouterr().err.splitlines()[-1]}")
+
+    assert refused == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
+def test_every_error_and_event_that_is_named_exists(document):
+    text = document.read_text(encoding="utf-8")
+    named = set(re.findall(rf"`((?:{ROOMS})\.[a-z_]+)`", text))
+
+    assert [one for one in named if not one.endswith(".py") and f'"{one}"' not in SOURCE] == []
+
+
 def test_the_core_settings_are_those_of_the_code_with_their_defaults():
     whole = {field.name: field for field in msgspec.structs.fields(config.Config)}
     sections = {
@@ -121,12 +162,17 @@ def test_the_settings_of_each_plug_in_are_those_of_the_code_with_their_defaults(
         for name in entries
     }
     owners["enforcer"] = load("entry", "enforcer-settings")
+    owners["pki"] = load("entry", "pki").config_type
 
+    shown = re.findall(r"^### `\[plugin\.([\w-]+)\]`$", read("docs/configuration.md"), re.MULTILINE)
+    assert sorted(shown) == sorted(owners)
     for name, section in owners.items():
         assert table_below(f"### `[plugin.{name}]`") == settings_of(section), name
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/configuration.md", "docs/keys-and-certificates.md"]
+)
 def test_every_configuration_that_is_shown_is_valid(name):
     shown = blocks(name, "toml")
 
@@ -185,17 +231,65 @@ def test_the_bytes_that_are_shown_are_the_real_ones():
     assert encode(address).hex() in text
     assert action_id("nftables", "deny", address) in text
     assert genesis_hash("local").hex() in text
+    assert Genesis(SEALED_FORMAT_VERSION, "local").head().hex() in text
+
+
+def test_suites_and_schemes_are_printed_as_they_are():
+    text = read("docs/formats-crypto.md")
+
+    for suite in SUITES.values():
+        (row,) = re.findall(rf"^\| `{suite.name}` \| {suite.number} \|.*$", text, re.MULTILINE)
+        for size in (suite.public_bytes, suite.secret_bytes, suite.overhead):
+            assert re.search(rf"\| {size}\b", row), (suite.name, size)
+    for scheme in SCHEMES.values():
+        assert (
+            f"| `{scheme.name}` | {scheme.public_bytes} | 32 | {scheme.signature_bytes} |" in text
+        )
+
+
+def test_every_mark_and_context_of_the_formats_is_in_the_code():
+    """What stands in quotes or begins with our name is a literal of the code, not a memory."""
+    text = " ".join(read("docs/formats-crypto.md").split())
+    marks = set(re.findall(r'"((?:cronos |CR)[^"]*)"|`(CR[A-Z0-9]{2,})`', text))
+    contexts = set(re.findall(r"`(cronos-[a-z-]+(?:v?\d|-))[`| \\]", text))
+    written = {one or other for one, other in marks} | contexts
+
+    assert len(written) > 20
+    assert [one for one in sorted(written) if one not in SOURCE] == []
+
+
+def test_certificates_live_as_long_as_is_said():
+    text = read("docs/formats-crypto.md")
+    units = {"years": 365 * profile.DAY_NS, "days": profile.DAY_NS, "hours": profile.HOUR_NS}
+    said = {
+        kind: int(number) * units[unit]
+        for kind, number, unit in re.findall(r"^\| (\w+) \| (\d+) (\w+) \|", text, re.MULTILINE)
+        if unit in units
+    }
+
+    assert said == profile.LIFE_NS
+    assert profile.ARC in text
+
+
+def test_every_verb_of_the_key_agent_is_listed():
+    section = read("docs/formats-crypto.md").split("## Key agent")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
+
+    assert listed == {*agent._USES, *agent._CHANGES, "challenge", "listed"}
 
 
 def test_every_document_of_a_command_is_listed_with_its_keys():
     text = read("docs/formats.md")
+    names = sorted(path.stem for path in (REPO / "src/cronos/front").glob("documents_*.py"))
+    modules = [result, *[importlib.import_module(f"cronos.front.{name}") for name in names]]
     documents = [
         one
-        for one in vars(result).values()
+        for module in modules
+        for one in vars(module).values()
         if isinstance(one, type) and "schema" in getattr(one, "__struct_fields__", ())
     ]
 
-    assert documents
+    assert len(documents) >= len(modules)
     for document in documents:
         fields = {field.name: field for field in msgspec.structs.fields(document)}
         (row,) = re.findall(rf"^\| `{fields['schema'].default}` \|.*$", text, re.MULTILINE)

@@ -4,10 +4,16 @@ Nothing is lost when it crashes: it writes its detectors' state to a file every 
 each parser how far that file reaches, and a parser that connects anew is told where to resume.
 What was scored twice gives the same findings, which the kernel knows already. An observation
 that has crashed it twice is left out, and reported as a defect.
+
+The state lies sealed in ``scorer.sealed``; where nothing seals, in ``scorer.state``. One from
+before there was sealing is read once, and goes with the first sealed one that is written; from
+then on nothing unsealed is believed. The marker names a source by a hash: it is written with every
+batch, so that a crash of any kind leaves it, and holds nothing that needs a key.
 """
 
 import contextlib
 import copy
+import hashlib
 import mmap
 import os
 import select
@@ -32,9 +38,9 @@ from cronos.detect.bounds import (
     sendable,
     within,
 )
-from cronos.errors import CronosError
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.link.frames import FrameSocket, require_same_user
-from cronos.ports import Clock, Detector
+from cronos.ports import Clock, Detector, Sealer
 from cronos.types import (
     Acknowledged,
     Batch,
@@ -57,7 +63,10 @@ _MAX_UNANSWERED: Final = 8
 _MAX_FINDINGS: Final = 256
 _MAX_CONNECTIONS: Final = 64
 _MAX_NAME_CHARS: Final = 8_192  # of a source: the longest path is half as long
-_MARK: Final = struct.Struct("<QQQ32s")  # crashes, sequence, the batch's last, the source's name
+# The layout's version, crashes, sequence, the batch's last, a hash of the source's name.
+_MARK: Final = struct.Struct("<BQQQ32s")
+_MARK_VERSION: Final = 0xC2  # the first layout has a count of crashes in its place
+_CONTEXT: Final = b"cronos-scorer-state-v1"
 _MAX_CRASHES: Final = 2
 # One batch takes milliseconds; a detector that needs this long will not end by itself.
 _STUCK_S: Final = 30.0
@@ -73,36 +82,43 @@ class State(msgspec.Struct):
 
 
 class Marker:
-    """Remembers, beyond a crash, which observation was being scored; a mapped file of 56 bytes."""
+    """Remembers, beyond a crash, which observation was being scored; a mapped file of 57 bytes."""
 
     def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
         try:
             os.ftruncate(descriptor, _MARK.size)
             self._map = mmap.mmap(descriptor, _MARK.size)
         finally:
             os.close(descriptor)
-        self.crashes, self._seq, self._last, self._source = _MARK.unpack(self._map[:])
+        self.crashes, self._seq, self._last, self._source = self._noted()
         self.after_crash = self._seq > 0
+
+    def _noted(self) -> tuple[int, int, int, bytes]:
+        version, crashes, seq, last, source = _MARK.unpack(self._map[:])
+        if version != _MARK_VERSION:  # new, or of an older version: nobody is blamed for a crash
+            return 0, 0, 0, b""
+        return int(crashes), int(seq), int(last), bytes(source)
 
     def is_poison(self, observation: Observation) -> bool:
         """Say whether this observation has crashed the scorer as often as it may."""
-        same = self._seq == observation.seq and self._source == _cut(observation.source)
+        same = self._seq == observation.seq and self._source == _hashed(observation.source)
         return bool(same and self.crashes >= _MAX_CRASHES)
 
     def begin(self, observation: Observation, last: Observation) -> None:
         """Note what is being scored, up to `last`; a crash now counts against the first."""
-        source = _cut(observation.source)
+        source = _hashed(observation.source)
         same = self._seq == observation.seq and self._source == source
         crashes = self.crashes + 1 if same else 1
         # The batch may be cut otherwise when it comes again: all of the old one stays suspect.
         until = max(last.seq, self._last) if self.after_crash else last.seq
-        _MARK.pack_into(self._map, 0, crashes, observation.seq, until, source)
+        _MARK.pack_into(self._map, 0, _MARK_VERSION, crashes, observation.seq, until, source)
 
     def clear(self, last: Observation) -> None:
         """Note that nothing is being scored; care ends with the batch that had crashed."""
-        _MARK.pack_into(self._map, 0, 0, 0, 0, b"")
-        if self._source == _cut(last.source) and last.seq >= self._last:
+        _MARK.pack_into(self._map, 0, _MARK_VERSION, 0, 0, 0, b"")
+        if self._source == _hashed(last.source) and last.seq >= self._last:
             self.after_crash = False
 
 
@@ -121,8 +137,8 @@ def _deadline(seconds: float) -> Generator[None, None, None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _cut(source: str) -> bytes:
-    return source.encode()[-32:].ljust(32, b"\0")
+def _hashed(source: str) -> bytes:
+    return hashlib.sha256(source.encode()).digest()
 
 
 class Scorer:
@@ -132,23 +148,57 @@ class Scorer:
         detectors: in the order in which they judge.
         clock: stamps findings with the time of their detection.
         folder: where the state file and the marker lie.
+        sealer: hides the state; None, or one that says "unsealed", leaves it readable.
+
+    Raises:
+        UnreachableError: the state is sealed, and who holds the key does not answer.
     """
 
-    def __init__(self, detectors: Sequence[Detector], clock: Clock, folder: Path) -> None:
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        clock: Clock,
+        folder: Path,
+        sealer: Sealer | None = None,
+    ) -> None:
         self._detectors = detectors
         self._clock = clock
-        self._path = folder / "scorer.state"
+        self._sealer = sealer if sealer is not None and sealer.seal_version else None
+        self._readable = folder / "scorer.state"
+        self._sealed = folder / "scorer.sealed"
         self._marker = Marker(folder / "scorer.mark")
         self.state = State()
+        self.remarks: list[Defect] = []
         self._restore()
 
     def _restore(self) -> None:
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError, ValueError):
-            self.state = msgspec.msgpack.decode(self._path.read_bytes(), type=State)
+        try:
+            self.state = msgspec.msgpack.decode(self._stored(), type=State)
+        except FileNotFoundError:
+            pass
+        except DeniedError as error:
+            self._lament(error.sentence, error.remedy)
+        except OSError as error:
+            self._lament(f"{error.strerror}.", "Check the disk that holds the state.")
+        except ValueError:
+            self._lament("It is damaged.", "Nothing needs to be done.")
         # A detector that is new, or that cannot read what an older version wrote, begins afresh.
         for detector in self._detectors:
             with contextlib.suppress(KeyError, ValueError):
                 detector.restore(self.state.detectors[detector.manifest.name])
+
+    def _stored(self) -> bytes:
+        """Read the state that counts: once there is a sealed one, no other is believed."""
+        if self._sealer is None or not self._sealed.exists():
+            return self._readable.read_bytes()
+        stored = self._sealed.read_bytes()
+        if stored[:1] != bytes((self._sealer.seal_version,)):
+            raise ValueError("another seal version")
+        return self._sealer.open(stored[1:], _CONTEXT)
+
+    def _lament(self, why: str, remedy: str) -> None:
+        reason = f"the state of the detectors could not be read and begins afresh: {why}"
+        self.remarks.append(Defect("scorer", 1, reason.removesuffix("."), remedy))
 
     def score(self, batch: Batch) -> tuple[list[Finding], list[Defect]]:
         """Judge the observations of a batch that were not judged before."""
@@ -207,10 +257,35 @@ class Scorer:
         return msgspec.msgpack.encode(self.state)
 
     def write(self, state: bytes) -> None:
-        """Write a state down; the file is whole or the one before."""
-        new = self._path.with_suffix(".new")
-        new.write_bytes(state)
-        new.replace(self._path)
+        """Write a state down; the file is whole or the one before.
+
+        Raises:
+            CronosError: it cannot be sealed or written now; the one before stays.
+        """
+        path, other = self._readable, self._sealed
+        if self._sealer is not None:
+            state = bytes((self._sealer.seal_version,)) + self._sealer.seal(state, _CONTEXT)
+            path, other = other, path
+        try:
+            _replace(path, state, other)
+        except OSError as error:
+            raise InputError(
+                "detect.state_unwritable",
+                f"The state of the detectors cannot be written to {path}: {error.strerror}.",
+                "Free space on its disk; until then nothing that was read is forgotten.",
+            ) from error
+
+
+def _replace(path: Path, data: bytes, other: Path) -> None:
+    """Write a file anew, and remove the one that it takes the place of."""
+    new = path.with_suffix(".new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(new, flags, 0o600), "wb") as file:
+        file.write(data)
+        if other.exists():
+            os.fsync(file.fileno())
+    new.replace(path)
+    other.unlink(missing_ok=True)
 
 
 class Pending(msgspec.Struct):
@@ -235,6 +310,7 @@ class ScorerProcess:
         folder: where the state is written down.
         stuck_s: after how many seconds on one batch the process ends itself, to be started
             anew; the observation on which it hangs is then left out. 0 waits for ever.
+        sealer: hides the state that is written down.
     """
 
     def __init__(
@@ -245,8 +321,9 @@ class ScorerProcess:
         folder: Path,
         *,
         stuck_s: float = _STUCK_S,
+        sealer: Sealer | None = None,
     ) -> None:
-        self._scorer = Scorer(detectors, clock, folder)
+        self._scorer = Scorer(detectors, clock, folder, sealer)
         self._stuck_s = stuck_s
         self._listener = listener
         self._clock = clock
@@ -255,6 +332,7 @@ class ScorerProcess:
         self._parsers: dict[FrameSocket, set[str]] = {}
         self._reflex: FrameSocket | None = None
         self._pending = Pending()
+        self._pending.defects += self._scorer.remarks
         for detector in detectors:
             self._pending.defects += getattr(detector, "remarks", ())
         self._unanswered: dict[int, Report] = {}
@@ -262,7 +340,7 @@ class ScorerProcess:
         self._report_id = clock.now().boot_ns
         self._told_ns = self._written_ns = 0
         self._prepared: tuple[int, bytes, State] | None = None
-        self._dirty = self._urgent = False
+        self._dirty = self._urgent = self._unwritten = False
         self.stopping = False
 
     def serve(self) -> None:
@@ -403,9 +481,22 @@ class ScorerProcess:
             return
         _, data, state_then = self._prepared
         self._prepared, self._written_ns = None, now_ns
-        self._scorer.write(data)
+        try:
+            self._scorer.write(data)
+        except CronosError as error:
+            self._dirty = True  # tried again; no parser forgets meanwhile
+            self._complain(error)
+            return
+        self._unwritten = False
         for parser, sources in list(self._parsers.items()):
             self._acknowledge(parser, sources, state_then)
+
+    def _complain(self, error: CronosError) -> None:
+        """Report once that the state cannot be written; that a key holder restarts is no news."""
+        if not self._unwritten and not isinstance(error, UnreachableError):
+            self._unwritten = True
+            reason = error.sentence.removesuffix(".")
+            self._pending.defects.append(Defect("scorer", 1, reason, error.remedy))
 
     def _acknowledge(self, parser: FrameSocket, sources: set[str], state: State) -> None:
         try:

@@ -19,7 +19,13 @@ COMMANDS: Final = {
     "run": "process captures and logs to the end and print the incidents in them",
     "up": "watch live sources until stopped",
     "demo": "attack a Modbus plant on this machine and see the attack end, with proof",
-    "audit": "verify the ledger",
+    "audit": "verify the ledger, or erase a subject from it",
+    "keys": "make, list, rotate, export and destroy keys",
+    "pki": "run the certificate authority, join it, revoke",
+    "seal": "encrypt a file or a stream to a key or a passphrase",
+    "open": "decrypt what `seal` wrote",
+    "sign": "sign a file with ML-DSA-87",
+    "verify": "check a signature",
     "config": "explain every setting, its value and where it came from",
     "bench": "measure a promise of docs/benchmarks.md",
 }
@@ -29,6 +35,7 @@ _FAULT: Final = 70
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
+    _occupy_standard_descriptors()
     given = list(sys.argv[1:] if argv is None else argv)
     name = next((word for word in given if not word.startswith("-")), "")
     parser = _parser(name)
@@ -48,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
-        return explain(_fault(error), json_wanted=bool(getattr(options, "json", False)))
+        told = _unanswered() if isinstance(error, EOFError) else _fault(error)
+        return explain(told, json_wanted=bool(getattr(options, "json", False)))
 
 
 def _parser(name: str) -> argparse.ArgumentParser:
@@ -66,6 +74,21 @@ def _parser(name: str) -> argparse.ArgumentParser:
             importlib.import_module(f"cronos.front.commands.{name}").arguments(own)
             own.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
+
+
+def _occupy_standard_descriptors() -> None:
+    """Keep what is opened later from becoming an output that the caller had closed."""
+    while (lowest := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(lowest)
+
+
+def _unanswered() -> CronosError:
+    return InputError(
+        "front.unanswered",
+        "A question was not answered: the input ended.",
+        "Answer it at a terminal, or name a file that holds the answer.",
+    )
 
 
 def _fault(error: Exception) -> CronosError:

@@ -7,6 +7,7 @@ them runs, `cronos.front.plugins` where their plug-ins come from.
 import asyncio
 import contextlib
 import gc
+import hashlib
 import importlib
 import os
 import signal
@@ -22,16 +23,18 @@ from msgspec.structs import replace
 from cronos.config import Config, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.layout import Layout
-from cronos.front.plugins import load, make, settings_of
+from cronos.front.plugins import load, settings_of
 from cronos.front.result import DefectView, IncidentView, show
+from cronos.front.sealed import seals
 from cronos.front.workers import Spec
 from cronos.kernel.node import Kernel
 from cronos.link.frames import connect
 from cronos.runtime.channel import Channel
 from cronos.runtime.reflex import Case, Reflex
 from cronos.runtime.supervise import Supervisor, Worker
+from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.telemetry import Log
-from cronos.runtime.world import AsyncTasks, SystemClock
+from cronos.runtime.world import SystemClock
 from cronos.types import Checkpoint, Datum, Defect, Hello, Report, Unknown
 
 _READY_S: Final = 20.0
@@ -109,8 +112,11 @@ class Node:
         """
         if not self._live:
             # A run reads everything anew, whatever an earlier one in this folder has read.
-            for left in ("scorer.state", "scorer.mark"):
+            for left in ("scorer.state", "scorer.sealed", "scorer.mark"):
                 (self._layout.run / left).unlink(missing_ok=True)
+        if seals(self._config):
+            # First to start and last to end: the others ask it for keys until they have ended.
+            self._work("keys", self._spec("keys"))
         for name in self._config.services:
             self._work(name, replace(self._spec("service"), service=name))
         self._work("ledger", self._spec("ledger"))
@@ -118,20 +124,34 @@ class Node:
         self._work("scorer", self._spec("scorer"))
         for channel in (self._ledger, self._enforcer, self._scorer):
             self._tasks.spawn(channel.run(), "channel")
-        for _ in range(int(_READY_S / _POLL_S)):
-            if self._ledger.up and self._enforcer.up and self._scorer.up:
-                break
-            self._raise_failure()
-            await asyncio.sleep(_POLL_S)
-        else:
-            raise UnreachableError(
-                "front.not_ready",
-                f"The worker processes did not answer within {_READY_S:.0f} s.",
-                "See the log lines above; a machine without free memory or processes is usual.",
-            )
+        await self._until_ready()
         for number, sources in enumerate(self._shares()):
             self._parsers.append(self._parse(f"parser-{number}", sources))
         self._log.write("info", "node.ready", sources=len(self._sources))
+
+    async def _until_ready(self) -> None:
+        """Wait until all workers answer; as long as it takes while a big ledger is being sealed."""
+        waited, moved = 0.0, ""
+        while not (self._ledger.up and self._enforcer.up and self._scorer.up):
+            self._raise_failure()
+            await asyncio.sleep(_POLL_S)
+            waited += _POLL_S
+            if waited < _READY_S:
+                continue
+            before, moved = moved, self._sealing()
+            if moved == before:
+                raise UnreachableError(
+                    "front.not_ready",
+                    f"The worker processes did not answer within {_READY_S:.0f} s.",
+                    "See the log lines above; a machine without free memory or processes is usual.",
+                )
+            waited = 0.0
+
+    def _sealing(self) -> str:
+        """Say how far the ledger's move to a sealed one has come; "" where none is under way."""
+        with contextlib.suppress(OSError):
+            return (self._layout.run / "ledger.progress").read_text(encoding="ascii")
+        return ""
 
     def _parse(self, name: str, sources: tuple[SourceEntry, ...]) -> Worker:
         """Start a parser; a socket it listens on is bound here, and outlasts its restarts."""
@@ -158,7 +178,8 @@ class Node:
         """
         told = self._layout.enforcer / "told.json"
         spec = replace(self._spec("enforcer"), linger=self._lingers())
-        settings = msgspec.json.encode((spec.config, spec.run, spec.linger))
+        # Only their hash: what an enforcer was told is nobody's to read from the disk.
+        settings = _digest(msgspec.json.encode((spec.config, spec.run, spec.linger)))
         pid = _serving(self._layout.enforcer_socket)
         if pid and told.exists():
             # One that does not linger is about to leave with the node that started it.
@@ -199,6 +220,8 @@ class Node:
             str(layout.enforcer_socket),
             live=self._live,
             parent=os.getpid(),
+            keys=str(layout.keys),
+            agent_socket=str(layout.agent_socket),
         )
 
     def _work(self, name: str, spec: Spec, *, once: bool = False) -> Worker:
@@ -207,7 +230,8 @@ class Node:
         path = layout.run / f"{name}.json"
         layout.write(path, msgspec.json.encode(spec))
         # What an earlier node of this folder left says nothing about this one.
-        for stale in (path.with_suffix(".error"), layout.run / f"{spec.service}.port"):
+        beside = (".error", ".progress")
+        for stale in (*map(path.with_suffix, beside), layout.run / f"{spec.service}.port"):
             stale.unlink(missing_ok=True)
         arguments = (sys.executable, "-m", "cronos.front.workers", str(path))
         descriptors = () if spec.descriptor is None else (spec.descriptor,)
@@ -356,13 +380,24 @@ class Node:
     def _raise_failure(self) -> None:
         """Raise what keeps the node from going on: a worker's own words, or that it is lost."""
         for path in self._layout.run.glob("*.error"):
-            told = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            written = path.read_bytes()
+            if not written:
+                raise DeniedError(
+                    "state.unwritable",
+                    f"The {path.stem} process ended and could not write why to {path}: no space?",
+                    "Make room or choose another folder with --state.",
+                )
+            told = msgspec.json.decode(written, type=dict[str, str])
             kind = _KINDS.get(told["kind"])
             if kind is None:
                 raise CronosError(told["code"], told["sentence"], told["remedy"])
             raise kind(told["code"], told["sentence"], told["remedy"])
         if self._failure is not None:
             raise self._failure
+
+
+def _digest(settings: bytes) -> bytes:
+    return hashlib.sha256(settings).hexdigest().encode()
 
 
 def _serving(path: Path) -> int:
@@ -399,12 +434,13 @@ async def _until_terminated(main: Coroutine[Any, Any, ResultT]) -> ResultT:
     return await main
 
 
-def verify_ledger(config: Config, folder: Path) -> Checkpoint:
+def verify_ledger(folder: Path) -> Checkpoint:
     """Recompute every hash of a ledger, with the verifier that stands apart from its writer.
+
+    Keys are not needed for it; what is sealed stays closed.
 
     Raises:
         CronosError: there is no ledger, or it does not hold; names the first bad record.
     """
-    sealer = make("sealer", "plaintext", config)
-    checkpoint: Checkpoint = load("entry", "verify-ledger")(folder / "ledger.db", sealer)
+    checkpoint: Checkpoint = load("entry", "verify-ledger")(folder / "ledger.db")
     return checkpoint

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -50,14 +51,15 @@ class Layout:
     Args:
         state: the state folder; made with mode 0700 if need be.
         instance: whose part of it.
-        session: True for one run that leaves only its ledger behind: its sockets, its scorer's
-            memory and its enforcer's book lie in a folder that goes with it.
+        session: True for one run that leaves only its ledger and its keys behind: its sockets, its
+            scorer's memory and its enforcer's book lie in a folder that goes with it.
     """
 
     def __init__(self, state: Path, instance: str, *, session: bool) -> None:
         self.state = state
         self.home = state / instance
         self.ledger = self.home / "ledger"
+        self.keys = self.home / "keys"
         try:
             _make_private(self.home)
             self._lock = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -78,9 +80,19 @@ class Layout:
             ) from error
         self._temporary = session
         self.run = self.home / "run"
-        if self._temporary:
-            self.run = Path(tempfile.mkdtemp(prefix="cronos-"))
-        self.run.mkdir(mode=0o700, exist_ok=True)
+        try:
+            if self._temporary:
+                self.run = Path(tempfile.mkdtemp(prefix="cronos-"))
+            self.run.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            os.close(self._lock)
+            raise DeniedError(
+                "state.unwritable",
+                f"No folder for this run can be made: {error.strerror or error}.",
+                "Make room, or name a writable folder: TMPDIR for a run, --state for a node.",
+            ) from error
+        # A session's sockets lie where a name is short enough, whatever --state is called.
+        self.agent_socket = (self.run if session else self.keys) / "agent.sock"
         self.enforcer = self.run / "enforcer" if session else state / "enforcer"
         # The enforcer outlives a node, so that its socket must be found by the next one.
         self.enforcer_socket = self.enforcer / "enforcer.sock"
@@ -129,8 +141,6 @@ class Layout:
     def close(self) -> None:
         """Let go of the lock, and of what was only for this session."""
         if self._temporary:
-            for path in sorted(self.run.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.run.rmdir()
+            # Not every file has to be there any more, nor be the last: an enforcer may be leaving.
+            shutil.rmtree(self.run, ignore_errors=True)
         os.close(self._lock)

@@ -9,7 +9,14 @@ from cronos.catalog import CATALOG
 from cronos.config import Config
 from cronos.errors import ExtraMissingError, InputError
 
-_EXTRAS: Final = {"pymodbus": "demo"}
+_EXTRAS: Final = {
+    "pymodbus": "demo",
+    "pkcs11": "pkcs11",
+    "boto3": "aws",
+    "botocore": "aws",
+    "hvac": "vault",
+    "requests": "vault",
+}
 
 Table: TypeAlias = dict[str, Any]
 

@@ -1,7 +1,8 @@
 """What the faces show: the JSON documents of the commands, as frozen structs."""
 
+import re
 import sys
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -166,10 +167,26 @@ def to_json(document: Any) -> bytes:
 
     A reader of the JSON gets the characters back; a terminal never sees them.
     """
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    try:
+        encoded = msgspec.json.encode(document)
+    except UnicodeEncodeError:  # the name of a file need be no text
+        encoded = msgspec.json.encode(_as_text(msgspec.to_builtins(document)))
+    text = msgspec.json.format(encoded, indent=2).decode() + "\n"
     if not text.isascii() or "\x7f" in text:
         text = "".join([c if c == "\n" or c.isprintable() else _escape(c) for c in text])
     return text.encode()
+
+
+def _as_text(value: Any) -> Any:
+    """Replace what is no text in a document's strings."""
+    if isinstance(value, str):
+        return re.sub("[\ud800-\udfff]", "\ufffd", value)
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {_as_text(key): _as_text(one) for key, one in items}
+    if isinstance(value, list | tuple):
+        return [_as_text(one) for one in cast("list[Any]", value)]
+    return value
 
 
 def print_json(document: Any) -> None:
@@ -178,6 +195,8 @@ def print_json(document: Any) -> None:
     Where Python runs unbuffered, a signal (a worker that ends) may cut a write short: the rest
     is written again until nothing is left.
     """
+    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - closed by the caller
+        return
     left = memoryview(to_json(document))
     while left:
         left = left[sys.stdout.buffer.write(left) :]
@@ -208,7 +227,29 @@ class AuditDocument(msgspec.Struct, frozen=True):
     sealing: str
     verified: bool
     problem: str = ""
+    # Records opened with the keys, and those whose subject was erased.
+    opened: int = 0
+    erased: int = 0
+    # Why the contents were not opened; "" where they were.
+    unopened: str = ""
+    # How many records were readable before the ledger was sealed, and whether these are they.
+    former_records: int = 0
+    former_proved: bool = False
     schema: str = "cronos.audit/1"
+
+
+class ErasureDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos audit erase --json`."""
+
+    ledger: str
+    kind: str
+    # SHA-256 of the subject's name, which the ledger's record of the erasure carries.
+    subject_sha256: str
+    # Whether anything had been sealed for the subject, as far as is known.
+    known: bool
+    position: int
+    erased: int
+    schema: str = "cronos.erasure/1"
 
 
 class UpDocument(msgspec.Struct, frozen=True):

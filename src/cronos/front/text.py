@@ -64,4 +64,5 @@ def _print_path(one: IncidentView) -> None:
 
 def is_terminal() -> bool:
     """Say whether a person watches standard error."""
-    return sys.stderr.isatty()
+    # None where the process was started with it closed.
+    return sys.stderr is not None and sys.stderr.isatty()  # pyright: ignore[reportUnnecessaryComparison]

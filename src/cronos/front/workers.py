@@ -1,7 +1,5 @@
 """The worker processes: each reads the `Spec` its parent wrote and serves until told to stop."""
 
-import argparse
-import asyncio
 import contextlib
 import os
 import signal
@@ -9,30 +7,38 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from cronos import config as configuration
 from cronos.config import Config, Section, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
-from cronos.front import settings
-from cronos.front.cli import explain
+from cronos.front.keyring import open_keystore
 from cronos.front.plugins import load, make, names
+from cronos.front.sealed import LateSealer, agent_keys, held_in, sealer_of, seals
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
-from cronos.ports import Clock, Sensor, Source
+from cronos.ports import Clock, KeyProvider, Sensor, Source
 from cronos.runtime.telemetry import Log
-from cronos.runtime.world import AsyncTasks, SystemClock
+from cronos.runtime.world import SystemClock
 
 _HEAD_BYTES: Final = 64 * 1024
 _PARENT_S: Final = 0.1
 _FREE_S: Final = 5.0
 _TRY_S: Final = 0.05
+_TELL_NS: Final = 2_000_000_000
+_STEP_S: Final = 60.0
+_SPOOLING: Final = frozenset(("stdin", "syslog-udp", "syslog-tcp"))
 _KINDS: Final = (DeniedError, UnreachableError, InputError)
+
+Stored: TypeAlias = Callable[[], Iterable[bytes]]
+"""Gives what a store holds, so that it can be seen which epochs it names."""
 
 
 class Spec(Section, frozen=True):
@@ -50,6 +56,8 @@ class Spec(Section, frozen=True):
     live: bool = False
     linger: bool = False
     parent: int = 0  # the process without which this one has nothing to do
+    keys: str = ""  # the keystore's folder
+    agent_socket: str = ""
 
 
 def _on_stop(stop: Callable[[], None]) -> None:
@@ -78,6 +86,13 @@ def _serve_parser(spec: Spec, clock: Clock) -> None:
     parser.run(openers, spec.live)
 
 
+def _spooled(spec: Spec, kind: str, store: str, given: dict[str, Any]) -> Stored | None:
+    """Say what a source holds sealed; None where that is not known of its kind."""
+    if kind not in _SPOOLING:
+        return None
+    return partial(held_in, Path(given.get("folder") or Path(spec.run) / store))
+
+
 def _named(entry: SourceEntry) -> str:
     """Call a source by its path where it has one, as it would call itself."""
     return str(entry.given.get("path") or entry.kind)
@@ -92,7 +107,12 @@ def _open(
     """
     config = spec.config
     given = {**_wiring(spec, entry.kind), **entry.given}
-    ports: dict[str, Any] = {"clock": clock, "folder": Path(spec.run) / _spool_of(entry)}
+    store = _spool_of(entry)
+    ports: dict[str, Any] = {
+        "clock": clock,
+        "folder": Path(spec.run) / store,
+        "sealer": _sealer(spec, clock, store, _spooled(spec, entry.kind, store, given)),
+    }
     if spec.descriptor is not None:
         # The parent keeps the socket, so that what arrives while this worker restarts is kept.
         ports["descriptor"] = os.dup(spec.descriptor)
@@ -169,64 +189,124 @@ def _wiring(spec: Spec, name: str) -> dict[str, Any]:
 
 
 def _serve_service(spec: Spec, clock: Clock) -> None:
-    """Run a service on an event loop of its own; its port, if it has one, is written down."""
-    asyncio.run(_serve(spec, clock))
+    """Run a service; its event loop is a fifth of what the other workers would have to import."""
+    from cronos.front.services import serve  # noqa: PLC0415
 
-
-async def _serve(spec: Spec, clock: Clock) -> None:
-    log = Log(spec.config.node.instance, clock)
-    tasks = AsyncTasks(
-        lambda name, error: log.write("error", "task.failed", task=name, detail=repr(error))
-    )
-    given = _wiring(spec, spec.service)
-    service = make("service", spec.service, spec.config, given=given, clock=clock, tasks=tasks)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await service.start()
-    port = getattr(service, "port", None)
-    if port is not None:
-        _write_port(spec, port)
-    await stopped.wait()
-    await service.stop()
-
-
-def _write_port(spec: Spec, port: int) -> None:
-    Path(spec.run, f"{spec.service}.port").write_text(str(port), encoding="ascii")
+    state = Path(spec.keys).parent.parent
+    serve(spec.service, spec.config, _wiring(spec, spec.service), Path(spec.run), state, clock)
 
 
 def _serve_scorer(spec: Spec, clock: Clock) -> None:
     detectors = [make("detector", name, spec.config, clock=clock) for name in spec.config.detectors]
     with listen(Path(spec.run) / "scorer.sock") as listener:
-        server = load("entry", "scorer")(detectors, listener, clock, Path(spec.run))
+        sealer = _sealer(spec, clock, "scorer", partial(held_in, Path(spec.run), "scorer*"))
+        server = load("entry", "scorer")(detectors, listener, clock, Path(spec.run), sealer=sealer)
+        if isinstance(sealer, LateSealer):
+            # Beside the wait for the first batch; scoring does not stand still for an import.
+            sealer.warm(begin=True)
         _on_stop(lambda: setattr(server, "stopping", True))
         server.serve()
 
 
+def _sealer(spec: Spec, clock: Clock, store: str, stored: Stored | None) -> Any:
+    """Give the sealer of a store in the run folder, with the key agent's keys."""
+    folder = Path(spec.run) / "epochs" / store
+    return sealer_of(spec.config, folder, clock, store, lambda: _agent_keys(spec), stored)
+
+
+def _agent_keys(spec: Spec) -> KeyProvider:
+    return agent_keys(spec.config, Path(spec.agent_socket))
+
+
+def _serve_keys(spec: Spec, clock: Clock) -> None:
+    """Hold the node's long-term keys; a keystore that lacks is made, with the keys of a node."""
+    log = Log(spec.config.node.instance, clock)
+
+    def opened() -> Any:
+        keystore = _once_free(
+            lambda: open_keystore(spec.config, Path(spec.keys), clock, ensure=True),
+            "crypto.keystore_in_use",
+        )
+        for remark in keystore.remarks:
+            log.write("warning", "keys.remark", detail=remark)
+        return keystore
+
+    def leave() -> None:
+        # The last worker of a run to end, with nobody left to answer and no half-done change that
+        # a kill would not survive: a person who waits for the run need not wait for its turn.
+        Path(spec.agent_socket).unlink(missing_ok=True)
+        os._exit(0)
+
+    def ready(server: Any) -> None:
+        _on_stop((lambda: setattr(server, "stopping", True)) if spec.live else leave)
+
+    Path(spec.keys).mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What a machine does not allow (locking memory) is told to who keeps a node, not at every run.
+    least = "info" if spec.live else "error"
+    report = Log(spec.config.node.instance, clock, least=least).write
+    load("entry", "run-key-agent")(opened, Path(spec.agent_socket), clock, report, ready)
+
+
 def _serve_ledger(spec: Spec, clock: Clock) -> None:
-    ledger = _open_once_free(spec, clock)
+    folder = Path(spec.ledger)
+    starts = load("entry", "ledger-starts")
+    sealer = sealer_of(
+        spec.config, folder, clock, "ledger", lambda: _agent_keys(spec), partial(starts, folder)
+    )
+    told = Path(spec.run) / "ledger.progress"
+    ledger = _once_free(
+        lambda: open_ledger(spec.config, folder, clock, sealer, _Progress(told, spec, clock)),
+        "govern.ledger_in_use",
+    )
+    if spec.live and isinstance(sealer, LateSealer):
+        # The first record of a live node waits for no import; a short run may have none. Not
+        # before the ledger is ours: epochs are sorted out by what nobody else adds to.
+        sealer.warm(begin=True)
     with listen(Path(spec.run) / "ledger.sock") as listener:
         server = load("entry", "ledger")(ledger, listener)
         _on_stop(lambda: setattr(server, "stopping", True))
         server.serve()
 
 
-def _open_once_free(spec: Spec, clock: Clock) -> Any:
-    """Open the ledger; the writer of a node that was killed just now still needs a moment."""
+def _once_free(opening: Callable[[], Any], in_use: str) -> Any:
+    """Open what has one owner; that of a node which was killed just now needs a moment to end."""
     for _ in range(int(_FREE_S / _TRY_S)):
         try:
-            return open_ledger(spec.config, Path(spec.ledger), clock)
+            return opening()
         except DeniedError as error:
-            if error.code != "govern.ledger_in_use":
+            if error.code != in_use:
                 raise
         time.sleep(_TRY_S)
-    return open_ledger(spec.config, Path(spec.ledger), clock)
+    return opening()
 
 
-def open_ledger(config: Config, folder: Path, clock: Clock) -> Any:
-    """Open this node's ledger for writing."""
-    sealer = make("sealer", "plaintext", config)
-    return make("ledger", "sqlite", config, folder=folder, sealer=sealer, clock=clock)
+class _Progress:
+    """Tells the parent, and the log now and then, how far the ledger's move has come."""
+
+    def __init__(self, path: Path, spec: Spec, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._log = Log(spec.config.node.instance, clock)
+        self._told_ns = 0
+        self._calls = 0  # the records are gone through twice, and each step is another text
+
+    def __call__(self, done: int, total: int) -> None:
+        """Write it down; a parent that waits sees that it changes."""
+        self._calls += 1
+        self._path.write_text(f"{self._calls}: {done}/{total}", encoding="ascii")
+        now_ns = self._clock.now().boot_ns
+        if now_ns - self._told_ns > _TELL_NS:
+            self._told_ns = now_ns
+            self._log.write("info", "ledger.sealing", records=done, of=total)
+
+
+def open_ledger(
+    config: Config, folder: Path, clock: Clock, sealer: Any, progress: Any = None
+) -> Any:
+    """Open this node's ledger for writing; a readable one is moved to a sealed one first."""
+    return make(
+        "ledger", "sqlite", config, folder=folder, sealer=sealer, clock=clock, progress=progress
+    )
 
 
 def _hooks(config: Config, clock: Clock) -> dict[str, Any]:
@@ -240,6 +320,7 @@ def _hooks(config: Config, clock: Clock) -> dict[str, Any]:
 
 
 def _serve_enforcer(spec: Spec, clock: Clock) -> None:
+    log = Log(spec.config.node.instance, clock)
     points = [*spec.config.executors, *(("workflow",) if spec.config.workload else ())]
     hooks = _hooks(spec.config, clock) if "workflow" in points else {}
     executors = {
@@ -255,7 +336,69 @@ def _serve_enforcer(spec: Spec, clock: Clock) -> None:
     }
     settings = configuration.convert(own, load("entry", "enforcer-settings"), "[plugin.enforcer]")
     run = load("entry", "enforcer")
-    run(settings, executors, Path(spec.enforcer), Path(spec.enforcer_socket), clock)
+    home = load("entry", "enforcer-home")(
+        Path(spec.enforcer), _enforcer_sealer(spec, clock, log), _say(log)
+    )
+    run(settings, executors, home, Path(spec.enforcer_socket), clock)
+
+
+def _say(log: Log) -> Callable[[str], None]:
+    return lambda sentence: log.write("warning", "enforcer.book", detail=sentence)
+
+
+def _enforcer_sealer(spec: Spec, clock: Clock, log: Log) -> Any:
+    """Give the enforcer's own sealer: its machine key opens it with no agent and no person."""
+    folder = Path(spec.enforcer)
+
+    def build() -> Any:
+        own = {**spec.config.plugin, "keystore": {"root": "machine-key"}, "machine-key": {}}
+        config = replace(spec.config, plugin=own)
+        try:
+            keystore = _once_free(
+                lambda: open_keystore(config, folder / "keys", clock, ensure=True),
+                "crypto.keystore_in_use",
+            )
+        except CronosError as error:
+            log.write("error", error.code, detail=error.sentence, remedy=error.remedy)
+            return load("entry", "enforcer-keyless")(error)
+        for remark in keystore.remarks:
+            log.write("warning", "keys.remark", detail=remark)
+        threading.Thread(target=_keep, args=(keystore, log), daemon=True).start()
+        return make(
+            "sealer",
+            spec.config.sealer,
+            config,
+            folder=folder,
+            keys=keystore,
+            clock=clock,
+            store="leases",
+            stored=partial(held_in, folder),
+        )
+
+    if not seals(spec.config):
+        return sealer_of(spec.config, folder, clock, "leases", lambda: _agent_keys(spec))
+    sealer = LateSealer(build)
+    if spec.live or spec.linger:
+        # Nobody's isolation waits for an import; what only records what it would do can.
+        sealer.warm(begin=True)
+    return sealer
+
+
+def _keep(keystore: Any, log: Log) -> NoReturn:
+    """Rotate and forget what is due among the enforcer's own keys, as an agent does for others."""
+    while True:
+        time.sleep(_STEP_S)
+        _step(keystore, log)
+
+
+def _step(keystore: Any, log: Log) -> None:
+    try:
+        for done in keystore.step():
+            log.write("info", "keys.step", detail=done)
+    except CronosError as error:
+        log.write("error", error.code, detail=error.sentence, remedy=error.remedy)
+    except Exception as error:  # noqa: BLE001 - leases are kept though a rotation fails
+        log.write("error", "keys.fault", detail=type(error).__name__)
 
 
 ROLES: Final[dict[str, Callable[[Spec, Clock], None]]] = {
@@ -263,6 +406,7 @@ ROLES: Final[dict[str, Callable[[Spec, Clock], None]]] = {
     "scorer": _serve_scorer,
     "ledger": _serve_ledger,
     "enforcer": _serve_enforcer,
+    "keys": _serve_keys,
     "service": _serve_service,
 }
 
@@ -294,21 +438,40 @@ def worker_main(arguments: list[str] | None = None) -> int:
             "sentence": error.sentence,
             "remedy": error.remedy,
         }
-        with contextlib.suppress(OSError):
-            path.with_suffix(".error").write_bytes(msgspec.json.encode(failure))
+        _tell_parent(path.with_suffix(".error"), msgspec.json.encode(failure))
         return 2
     return 0
 
 
+def _tell_parent(path: Path, failure: bytes) -> None:
+    """Write down why this worker ended; on a full disk an empty file says at least that."""
+    new = path.with_suffix(".told")
+    try:
+        new.write_bytes(failure)
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.touch(mode=0o600)
+
+
 def enforcer_main(arguments: list[str] | None = None) -> int:
     """Be the enforcer alone (`cronos-enforcer`), as a system service that nodes connect to."""
+    # No worker process has a command line of its own to read, nor time to import one.
+    import argparse  # noqa: PLC0415
+
+    from cronos.front import settings  # noqa: PLC0415
+    from cronos.front.cli import explain  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(prog="cronos-enforcer", description=enforcer_main.__doc__)
     settings.shared(parser)
     options = parser.parse_args(arguments)
     try:
         folder = settings.state_of(options) / "enforcer"
         socket = str(folder / "enforcer.sock")
-        spec = Spec("enforcer", settings.config_of(options), str(folder), "", str(folder), socket)
+        config = settings.config_of(options)
+        spec = Spec("enforcer", config, str(folder), "", str(folder), socket, live=True)
         _serve_enforcer(spec, SystemClock())
     except CronosError as error:
         return explain(error, json_wanted=False)

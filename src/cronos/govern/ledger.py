@@ -5,6 +5,10 @@ What lies at position *n* (from 1) is ``stored = seal version u8 | sealed record
 the instance. The hash covers stored bytes, so that a lost key erases content and the chain still
 verifies. `cronos.govern.verify` says what this shows and what only a checkpoint kept elsewhere can.
 
+With a sealer that seals, the ledger has format 2: no readable record is in it, each record is
+sealed for the subject it tells of (`cronos.govern.whose`), and the genesis also binds the readable
+ledger that it was moved from, if it was (`cronos.govern.sealing`).
+
 Rule 1: one writer. A lock file refuses a second one; a foreign hand in the file is noticed at the
 next append, and nothing is chained onto it.
 Rule 2: an append is one transaction, fsynced (WAL, ``synchronous=FULL``) before it returns.
@@ -17,7 +21,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
@@ -27,19 +31,29 @@ from msgspec import Meta
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.govern.ledger_errors import broken, translate
-from cronos.govern.verify import read_head, verify_file
+from cronos.govern.sealing import Progress, seal_ledger
+from cronos.govern.verify import Genesis, read_head, verify_file
+from cronos.govern.whose import Whose
 from cronos.ports import Clock, Sealer
 from cronos.types import MAX_FRAME_BYTES, Checkpoint, Manifest
 
 FORMAT_VERSION: Final = 1
+SEALED_FORMAT_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x43524E4C  # "CRNL"
-_CREATE: Final = (
-    "CREATE TABLE genesis(instance TEXT NOT NULL) STRICT",
-    (
-        "CREATE TABLE record(position INTEGER PRIMARY KEY, stored BLOB NOT NULL, "
-        "chain BLOB NOT NULL) STRICT"
-    ),
+_RECORD: Final = (
+    "CREATE TABLE record(position INTEGER PRIMARY KEY, stored BLOB NOT NULL, "
+    "chain BLOB NOT NULL) STRICT"
 )
+_CREATE: Final = {
+    FORMAT_VERSION: ("CREATE TABLE genesis(instance TEXT NOT NULL) STRICT", _RECORD),
+    SEALED_FORMAT_VERSION: (
+        (
+            "CREATE TABLE genesis(instance TEXT NOT NULL, former_size INTEGER NOT NULL, "
+            "former_head BLOB NOT NULL) STRICT"
+        ),
+        _RECORD,
+    ),
+}
 _INSERT: Final = "INSERT INTO record(position, stored, chain) VALUES (?, ?, ?)"
 _LAST: Final = "SELECT position, chain FROM record ORDER BY position DESC LIMIT 1"
 _RANGE: Final = (
@@ -47,6 +61,11 @@ _RANGE: Final = (
 )
 _CHAIN_AT: Final = "SELECT chain FROM record WHERE position = ?"
 _MAX_INSTANCE_CHARS: Final = 63
+_RECALLED: Final = 4_096
+_CHUNK: Final = 10_000
+_UNSEALED: Final = b"\x00"
+_STARTS: Final = "SELECT DISTINCT substr(stored, 1, 12) FROM record"
+_SHREDDED: Final = "crypto.shredded"
 
 Row: TypeAlias = tuple[int, bytes, bytes]
 """Position, stored bytes, chain hash."""
@@ -71,11 +90,14 @@ class SqliteLedger:
     Args:
         config: how it is kept.
         folder: its own folder, on a local file system.
-        sealer: how records lie at rest; shown with every checkpoint.
+        sealer: how records lie at rest; shown with every checkpoint. A readable ledger is moved to
+            a sealed one first; see `cronos.govern.sealing`.
         clock: dates the checkpoints.
+        progress: told how many records of how many have been moved.
 
     Raises:
-        DeniedError: another process writes to this ledger, or the folder may not be written.
+        DeniedError: another process writes to this ledger, the folder may not be written, or the
+            ledger is sealed and `sealer` does not seal.
         CronosError: the file is no ledger, or its end was lost.
     """
 
@@ -87,18 +109,31 @@ class SqliteLedger:
     )
     config_type: ClassVar[type[Section]] = SqliteConfig
 
-    def __init__(self, config: SqliteConfig, folder: Path, sealer: Sealer, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: SqliteConfig,
+        folder: Path,
+        sealer: Sealer,
+        clock: Clock,
+        progress: Progress | None = None,
+    ) -> None:
         self.path: Final = folder / "ledger.db"
         self._sealer = sealer
         self._clock = clock
         self._mark = bytes((sealer.seal_version,))
         self._halted: CronosError | None = None
+        self._whose = Whose(self._lately)
         with ExitStack() as held:
             self._head_file = _claim(folder, held)
+            if sealer.seal_version:
+                seal_ledger(self.path, sealer, self._move, progress)
             with translate(self.path):
                 self._database = _connect(self.path, config, held)
-                self._instance = _genesis(self._database, self.path, _name(config, folder))
-                self._size, self._head = _last(self._database, self._instance)
+                new = Genesis(_version_of(sealer), _name(config, folder))
+                self._genesis = _genesis(self._database, self.path, new)
+                self._instance = self._genesis.instance
+                self._start = _genesis_hash(self._genesis)
+                self._size, self._head = _last(self._database, self._start)
                 self._compare_head(folder / "head")
             self._held = held.pop_all()
 
@@ -130,6 +165,8 @@ class SqliteLedger:
     def read(self, first: int, count: int) -> Sequence[bytes]:
         """Give the opened records from position `first` on, at most `count`; verified on the way.
 
+        In the place of a record whose subject was shredded stands ``b""``.
+
         Raises:
             InputError: `first` is below 1.
             DeniedError: a record was sealed by another key.
@@ -142,7 +179,7 @@ class SqliteLedger:
                 "Positions are counted from 1.",
             )
         with translate(self.path):
-            head = _chain_at(self._database, self._instance, first - 1)
+            head = _chain_at(self._database, self._start, first - 1)
             rows = self._database.execute(_RANGE, (first, max(0, count))).fetchall()
         records: list[bytes] = []
         for position, row in enumerate(rows, first):
@@ -180,9 +217,45 @@ class SqliteLedger:
                     "Record what matters of it, or a hash of the rest.",
                 )
             position += 1
-            stored = self._mark + self._sealer.seal(record, _context(position, self._instance))
+            stored = self._sealed(record, position, self._instance)
             head = _link(head, position, stored)
             yield position, stored, head
+
+    def _sealed(self, record: bytes, position: int, instance: str) -> bytes:
+        context = _context(position, instance)
+        if self._mark == _UNSEALED:
+            return self._mark + self._sealer.seal(record, context)
+        return self._mark + self._sealer.seal(record, context, self._whose.of(record))
+
+    def _lately(self) -> Sequence[bytes]:
+        """Give the newest records, for what they say about incidents that are still open."""
+        first = max(1, self._size - _RECALLED + 1)
+        with suppress(CronosError):
+            return self.read(first, _RECALLED)
+        return ()
+
+    def _move(
+        self, database: sqlite3.Connection, genesis: Genesis, records: Iterator[bytes]
+    ) -> Iterator[int]:
+        """Make the sealed ledger of a readable one; yields how far it has come."""
+        # A head that lags would name a hash that the sealed chain has nowhere.
+        os.pwrite(self._head_file, _head_line(genesis.former_size, genesis.former_head), 0)
+        os.fsync(self._head_file)
+        _create(database, genesis)
+        # What began before these records is not recalled from anywhere: they come from the first.
+        self._whose, head = Whose(tuple), _genesis_hash(genesis)
+        rows: list[Row] = []
+        for position, record in enumerate(records, 1):
+            stored = self._sealed(record, position, genesis.instance)
+            head = _link(head, position, stored)
+            rows.append((position, stored, head))
+            if len(rows) == _CHUNK:
+                _insert(database, rows)
+                rows.clear()
+                yield position
+        if rows:
+            _insert(database, rows)
+            yield genesis.former_size
 
     def _commit(self, rows: Sequence[Row]) -> None:
         database = self._database
@@ -199,7 +272,7 @@ class SqliteLedger:
             raise
 
     def _require_own_end(self) -> None:
-        if _last(self._database, self._instance) != (self._size, self._head):
+        if _last(self._database, self._start) != (self._size, self._head):
             raise broken(self.path, f"another program changed its end, after record {self._size}")
 
     def _opened(self, position: int, stored: bytes) -> bytes:
@@ -209,24 +282,49 @@ class SqliteLedger:
                 f"Record {position} of {self.path} carries seal version {stored[0]}.",
                 "Open the ledger with the sealer that wrote it.",
             )
-        return self._sealer.open(stored[1:], _context(position, self._instance))
+        try:
+            return self._sealer.open(stored[1:], _context(position, self._instance))
+        except DeniedError as error:
+            if error.code == _SHREDDED:
+                return b""
+            raise
 
     def _write_head(self) -> None:
         # The records are safe by now, so a failure here must not look like a lost append: the
         # head then lags, which it may. One page, no fsync: after a power cut it lags as well.
-        line = f"cronos-head/1 {self._size:020d} {self._head.hex()}\n"
         with suppress(OSError):
-            os.pwrite(self._head_file, line.encode(), 0)
+            os.pwrite(self._head_file, _head_line(self._size, self._head), 0)
 
     def _compare_head(self, path: Path) -> None:
         """See that the ledger still contains what its head file commits to."""
         if os.fstat(self._head_file).st_size == 0:
             self._write_head()
         size, head = read_head(path)
+        if (size, head) == (self._genesis.former_size, self._genesis.former_head):
+            # It lags behind the move to a sealed ledger, which was cut short here.
+            self._write_head()
+            return
         if size > self._size:
             raise _cut_off(self.path, self._size, size)
-        if _chain_at(self._database, self._instance, size) != head:
+        if _chain_at(self._database, self._start, size) != head:
             raise broken(self.path, f"record {size} is not the one its `head` file names")
+
+
+def record_starts(folder: Path) -> Iterator[bytes]:
+    """Give how each stored record of the ledger in `folder` begins, each beginning once.
+
+    That is enough to see which keys they need. For the ledger's writer, beside its own connection.
+
+    Raises:
+        CronosError: the ledger cannot be read.
+    """
+    path = folder / "ledger.db"
+    if not path.exists():
+        return
+    with translate(path), closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA query_only=ON")
+        for (start,) in database.execute(_STARTS):
+            yield start
 
 
 def _claim(folder: Path, held: ExitStack) -> int:
@@ -278,37 +376,63 @@ def _connect(path: Path, config: SqliteConfig, held: ExitStack) -> sqlite3.Conne
     return database
 
 
-def _genesis(database: sqlite3.Connection, path: Path, instance: str) -> str:
-    """Give the instance that the ledger names; a new file becomes a ledger first."""
+def _genesis(database: sqlite3.Connection, path: Path, new: Genesis) -> Genesis:
+    """Give what the ledger says of itself; a new file becomes the ledger `new` first."""
     schema = database.execute("SELECT sql FROM sqlite_schema LIMIT 3").fetchall()
     if not schema:
-        _create(database, instance)
-        return instance
-    if sorted(schema) != sorted((sql,) for sql in _CREATE):
+        _create(database, new)
+        return new
+    version = int(database.execute("PRAGMA user_version").fetchone()[0])
+    known = {sql: number for number, (sql, _) in _CREATE.items()}
+    found = next((known[sql] for (sql,) in schema if sql in known), 0)
+    if not found or sorted(schema) != sorted((sql,) for sql in _CREATE[found]):
         raise InputError(
             "govern.not_a_ledger",
             f"{path} is not a Cronos ledger.",
             "Move it away; a new ledger is made where there is none.",
         )
-    version = int(database.execute("PRAGMA user_version").fetchone()[0])
-    if version != FORMAT_VERSION:
+    if version not in _CREATE:
         raise InputError(
             "govern.ledger_version",
-            f"{path} has format {version}; this version writes format {FORMAT_VERSION}.",
+            f"{path} has format {version}; this version writes formats 1 and 2.",
             "Start the version of Cronos that wrote it, or begin a new ledger elsewhere.",
         )
-    (named,) = database.execute("SELECT instance FROM genesis").fetchone()
-    return str(named)
+    if version != found:
+        raise broken(path, f"its tables are not those of format {version}")
+    if version != new.version:
+        raise DeniedError(
+            "govern.ledger_sealed",
+            f"The ledger {path} is sealed; no readable record is added to it.",
+            'Set sealer = "epochs", or begin another ledger with --state.',
+        )
+    rows = database.execute("SELECT * FROM genesis LIMIT 2").fetchall()
+    if len(rows) != 1:
+        raise broken(path, "its genesis does not name one instance")
+    return Genesis(version, *rows[0])
 
 
-def _create(database: sqlite3.Connection, instance: str) -> None:
+def _create(database: sqlite3.Connection, genesis: Genesis) -> None:
     database.execute("BEGIN IMMEDIATE")
-    for statement in _CREATE:
+    for statement in _CREATE[genesis.version]:
         database.execute(statement)
-    database.execute("INSERT INTO genesis(instance) VALUES (?)", (instance,))
+    if genesis.version == FORMAT_VERSION:
+        database.execute("INSERT INTO genesis VALUES (?)", (genesis.instance,))
+    else:
+        row = (genesis.instance, genesis.former_size, genesis.former_head)
+        database.execute("INSERT INTO genesis VALUES (?, ?, ?)", row)
     database.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-    database.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+    database.execute(f"PRAGMA user_version={genesis.version}")
     database.execute("COMMIT")
+
+
+def _insert(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    database.executemany(_INSERT, rows)
+    database.execute("COMMIT")
+
+
+def _version_of(sealer: Sealer) -> int:
+    return SEALED_FORMAT_VERSION if sealer.seal_version else FORMAT_VERSION
 
 
 def _name(config: SqliteConfig, folder: Path) -> str:
@@ -317,26 +441,33 @@ def _name(config: SqliteConfig, folder: Path) -> str:
     return config.instance or above[:_MAX_INSTANCE_CHARS] or "local"
 
 
-def _last(database: sqlite3.Connection, instance: str) -> tuple[int, bytes]:
+def _last(database: sqlite3.Connection, start: bytes) -> tuple[int, bytes]:
     row: tuple[int, bytes] | None = database.execute(_LAST).fetchone()
-    return (0, _genesis_hash(instance)) if row is None else row
+    return (0, start) if row is None else row
 
 
-def _chain_at(database: sqlite3.Connection, instance: str, position: int) -> bytes | None:
+def _chain_at(database: sqlite3.Connection, start: bytes, position: int) -> bytes | None:
     if position == 0:
-        return _genesis_hash(instance)
+        return start
     row: tuple[Any] | None = database.execute(_CHAIN_AT, (position,)).fetchone()
     return None if row is None else bytes(row[0])
 
 
-def _genesis_hash(instance: str) -> bytes:
-    name = instance.encode()
-    start = b"cronos-ledger" + FORMAT_VERSION.to_bytes(2, "big") + len(name).to_bytes(2, "big")
-    return hashlib.sha256(start + name).digest()
+def _genesis_hash(genesis: Genesis) -> bytes:
+    name = genesis.instance.encode()
+    binds = b"cronos-ledger" + genesis.version.to_bytes(2, "big")
+    binds += len(name).to_bytes(2, "big") + name
+    if genesis.version == SEALED_FORMAT_VERSION:
+        binds += genesis.former_size.to_bytes(8, "big") + genesis.former_head
+    return hashlib.sha256(binds).digest()
 
 
 def _link(head: bytes, position: int, stored: bytes) -> bytes:
     return hashlib.sha256(head + position.to_bytes(8, "big") + stored).digest()
+
+
+def _head_line(size: int, head: bytes) -> bytes:
+    return f"cronos-head/1 {size:020d} {head.hex()}\n".encode()
 
 
 def _context(position: int, instance: str) -> bytes:

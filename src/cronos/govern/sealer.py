@@ -7,6 +7,7 @@ today stays readable beside records that a later sealer encrypts.
 from typing import ClassVar
 
 from cronos.config import Section
+from cronos.errors import DeniedError
 from cronos.types import Manifest
 
 
@@ -32,12 +33,24 @@ class PlaintextSealer:
     def __init__(self, config: PlaintextConfig) -> None:
         self._config = config
 
-    def seal(self, plain: bytes, context: bytes) -> bytes:
-        """Give `plain` as it came; `context` binds nothing here."""
-        del context
+    def seal(self, plain: bytes, context: bytes, subject: str = "") -> bytes:
+        """Give `plain` as it came; neither `context` nor `subject` binds anything here."""
+        del context, subject
         return plain
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Give `sealed` as it came: nothing can be recognised as foreign or changed."""
         del context
         return sealed
+
+    def shred(self, subject: str) -> bool:
+        """Refuse: there is no key that could be destroyed.
+
+        Raises:
+            DeniedError: always.
+        """
+        raise DeniedError(
+            "govern.not_shreddable",
+            f"What was kept of {subject} lies readable; no key of it can be destroyed.",
+            'Seal the state (sealer = "epochs") to be able to erase single subjects.',
+        )

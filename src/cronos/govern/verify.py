@@ -9,6 +9,11 @@ elsewhere (`anchor`). The ``head`` file beside the ledger is such a checkpoint a
 
 The file is hostile until verified: its schema must be exactly the ledger's own, text by text, so
 that no view, trigger or virtual table is ever run, and every value is bounded and type-checked.
+
+Format 1 holds readable records, format 2 sealed ones; a readable record in a sealed ledger is
+refused, whoever chained it. The chain of either needs no key. A ledger that was moved from format
+1 to 2 binds the size and head of its former chain in its genesis; with the keys that former chain
+is computed again from what the records hold, so that a checkpoint of it still counts.
 """
 
 import hashlib
@@ -20,17 +25,37 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from cronos.errors import CronosError, InputError
+import msgspec
+
+from cronos.errors import CronosError, InputError, UnreachableError
 from cronos.types import Checkpoint
 
 # Stated here and in the writer, on purpose: a slip in one shows in the other.
 FORMAT_VERSION: Final = 1
+SEALED_FORMAT_VERSION: Final = 2
 _APPLICATION_ID: Final = 0x43524E4C  # "CRNL"
-_SCHEMA: Final = {
-    "genesis": "CREATE TABLE genesis(instance TEXT NOT NULL) STRICT",
-    "record": "CREATE TABLE record(position INTEGER PRIMARY KEY, stored BLOB NOT NULL, "
-    "chain BLOB NOT NULL) STRICT",
+_RECORD: Final = (
+    "CREATE TABLE record(position INTEGER PRIMARY KEY, stored BLOB NOT NULL, "
+    "chain BLOB NOT NULL) STRICT"
+)
+_SCHEMAS: Final = {
+    FORMAT_VERSION: {
+        "genesis": "CREATE TABLE genesis(instance TEXT NOT NULL) STRICT",
+        "record": _RECORD,
+    },
+    SEALED_FORMAT_VERSION: {
+        "genesis": "CREATE TABLE genesis(instance TEXT NOT NULL, former_size INTEGER NOT NULL, "
+        "former_head BLOB NOT NULL) STRICT",
+        "record": _RECORD,
+    },
 }
+_HASH_BYTES: Final = 32
+_SEALINGS: Final = {0: "unsealed", 1: "AES-256-GCM"}
+_SHREDDED: Final = "crypto.shredded"
+# The keys are not there; that says nothing against the record.
+_KEYLESS: Final = frozenset(
+    f"crypto.{what}" for what in ("other_keystore", "epochs_lost", "subjects_lost", "unreadable")
+)
 _HEAD_LINE: Final = re.compile(rb"cronos-head/1 ([0-9]{20}) ([0-9a-f]{64})\n")
 _HEAD_BYTES: Final = 100
 _MAX_VALUE_BYTES: Final = 1 << 21  # a record is at most 1 MiB before it is sealed
@@ -52,18 +77,67 @@ class Opener(Protocol):
         ...
 
 
+class Genesis(msgspec.Struct, frozen=True):
+    """What a ledger says of itself before its first record.
+
+    `former_size` and `former_head` are those of the readable ledger that it was sealed from;
+    0 and zeros where it was sealed from the beginning, or is readable itself.
+    """
+
+    version: int
+    instance: str
+    former_size: int = 0
+    former_head: bytes = bytes(_HASH_BYTES)
+
+    def head(self) -> bytes:
+        """Give the hash before the first record."""
+        name = self.instance.encode()
+        start = b"cronos-ledger" + self.version.to_bytes(2, "big") + len(name).to_bytes(2, "big")
+        start += name
+        if self.version == SEALED_FORMAT_VERSION:
+            start += self.former_size.to_bytes(8, "big") + self.former_head
+        return hashlib.sha256(start).digest()
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """What verifying found.
+
+    `opened` counts the records that were opened with the keys, `erased` those whose subject was
+    shredded; both are 0 where no keys were given. `former_size` is how many records were sealed
+    when the ledger was moved, and `former_proved` says that they are those of the former chain.
+    """
+
+    checkpoint: Checkpoint
+    opened: int
+    erased: int
+    former_size: int
+    former_proved: bool
+
+
 def verify_file(
     path: Path, sealer: Opener | None = None, anchor: Checkpoint | None = None
 ) -> Checkpoint:
+    """Recompute every hash of the ledger at `path` and give its size and head; see `examine_file`.
+
+    The result's `wall_ns` is 0: no clock is read.
+    """
+    return examine_file(path, sealer, anchor).checkpoint
+
+
+def examine_file(
+    path: Path, sealer: Opener | None = None, anchor: Checkpoint | None = None
+) -> Examination:
     """Recompute every hash of the ledger at `path`, read-only, in constant memory.
 
     Works while a writer appends: what was committed when the last chunk was read is covered.
     With a `sealer` every record is opened too. `anchor` is a checkpoint kept elsewhere; the
-    ledger must still contain it. The result's `wall_ns` is 0: no clock is read.
+    ledger, or the readable one that it was sealed from, must contain it.
 
     Raises:
         InputError: there is no ledger at `path`, or it cannot be read.
         CronosError: the chain is broken; the sentence names the first bad position.
+        DeniedError: the keys that are needed are not those that were given.
+        UnreachableError: the keys do not answer.
     """
     if not path.is_file():
         raise InputError(
@@ -71,8 +145,8 @@ def verify_file(
         )
     try:
         with closing(_open(path)) as database:
-            _check_shape(database, path)
-            return _check_chain(database, path, sealer, _anchors(path, anchor))
+            genesis = _check_shape(database, path)
+            return _Walk(path, genesis, sealer, _anchors(path, anchor, genesis)).check(database)
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
             raise _broken(path, 0, "its pages form no tree of its size") from error
@@ -83,10 +157,8 @@ def verify_file(
 
 
 def genesis_hash(instance: str) -> bytes:
-    """Give the hash before the first record: it binds the format's version and the instance."""
-    name = instance.encode()
-    start = b"cronos-ledger" + FORMAT_VERSION.to_bytes(2, "big") + len(name).to_bytes(2, "big")
-    return hashlib.sha256(start + name).digest()
+    """Give the hash before the first record of a readable ledger: it binds its instance."""
+    return Genesis(FORMAT_VERSION, instance).head()
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -132,8 +204,8 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _check_shape(database: sqlite3.Connection, path: Path) -> None:
-    """See that the file is a ledger of this format and nothing else, then check its pages."""
+def _check_shape(database: sqlite3.Connection, path: Path) -> Genesis:
+    """See that the file is a ledger of a known format and nothing else; give its genesis."""
     if _number(database, "application_id") != _APPLICATION_ID:
         raise InputError(
             "govern.not_a_ledger",
@@ -141,18 +213,20 @@ def _check_shape(database: sqlite3.Connection, path: Path) -> None:
             "Give the ledger's .db file, below the state folder.",
         )
     version = _number(database, "user_version")
-    if version != FORMAT_VERSION:
+    schema = _SCHEMAS.get(version)
+    if schema is None:
         raise InputError(
             "govern.ledger_version",
-            f"{path} has format {version}; this version reads format {FORMAT_VERSION}.",
+            f"{path} has format {version}; this version reads formats 1 and 2.",
             "Verify it with the version of Cronos that wrote it.",
         )
     rows: list[tuple[Any, ...]] = database.execute(
         "SELECT type, name, sql FROM sqlite_schema LIMIT 3"
     ).fetchall()
-    if sorted(rows) != sorted(("table", name, sql) for name, sql in _SCHEMA.items()):
+    if sorted(rows) != sorted(("table", name, sql) for name, sql in schema.items()):
         raise _broken(path, 0, "its tables are not the ledger's own")
     _check_pages(database, path)
+    return _genesis(database, path, version)
 
 
 def _check_pages(database: sqlite3.Connection, path: Path) -> None:
@@ -175,36 +249,121 @@ def _number(database: sqlite3.Connection, pragma: str) -> int:
     return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
-def _check_chain(
-    database: sqlite3.Connection,
-    path: Path,
-    sealer: Opener | None,
-    anchors: dict[int, tuple[bytes, str]],
-) -> Checkpoint:
-    """Follow the chain from its genesis, meeting each anchor at its position."""
-    instance = _instance(database, path)
-    head = genesis_hash(instance)
-    versions: set[int] = set()
-    position = 0
-    _meet(path, anchors, 0, head)
-    for found, stored, chain in _rows(database):
-        position += 1
-        # A forged file need not keep to its column types.
-        if not isinstance(stored, bytes) or not isinstance(chain, bytes):
-            raise _broken(path, position, "it does not hold bytes")
-        if found != position:
-            raise _broken(path, position, f"it is missing; {found} follows {position - 1}")
-        head = hashlib.sha256(head + position.to_bytes(8, "big") + stored).digest()
-        if chain != head or not stored:
-            raise _broken(path, position, "it was changed, or stands where it was not written")
-        versions.add(stored[0])
-        if sealer is not None:
-            _open_record(path, position, stored, sealer, instance)
-        _meet(path, anchors, position, head)
-    if anchors:
-        size = max(anchors)
-        raise _broken(path, position + 1, f"it was cut off: {anchors[size][1]} has {size} records")
-    return Checkpoint(position, head, _sealing(versions), 0)
+class _Walk:
+    """Follows a chain from its genesis, meeting each anchor at its position."""
+
+    def __init__(
+        self,
+        path: Path,
+        genesis: Genesis,
+        sealer: Opener | None,
+        anchors: dict[int, list[tuple[bytes, str]]],
+    ) -> None:
+        self._path = path
+        self._genesis = genesis
+        self._sealer = sealer
+        self._anchors = anchors
+        self._opened = 0
+        self._erased = 0
+        # The head of the former chain so far; None once it can no longer be computed.
+        self._sealed = genesis.version == SEALED_FORMAT_VERSION
+        followed = self._sealed and sealer is not None
+        self._former = genesis_hash(genesis.instance) if followed else None
+        self._proved = False
+
+    def check(self, database: sqlite3.Connection) -> Examination:
+        path, head, position = self._path, self._genesis.head(), 0
+        versions: set[int] = set()
+        self._meet(0, head)
+        for found, stored, chain in _rows(database):
+            position += 1
+            # A forged file need not keep to its column types.
+            if not isinstance(stored, bytes) or not isinstance(chain, bytes):
+                raise _broken(path, position, "it does not hold bytes")
+            if found != position:
+                raise _broken(path, position, f"it is missing; {found} follows {position - 1}")
+            head = _link(head, position, stored)
+            if chain != head or not stored:
+                raise _broken(path, position, "it was changed, or stands where it was not written")
+            if (stored[0] == 0) is self._sealed:
+                how = "not sealed, in a ledger that is" if self._sealed else "sealed in another way"
+                raise _broken(path, position, f"it is {how}")
+            versions.add(stored[0])
+            if self._sealed and self._sealer is not None:
+                self._open(position, stored, self._sealer)
+            self._meet(position, head)
+        self._require_whole(position)
+        sealing = _sealing(versions, self._genesis.version)
+        return Examination(
+            Checkpoint(position, head, sealing, 0),
+            self._opened,
+            self._erased,
+            self._genesis.former_size,
+            self._proved,
+        )
+
+    def _require_whole(self, size: int) -> None:
+        if self._anchors:
+            longest = max(self._anchors)
+            known = self._anchors[longest][0][1]
+            raise _broken(self._path, size + 1, f"it was cut off: {known} has {longest} records")
+        if size < self._genesis.former_size:
+            raise _broken(
+                self._path,
+                size + 1,
+                f"it was cut off: {self._genesis.former_size} were sealed when it was moved",
+            )
+
+    def _open(self, position: int, stored: bytes, sealer: Opener) -> None:
+        if stored[0] != sealer.seal_version:
+            version = stored[0]
+            raise _broken(self._path, position, f"it carries seal version {version}, not its own")
+        try:
+            plain = sealer.open(stored[1:], f"{position}/{self._genesis.instance}".encode())
+        except CronosError as error:
+            if isinstance(error, UnreachableError) or error.code in _KEYLESS:
+                raise
+            if error.code != _SHREDDED:
+                reason = f"it does not open ({error.sentence})"
+                raise _broken(self._path, position, reason) from error
+            self._erased += 1
+            self._former = None
+            return
+        self._opened += 1
+        if self._former is not None and position <= self._genesis.former_size:
+            self._former = _link(self._former, position, b"\x00" + plain)
+
+    def _meet(self, size: int, head: bytes) -> None:
+        """Compare what is known of this size with the chain, and with the former one."""
+        former = self._former_at(size)
+        for known, origin in self._anchors.pop(size, ()):
+            if known in (head, former):
+                continue
+            if former is None and size < self._genesis.former_size:
+                raise InputError(
+                    "govern.checkpoint_unchecked",
+                    f"Whether {self._path} contains {origin} of {size} records cannot be told.",
+                    "It may be of the time before the ledger was sealed: verify with the keys, or"
+                    f" compare at size {self._genesis.former_size}.",
+                )
+            raise _broken(self._path, size, f"the chain differs from {origin}")
+
+    def _former_at(self, size: int) -> bytes | None:
+        """Give the head that the readable ledger had at this size, where it can be told."""
+        genesis = self._genesis
+        if size > genesis.former_size or genesis.version != SEALED_FORMAT_VERSION:
+            return None
+        if size < genesis.former_size or not size:
+            return self._former
+        if self._former is not None and self._former != genesis.former_head:
+            reason = "up to here it is not what the ledger held before it was sealed"
+            raise _broken(self._path, size, reason)
+        self._proved = self._former is not None
+        return genesis.former_head
+
+
+def _link(head: bytes, position: int, stored: bytes) -> bytes:
+    return hashlib.sha256(head + position.to_bytes(8, "big") + stored).digest()
 
 
 def _rows(database: sqlite3.Connection) -> Iterator[tuple[int, object, object]]:
@@ -226,42 +385,42 @@ def _rows(database: sqlite3.Connection) -> Iterator[tuple[int, object, object]]:
                 break
 
 
-def _instance(database: sqlite3.Connection, path: Path) -> str:
-    rows: list[tuple[Any, ...]] = database.execute(
-        "SELECT instance FROM genesis LIMIT 2"
-    ).fetchall()
-    if len(rows) != 1 or not isinstance(rows[0][0], str) or len(rows[0][0]) > _MAX_INSTANCE_CHARS:
+def _genesis(database: sqlite3.Connection, path: Path, version: int) -> Genesis:
+    rows: list[tuple[Any, ...]] = database.execute("SELECT * FROM genesis LIMIT 2").fetchall()
+    row: tuple[Any, ...] = rows[0] if len(rows) == 1 else ()
+    match row:
+        case (str(instance),) if version == FORMAT_VERSION:
+            genesis = Genesis(version, instance)
+        case (str(instance), int(size), bytes(head)) if size >= 0 and len(head) == _HASH_BYTES:
+            genesis = Genesis(version, instance, size, head)
+        case _:
+            raise _broken(path, 0, "its genesis does not name one instance")
+    if len(genesis.instance) > _MAX_INSTANCE_CHARS:
         raise _broken(path, 0, "its genesis does not name one instance")
-    return rows[0][0]
+    return genesis
 
 
-def _open_record(path: Path, position: int, stored: bytes, sealer: Opener, instance: str) -> None:
-    if stored[0] != sealer.seal_version:
-        raise _broken(path, position, f"it carries seal version {stored[0]}, not this sealer's")
-    try:
-        sealer.open(stored[1:], f"{position}/{instance}".encode())
-    except CronosError as error:
-        raise _broken(path, position, f"it does not open ({error.sentence})") from error
+def _sealing(versions: set[int], version: int) -> str:
+    if not versions:
+        return "sealed" if version == SEALED_FORMAT_VERSION else "unsealed"
+    return ", ".join(_SEALINGS.get(one, f"seal version {one}") for one in sorted(versions))
 
 
-def _sealing(versions: set[int]) -> str:
-    if not versions - {0}:
-        return "unsealed"
-    return "seal version " + ", ".join(str(version) for version in sorted(versions))
-
-
-def _anchors(path: Path, anchor: Checkpoint | None) -> dict[int, tuple[bytes, str]]:
-    """Collect what the chain must contain: size -> (head, where that is known from)."""
-    known: dict[int, tuple[bytes, str]] = {}
+def _anchors(
+    path: Path, anchor: Checkpoint | None, genesis: Genesis
+) -> dict[int, list[tuple[bytes, str]]]:
+    """Collect what the chain must contain: size -> heads, and where each is known from."""
+    known: dict[int, list[tuple[bytes, str]]] = {}
     beside = path.with_name("head")
     if beside.exists():
         size, head = read_head(beside)
-        known[size] = (head, "the `head` file beside it")
+        known[size] = [(head, "the `head` file beside it")]
     if anchor is not None:
-        at = known.get(anchor.size)
-        if at is not None and at[0] != anchor.head:
+        there = known.setdefault(anchor.size, [])
+        # At the size at which a ledger was sealed it had two heads, the former one's and its own.
+        if anchor.size > genesis.former_size and any(head != anchor.head for head, _ in there):
             raise _broken(path, anchor.size, "its `head` file contradicts the given checkpoint")
-        known[anchor.size] = (anchor.head, "the given checkpoint")
+        there.append((anchor.head, "the given checkpoint"))
     return known
 
 
@@ -283,12 +442,6 @@ def read_head(path: Path) -> tuple[int, bytes]:
             "Compare the ledger with a checkpoint kept elsewhere, then remove this file.",
         )
     return int(found[1]), bytes.fromhex(found[2].decode())
-
-
-def _meet(path: Path, anchors: dict[int, tuple[bytes, str]], size: int, head: bytes) -> None:
-    known = anchors.pop(size, None)
-    if known is not None and known[0] != head:
-        raise _broken(path, size, f"the chain differs from {known[1]}")
 
 
 def _broken(path: Path, position: int, reason: str) -> CronosError:

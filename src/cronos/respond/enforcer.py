@@ -9,6 +9,7 @@ found recorded but not applied tells of a crash at an unknown point, and is undo
 Nothing here waits for anyone, and every method can be called again.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Final, assert_never
 
@@ -55,6 +56,7 @@ class Enforcer:
     ) -> None:
         self.config = config
         self._book = book
+        self._executors = dict(executors)
         self._clock = clock
         self._boot_id = clock.boot_id()
         self._guard = Guard(config, own)
@@ -119,6 +121,19 @@ class Enforcer:
             for lease in self._book.leases.values()
             if lease.applied and lease.expires_boot_ns > now
         )
+
+    def unaccounted(self) -> tuple[str, ...]:
+        """Name the effects that are there though the book holds no lease on them, sorted.
+
+        After a book was lost these are what it held, as far as anyone can see. An order to undo
+        one still takes it away; what the kernel times out goes by itself.
+        """
+        seen: set[str] = set()
+        for executor in self._executors.values():
+            # A plug-in may fail in any way; the others are still asked.
+            with contextlib.suppress(Exception):
+                seen |= executor.observe()
+        return tuple(sorted(name for name in seen if not any(self._book.holders(name))))
 
     def idle(self) -> bool:
         """Say whether nothing is held and nothing is left to undo."""

@@ -21,11 +21,11 @@ import socket
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from cronos.errors import CronosError, DeniedError
+from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.link.frames import FrameSplitter, frame, listen, require_same_user
-from cronos.ports import Clock, Executor
+from cronos.ports import Clock, Executor, Sealer
 from cronos.respond.aside import SLOW_POINTS, Aside
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
@@ -40,14 +40,27 @@ _PART_BYTES: Final = 900_000
 _S_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
 _ASIDE_FOLDER: Final = "aside"
+_NAMED_EFFECTS: Final = 5
 _STOP: Final = "stop"
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Home(NamedTuple):
+    """Where the enforcer keeps its books, how they are hidden, and who hears what was lost.
+
+    The sealer is used from two threads. `Keyless` stands in where its key cannot be had; without
+    any the books lie readable.
+    """
+
+    folder: Path
+    sealer: Sealer | None = None
+    say: Callable[[str], None] = lambda _sentence: None
 
 
 def run(
     config: EnforcerConfig,
     executors: Mapping[str, Executor],
-    folder: Path,
+    home: Home | Path,
     socket_path: Path,
     clock: Clock,
     own: Callable[[], Mapping[str, str]] = own_addresses,
@@ -57,32 +70,99 @@ def run(
     `own` gives this machine's own addresses, which no order may name.
 
     Raises:
-        CronosError: the book is held by another enforcer or cannot be read, or the socket cannot
+        CronosError: the book is held by another enforcer or cannot be used, or the socket cannot
             be made.
     """
+    folder, sealer, say = home if isinstance(home, Home) else Home(home)
     slow = {name: it for name, it in executors.items() if name in SLOW_POINTS}
     with contextlib.ExitStack() as left, stop_signals() as stop:
-        book = left.enter_context(contextlib.closing(LeaseBook(folder)))
+        book = left.enter_context(contextlib.closing(LeaseBook(folder, sealer)))
         quick = {name: it for name, it in executors.items() if name not in slow}
         enforcer = Enforcer(config, quick, book, clock, own)
         aside: Aside[_Client] | None = None
         # Leases from before must end though their point is configured no more.
         if slow or (folder / _ASIDE_FOLDER).exists():
-            its_book = left.enter_context(contextlib.closing(LeaseBook(folder / _ASIDE_FOLDER)))
+            beside = LeaseBook(folder / _ASIDE_FOLDER, sealer, "leases-aside")
+            its_book = left.enter_context(contextlib.closing(beside))
+            _tell(its_book, (), say)
             other = Enforcer(config, slow, its_book, clock, own)
             other.share_budget(enforcer)
             aside = left.enter_context(contextlib.closing(Aside[_Client](other, clock)))
         # A collection of everything took up to 10 ms between an order and its effect.
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
+        # A book that is gone looks like one that never was.
+        suspect = bool(book.defects) or enforcer.idle()
         # What is overdue is undone before anyone can ask for more.
         recovered = enforcer.recover()
+        _tell(book, enforcer.unaccounted() if suspect else (), say)
         listener = listen(socket_path)
         try:
             serve(enforcer, listener, clock, stop, recovered, aside)
         finally:
             listener.close()
             socket_path.unlink(missing_ok=True)
+
+
+def _tell(book: LeaseBook, unaccounted: Sequence[str], say: Callable[[str], None]) -> None:
+    for sentence in book.defects:
+        say(sentence)
+    if unaccounted:
+        named = ", ".join(unaccounted[:_NAMED_EFFECTS])
+        more = len(unaccounted) - _NAMED_EFFECTS
+        say(
+            f"No lease in the book holds {len(unaccounted)} effects that are there: {named}"
+            f"{f' and {more} more' if more > 0 else ''}. What the kernel times out ends by itself; "
+            "release the others."
+        )
+
+
+class Keyless:
+    """Stands where a sealer should, when its key cannot be had: nothing is sealed or opened.
+
+    The book then takes no record, so nothing is applied that only the book could undo, and what
+    it holds on disk stays as it is for a start with the key.
+    """
+
+    sealing: str = "no key"
+    seal_version: int = 1
+
+    def __init__(self, reason: CronosError) -> None:
+        self._reason = reason
+
+    def seal(self, plain: bytes, context: bytes, subject: str = "") -> bytes:
+        """Refuse.
+
+        Raises:
+            UnreachableError: always, with the reason.
+        """
+        del plain, context, subject
+        raise self._unreachable()
+
+    def open(self, sealed: bytes, context: bytes) -> bytes:
+        """Refuse.
+
+        Raises:
+            UnreachableError: always, with the reason.
+        """
+        del sealed, context
+        raise self._unreachable()
+
+    def shred(self, subject: str) -> bool:
+        """Refuse.
+
+        Raises:
+            UnreachableError: always, with the reason.
+        """
+        del subject
+        raise self._unreachable()
+
+    def _unreachable(self) -> UnreachableError:
+        return UnreachableError(
+            "respond.no_key",
+            f"The enforcer has no key to seal its book with: {self._reason.sentence}",
+            self._reason.remedy,
+        )
 
 
 def serve(

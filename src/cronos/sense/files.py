@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from cronos.config import Positive, Section
 from cronos.errors import InputError
+from cronos.ports import Sealer
 from cronos.sense.spool import Spool
 from cronos.types import Manifest, Provenance
 
@@ -353,21 +354,26 @@ class StdinSource:
     binary stream has no lines, so all of it is kept and `max_bytes` is the most it may have.
     While the spool is full of unacknowledged lines nothing is read: the writer waits.
 
+    Args:
+        config: where the spool lies, and the bounds.
+        sealer: hides what is spooled; see `cronos.sense.pipetail` for the moment before.
+
     Raises:
         InputError: the spool's folder cannot be used.
+        UnreachableError: who holds the sealer's key does not answer.
     """
 
     config_type: ClassVar[type[Section]] = StdinConfig
     manifest = Manifest("stdin", "Standard input, plain or gzip", ("again", "live"))
 
-    def __init__(self, config: StdinConfig) -> None:
+    def __init__(self, config: StdinConfig, sealer: Sealer | None = None) -> None:
         self.name = config.name
         self.provenance = config.provenance
         self._config = config
         self._at = 0
         self._spool: Spool | None = None
         if not stat.S_ISREG(os.fstat(config.descriptor).st_mode):
-            self._spool = Spool(Path(config.folder), config.max_bytes, keep_torn=True)
+            self._spool = Spool(Path(config.folder), config.max_bytes, sealer, keep_torn=True)
         self.first = self._spool.first_line if self._spool else 1
         self._inflater = _Inflater(self.name)
         self._lines = False

@@ -9,6 +9,7 @@ what its messages say is still only text. When the spool is full nothing is read
 something is acknowledged: TCP peers wait, the kernel drops datagrams.
 """
 
+import contextlib
 import errno
 import select
 import socket
@@ -19,8 +20,8 @@ from typing import Annotated, ClassVar, Final
 from msgspec import Meta
 
 from cronos.config import Positive, Section
-from cronos.errors import CronosError, DeniedError, InputError
-from cronos.ports import Clock
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
+from cronos.ports import Clock, Sealer
 from cronos.sense.spool import Spool
 from cronos.sense.syslog_framing import Framing
 from cronos.types import Manifest, Provenance
@@ -51,6 +52,44 @@ class SyslogListenConfig(Section, frozen=True):
     idle_timeout_s: Positive = 3600
 
 
+class _Inbox:
+    """The spool, and the lines that could not be sealed a moment ago.
+
+    They wait here, at most one batch, until whoever holds the key answers again; nothing more is
+    received meanwhile. The socket is closed when the spool cannot be opened at all.
+    """
+
+    def __init__(
+        self, bound: socket.socket, folder: Path, max_bytes: int, sealer: Sealer | None
+    ) -> None:
+        self._held = b""
+        try:
+            self._spool = Spool(folder, max_bytes, sealer)
+        except CronosError:
+            bound.close()
+            raise
+        self.first_line = self._spool.first_line
+        self.acknowledge = self._spool.acknowledge
+        self.close = self._spool.close
+
+    @property
+    def open(self) -> bool:
+        """Whether another batch can be taken."""
+        return not self._held and self._spool.room >= _ROOM_BYTES
+
+    def put(self, lines: bytearray) -> None:
+        self._held += lines
+        if self._held:
+            with contextlib.suppress(UnreachableError):
+                self._spool.append(self._held)
+                self._held = b""
+
+    def read(self, size: int) -> bytes | None:
+        if self._held:
+            self.put(bytearray())
+        return self._spool.read(size)
+
+
 class SyslogUdpSource:
     """Messages by UDP, one a datagram (RFC 5426).
 
@@ -58,6 +97,7 @@ class SyslogUdpSource:
         config: where to listen, and the bounds.
         folder: where messages wait until they are acknowledged; one source to a folder.
         descriptor: a bound socket inherited from the parent process, in place of binding.
+        sealer: hides what is spooled.
     """
 
     config_type: ClassVar[type[Section]] = SyslogListenConfig
@@ -69,13 +109,14 @@ class SyslogUdpSource:
         config: SyslogListenConfig,
         folder: Path,
         descriptor: int | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         self._config = config
         self._socket = _bind(config, socket.SOCK_DGRAM, descriptor)
         self.port = _port(self._socket)
         self.name = f"syslog-udp@{config.host}:{self.port}"
-        self._spool = Spool(folder, config.spool_bytes)
-        self.first = self._spool.first_line
+        self._inbox = _Inbox(self._socket, folder, config.spool_bytes, sealer)
+        self.first = self._inbox.first_line
 
     @staticmethod
     def bind(config: SyslogListenConfig) -> socket.socket:
@@ -88,10 +129,10 @@ class SyslogUdpSource:
 
     def read(self, size: int) -> bytes | None:
         """Give spooled lines; see `Source.read`."""
-        data = self._spool.read(size)
-        if _wait([self._socket], self._spool, 0 if data else self._config.wait_ms):
+        data = self._inbox.read(size)
+        if _wait([self._socket], self._inbox, 0 if data else self._config.wait_ms):
             self._receive()
-        return data or self._spool.read(size)
+        return data or self._inbox.read(size)
 
     def _receive(self) -> None:
         lines = bytearray()
@@ -101,17 +142,16 @@ class SyslogUdpSource:
             except OSError:  # nothing left, or an ICMP error of an earlier datagram
                 break
             lines += _line(peer[0], message[: self._config.max_message_bytes])
-        if lines:
-            self._spool.append(bytes(lines))
+        self._inbox.put(lines)
 
     def acknowledge(self, seq: int) -> None:
         """Forget the lines up to number `seq`."""
-        self._spool.acknowledge(seq)
+        self._inbox.acknowledge(seq)
 
     def close(self) -> None:
         """Stop listening; what is spooled stays."""
         self._socket.close()
-        self._spool.close()
+        self._inbox.close()
 
 
 class _Connection:
@@ -136,6 +176,7 @@ class SyslogTcpSource:
         folder: where messages wait until they are acknowledged; one source to a folder.
         clock: the time, for timeouts.
         descriptor: a listening socket inherited from the parent process, in place of binding.
+        sealer: hides what is spooled.
     """
 
     config_type: ClassVar[type[Section]] = SyslogListenConfig
@@ -148,14 +189,15 @@ class SyslogTcpSource:
         folder: Path,
         clock: Clock,
         descriptor: int | None = None,
+        sealer: Sealer | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
         self._listener = _bind(config, socket.SOCK_STREAM, descriptor)
         self.port = _port(self._listener)
         self.name = f"syslog-tcp@{config.host}:{self.port}"
-        self._spool = Spool(folder, config.spool_bytes)
-        self.first = self._spool.first_line
+        self._inbox = _Inbox(self._listener, folder, config.spool_bytes, sealer)
+        self.first = self._inbox.first_line
         self._connections: list[_Connection] = []
 
     @staticmethod
@@ -169,9 +211,9 @@ class SyslogTcpSource:
 
     def read(self, size: int) -> bytes | None:
         """Give spooled lines; see `Source.read`."""
-        data = self._spool.read(size)
+        data = self._inbox.read(size)
         sockets: list[_Socket] = [self._listener, *self._connections]
-        ready = _wait(sockets, self._spool, 0 if data else self._config.wait_ms)
+        ready = _wait(sockets, self._inbox, 0 if data else self._config.wait_ms)
         now_ns = self._clock.now().boot_ns
         lines = bytearray()
         for item in ready:
@@ -180,11 +222,10 @@ class SyslogTcpSource:
                     self._receive(item, now_ns, lines)
             else:
                 self._accept(now_ns)
-        if self._spool.room >= _ROOM_BYTES:
+        if self._inbox.open:
             self._expire(now_ns, lines)
-        if lines:
-            self._spool.append(bytes(lines))
-        return data or self._spool.read(size)
+        self._inbox.put(lines)
+        return data or self._inbox.read(size)
 
     def _accept(self, now_ns: int) -> None:
         try:
@@ -239,7 +280,7 @@ class SyslogTcpSource:
 
     def acknowledge(self, seq: int) -> None:
         """Forget the lines up to number `seq`."""
-        self._spool.acknowledge(seq)
+        self._inbox.acknowledge(seq)
 
     def close(self) -> None:
         """Stop listening and hang up; what is spooled stays."""
@@ -247,17 +288,17 @@ class SyslogTcpSource:
             connection.socket.close()
         self._connections.clear()
         self._listener.close()
-        self._spool.close()
+        self._inbox.close()
 
 
 _Socket = socket.socket | _Connection
 
 
-def _wait(sockets: Sequence[_Socket], spool: Spool, wait_ms: int) -> list[_Socket]:
-    """Give the sockets that have something, none while the spool lacks room for a batch."""
+def _wait(sockets: Sequence[_Socket], inbox: _Inbox, wait_ms: int) -> list[_Socket]:
+    """Give the sockets that have something, none while the spool cannot take a batch."""
     poller = select.poll()
     by_descriptor = {item.fileno(): item for item in sockets}
-    if spool.room >= _ROOM_BYTES:
+    if inbox.open:
         for descriptor in by_descriptor:
             poller.register(descriptor, select.POLLIN)
     return [by_descriptor[descriptor] for descriptor, _ in poller.poll(wait_ms)]

@@ -1,17 +1,22 @@
 """The scorer: what it has told survives its crash, nothing is judged twice, poison is left out."""
 
 import contextlib
+import errno
+import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
 
+import msgspec
 import pytest
 from msgspec.structs import replace
+from tests.unit.sealers import Away, Scrambler
 
 from cronos.detect.bounds import MAX_SOURCES
-from cronos.detect.scorer import Scorer, ScorerProcess
-from cronos.errors import UnreachableError
+from cronos.detect.scorer import _CONTEXT, Scorer, ScorerProcess, State
+from cronos.errors import InputError, UnreachableError
 from cronos.link.frames import connect, listen
 from cronos.runtime.world import SystemClock
 from cronos.testing.clock import VirtualClock
@@ -156,14 +161,131 @@ def test_a_scorer_that_was_killed_between_batches_blames_nobody(tmp_path):
     assert detector.calls == 1
 
 
+# --- sealed ----------------------------------------------------------------------------------
+
+
+def test_a_sealed_state_is_taken_up_again_and_shows_nothing(tmp_path):
+    one = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path, Scrambler())
+    one.score(batch(1, 3, "/var/log/secret"))
+    one.write(one.prepare())
+    for path in tmp_path.iterdir():
+        assert b"secret" not in path.read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o600
+    two = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path, Scrambler())
+    assert two.state.sources == {"/var/log/secret": 3}
+    assert two.remarks == []
+
+
+def test_a_state_from_before_is_read_once_and_goes_with_the_first_sealed_one(tmp_path):
+    old = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path)
+    old.score(batch(1, 3))
+    old.write(old.prepare())
+    new = Scorer([MemoryDetector(threshold=5)], VirtualClock(), tmp_path, Scrambler())
+    assert new.state.sources == {"log": 3}
+    assert (tmp_path / "scorer.state").exists()
+    new.write(new.prepare())
+    assert not (tmp_path / "scorer.state").exists()
+
+
+def test_an_unsealed_state_beside_a_sealed_one_is_never_believed(tmp_path):
+    one = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    one.score(batch(1, 3))
+    one.write(one.prepare())
+    forged = State({"log": 10**9})
+    (tmp_path / "scorer.state").write_bytes(msgspec.msgpack.encode(forged))
+    again = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    assert again.state.sources == {"log": 3}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:-1],
+        lambda data: data[:1] + b"X" + data[2:],
+        lambda data: b"\0" + data[1:],
+        lambda data: data[1:],
+        lambda data: msgspec.msgpack.encode(State({"log": 10**9})),
+        lambda data: bytes((255,)) + Scrambler(b"another key").seal(data, _CONTEXT),
+        lambda data: bytes((255,)) + Scrambler().seal(data, b"another store"),
+    ],
+)
+def test_a_sealed_state_that_does_not_open_begins_anew_and_is_named(tmp_path, damage):
+    one = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    one.score(batch(1, 3))
+    one.write(one.prepare())
+    path = tmp_path / "scorer.sealed"
+    path.write_bytes(damage(path.read_bytes()))
+    again = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    assert again.state == State()
+    assert "begins afresh" in again.remarks[0].reason
+
+
+def test_a_key_holder_that_is_away_costs_no_state(tmp_path):
+    sealer = Away()
+    one = Scorer([MemoryDetector()], VirtualClock(), tmp_path, sealer)
+    one.score(batch(1, 3))
+    one.write(one.prepare())
+    one.score(batch(4, 5))
+    sealer.here = False
+    with pytest.raises(UnreachableError):
+        one.write(one.prepare())
+    with pytest.raises(UnreachableError):
+        Scorer([MemoryDetector()], VirtualClock(), tmp_path, sealer)
+    sealer.here = True
+    assert Scorer([MemoryDetector()], VirtualClock(), tmp_path, sealer).state.sources == {"log": 3}
+
+
+def test_where_nothing_seals_any_more_the_sealed_state_goes_with_the_next_one(tmp_path):
+    one = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    one.score(batch(1, 3))
+    one.write(one.prepare())
+    two = Scorer([MemoryDetector()], VirtualClock(), tmp_path)
+    assert two.state.sources == {}
+    two.score(batch(1, 2))
+    two.write(two.prepare())
+    assert not (tmp_path / "scorer.sealed").exists()
+    three = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    assert three.state.sources == {"log": 2}
+
+
+def test_a_marker_of_an_older_version_blames_nobody(tmp_path):
+    old = struct.pack("<QQQ32s", 2, 7, 10, b"log".ljust(32, b"\0"))
+    (tmp_path / "scorer.mark").write_bytes(old)
+    scorer = Scorer([MemoryDetector()], VirtualClock(), tmp_path)
+    assert not scorer._marker.after_crash
+    _, defects = scorer.score(batch(1, 10))
+    assert defects == []
+    assert scorer.state.counts == {"log": 10}
+
+
+@pytest.mark.parametrize("sealer", [None, Scrambler()], ids=["readable", "sealed"])
+@pytest.mark.parametrize("name", ["scorer.new", "scorer.mark"])
+def test_a_link_where_the_scorer_writes_is_not_followed(tmp_path, sealer, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    (tmp_path / name).symlink_to(elsewhere)
+    with pytest.raises((InputError, OSError)):
+        Scorer([MemoryDetector()], VirtualClock(), tmp_path, sealer).write(b"")
+    assert elsewhere.read_bytes() == b"precious"
+
+
+def test_a_state_that_the_disk_does_not_give_back_begins_anew_and_is_named(tmp_path):
+    (tmp_path / "scorer.sealed").mkdir()
+    scorer = Scorer([MemoryDetector()], VirtualClock(), tmp_path, Scrambler())
+    assert scorer.state == State()
+    assert "Is a directory" in scorer.remarks[0].reason
+
+
 # --- serving ---------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def serving(folder, detector=None):
+def serving(folder, detector=None, sealer=None):
     path = folder / "s"
     listener = listen(path)
-    server = ScorerProcess([detector or MemoryDetector()], listener, SystemClock(), folder)
+    detectors = [detector or MemoryDetector()]
+    server = ScorerProcess(detectors, listener, SystemClock(), folder, sealer=sealer)
     thread = threading.Thread(target=server.serve)
     thread.start()
     try:
@@ -440,3 +562,46 @@ def test_a_scorer_that_hangs_ends_itself_and_the_observation_is_left_out(tmp_pat
         "memory-count-log#3",
     ]
     assert [one.position for one in report.defects] == [2]
+
+
+def test_no_parser_forgets_while_the_state_cannot_be_written_down(tmp_path):
+    sealer = Away()
+    sealer.here = False
+    with serving(tmp_path, sealer=sealer) as path:
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        parser.send(encode(batch(1, 3)))
+        reflex.send(encode(Reported(hear(reflex, Report).report_id)))
+        assert parser.receive(1.5) is None
+        sealer.here = True
+        assert hear(parser, Acknowledged) == Acknowledged("log", 3, ended=False)
+        parser.close()
+        reflex.close()
+
+
+def test_a_full_disk_ends_no_scorer_and_is_told_once(tmp_path, monkeypatch):
+    opened = os.open
+
+    def full(path, *arguments, **more):
+        if str(path).endswith("scorer.new"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, *arguments, **more)
+
+    with serving(tmp_path, sealer=Scrambler()) as path, monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        reflex, _ = greet(path, "reflex")
+        parser, _ = greet(path, "parser")
+        told = []
+        for last in (3, 4, 5):
+            parser.send(encode(batch(1, last)))
+            report = hear(reflex, Report)
+            told += report.defects
+            reflex.send(encode(Reported(report.report_id)))
+            assert parser.receive(1.2) is None
+        assert ["No space left" in defect.reason for defect in told] == [True]
+        patch.undo()
+        parser.send(encode(batch(1, 6)))
+        reflex.send(encode(Reported(hear(reflex, Report).report_id)))
+        assert hear(parser, Acknowledged) == Acknowledged("log", 6, ended=False)
+        parser.close()
+        reflex.close()

@@ -122,3 +122,23 @@ def test_help_imports_nothing_that_takes_time():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert shown.stdout == "[]\n"
+
+
+def run_with(closed, *arguments):
+    line = " ".join(("exec", '"$0"', "-m", "cronos.front.cli", *arguments, closed))
+    return subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable], check=False, capture_output=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_change_nothing_but_what_is_heard(closed):
+    assert run_with(closed, "config", "explain").returncode == 0
+    assert run_with(closed, "audit", "verify", "--json", "--state", "/nowhere").returncode == 2
+
+
+def test_a_question_that_nobody_answers_is_a_sentence(command, capsys):
+    command(failing(EOFError()))
+
+    assert cli.main(["audit", "verify"]) == 2
+    assert "not answered" in capsys.readouterr().err

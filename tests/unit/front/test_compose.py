@@ -45,13 +45,13 @@ def test_a_node_reads_its_source_to_the_end_and_leaves_a_ledger_that_verifies(la
         return node, running
 
     node, running = run_loop(story())
-    assert {"ledger", "enforcer", "scorer"} <= set(running)
+    assert {"keys", "ledger", "enforcer", "scorer"} <= set(running)
     assert node.workers() == {}
     assert list(node.processed.values()) == [30]
     (incident,) = node.incidents()
     assert incident.title == "Password guessing"
     assert node.restarts == 0
-    assert verify_ledger(Config(), layout.ledger).size == incident.ledger.last
+    assert verify_ledger(layout.ledger).size == incident.ledger.last
 
 
 def node_of(layout, *, live=False, sources=(), config=None):
@@ -74,6 +74,50 @@ def test_a_workers_own_words_keep_their_kind(layout, kind, expected):
         node_of(layout)._raise_failure()
     assert type(raised.value) is expected
     assert raised.value.sentence == "It is wrong."
+
+
+def test_a_worker_that_could_not_even_write_why_it_ended_is_said(layout):
+    (layout.run / "ledger.error").touch()
+    with pytest.raises(DeniedError, match="The ledger process ended"):
+        node_of(layout)._raise_failure()
+
+
+def test_a_node_waits_as_long_as_its_ledger_is_being_sealed_and_not_longer(layout, monkeypatch):
+    monkeypatch.setattr("cronos.front.compose._READY_S", 0.03)
+    progress = layout.run / "ledger.progress"
+    steps = iter(["1/9", "2/9", "3/9", "3/9"])
+    node = node_of(layout)
+    seen: list[str] = []
+
+    def sealing():
+        progress.write_text(next(steps))
+        seen.append(progress.read_text())
+        return seen[-1]
+
+    monkeypatch.setattr(node, "_sealing", sealing)
+    with pytest.raises(UnreachableError, match="did not answer"):
+        run_loop(node._until_ready())
+    assert seen == ["1/9", "2/9", "3/9", "3/9"]
+
+
+def test_how_far_a_ledger_is_sealed_is_what_its_worker_wrote_down(layout):
+    node = node_of(layout)
+    assert node._sealing() == ""
+    (layout.run / "ledger.progress").write_text("10/20")
+    assert node._sealing() == "10/20"
+
+
+def test_plaintext_starts_no_key_agent(layout, source):
+    async def story():
+        node = node_of(layout, sources=[source], config=Config(sealer="plaintext"))
+        try:
+            await node.start()
+            return set(node.workers())
+        finally:
+            await node.stop()
+
+    assert "keys" not in run_loop(story())
+    assert not layout.keys.exists()
 
 
 def test_files_share_the_configured_parsers_and_live_sources_have_their_own(layout):
@@ -130,7 +174,7 @@ def test_a_worker_that_is_given_up_is_a_failure_and_a_parser_only_a_defect(layou
 
 def test_a_ledger_that_is_not_there_does_not_verify(tmp_path):
     with pytest.raises(CronosError):
-        verify_ledger(Config(), tmp_path)
+        verify_ledger(tmp_path)
 
 
 def test_the_loop_gives_what_its_work_gives():

@@ -1,5 +1,6 @@
 """The state folder: private, locked, and a session that leaves only its ledger behind."""
 
+import errno
 import os
 import shutil
 import stat
@@ -132,3 +133,35 @@ def test_the_default_is_the_systems_folder_for_root_and_the_users_own_elsewhere(
     assert default_state() == Path("/somewhere/cronos")
     monkeypatch.delenv("XDG_STATE_HOME")
     assert default_state() == Path.home() / ".local/state/cronos"
+
+
+def test_without_room_for_a_run_there_is_a_sentence_and_the_state_is_free_again(
+    tmp_path, monkeypatch
+):
+    def full(**_given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(DeniedError, match="No space left on device"):
+        Layout(tmp_path, "local", session=True)
+    monkeypatch.undo()
+    (tmp_path / "local" / "run").write_text("in the way")
+    with pytest.raises(DeniedError, match="No folder for this run"):
+        Layout(tmp_path, "local", session=False)
+    Layout(tmp_path, "local", session=True).close()
+
+
+def test_a_session_ends_though_something_is_written_into_it_meanwhile(tmp_path, monkeypatch):
+    layout = Layout(tmp_path, "local", session=True)
+    (layout.run / "enforcer").mkdir()
+    real = os.rmdir
+
+    def late(path, **given):
+        if str(path).endswith("enforcer"):
+            (layout.run / "enforcer" / "late").write_text("an enforcer that is leaving")
+        real(path, **given)
+
+    monkeypatch.setattr(os, "rmdir", late)
+    layout.close()
+    monkeypatch.undo()
+    shutil.rmtree(layout.run)

@@ -86,3 +86,11 @@ def test_a_write_that_is_cut_short_is_gone_on_with(monkeypatch):
     print_json(DefectView("log", 1, "x", "y"))
 
     assert Stdout.buffer.taken == to_json(DefectView("log", 1, "x", "y"))
+
+
+def test_the_name_of_a_file_that_is_no_text_is_shown_all_the_same():
+    document = ErrorDocument("a.b", "The file \udcff.log is odd.", "Rename it.", "input")
+
+    shown = json.loads(to_json(document))
+
+    assert shown["sentence"] == "The file \ufffd.log is odd."

@@ -14,8 +14,14 @@ from tests.unit.front.worker_spec import spec_for
 from cronos.config import Config, SourceEntry
 from cronos.errors import InputError, UnreachableError
 from cronos.front import workers
+from cronos.front.keyring import open_keystore
+from cronos.front.sealed import agent_keys
+from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
 from cronos.link.frames import connect
+from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SystemClock
+from cronos.testing.clock import VirtualClock
+from cronos.testing.memory_govern import MemorySealer
 from cronos.types import Append, Appended, decode, encode
 
 SYSLOG = b"<13>Nov 14 22:13:20 host sshd[1]: Failed password for root from 192.0.2.66 port 1 ssh2\n"
@@ -124,3 +130,70 @@ def test_sigterm_ends_a_worker_in_order(tmp_path):
     ledger.close()
     process.terminate()
     assert process.wait(30) == 0
+
+
+def test_the_key_agent_holds_the_nodes_keys_until_it_is_told_to_stop(tmp_path):
+    process = start(tmp_path, "keys", parent=os.getpid())
+    connected(tmp_path / "agent.sock", process).close()
+    keys = agent_keys(Config(), tmp_path / "agent.sock")
+    assert {one.key_id for one in keys.listed()} == {"identity.1", "node.1", "state.1"}
+    keys.close()
+    process.terminate()
+    assert process.wait(30) == 0
+    assert not (tmp_path / "agent.sock").exists()
+
+
+def test_a_ledger_of_before_is_sealed_at_the_start_and_its_parent_sees_how_far_it_is(tmp_path):
+    plain = PlaintextSealer(PlaintextConfig())
+    ledger = workers.open_ledger(Config(), tmp_path / "ledger", SystemClock(), plain)
+    ledger.append([b"record %d" % n for n in range(10_500)])
+    ledger.close()
+    told: list[str] = []
+    config = Config()
+    spec = spec_for(tmp_path, "ledger", config=config)
+    progress = workers._Progress(tmp_path / "ledger.progress", spec, SystemClock())
+
+    def noted(done, total):
+        progress(done, total)
+        told.append((tmp_path / "ledger.progress").read_text())
+
+    opened = workers.open_ledger(config, tmp_path / "ledger", SystemClock(), MemorySealer(), noted)
+    assert opened.checkpoint().size == 10_500
+    opened.close()
+    assert told == ["1: 10000/10500", "2: 10500/10500", "3: 10000/10500"]
+
+
+def test_what_cannot_be_told_for_want_of_space_is_an_empty_file(tmp_path):
+    """A folder in the way stands for the full disk: the sentence cannot be written."""
+    (tmp_path / "ledger.told").mkdir()
+    workers._tell_parent(tmp_path / "ledger.error", b"why")
+    assert (tmp_path / "ledger.error").read_bytes() == b""
+    workers._tell_parent(tmp_path / "scorer.error", b"why")
+    assert (tmp_path / "scorer.error").read_bytes() == b"why"
+
+
+def test_without_its_machine_key_the_enforcer_starts_and_says_so(tmp_path, capfd):
+    folder = tmp_path / "enforcer" / "keys"
+    open_keystore(Config(), folder, SystemClock(), ensure=True).close()
+    (folder / "machine.key").unlink()
+    spec = spec_for(tmp_path, "enforcer", config=Config())
+    log = Log("local", SystemClock())
+    sealer = workers._enforcer_sealer(spec, SystemClock(), log)
+    with pytest.raises(UnreachableError):
+        sealer.seal(b"lease", b"c")
+    assert "machine" in capfd.readouterr().err
+
+
+def test_the_enforcers_own_keys_are_renewed_and_forgotten_when_that_is_due(tmp_path, capfd):
+    clock = VirtualClock(wall_ns=1_790_000_000_000_000_000)
+    log = Log("local", clock, least="info")
+    config = Config()
+    with contextlib.closing(open_keystore(config, tmp_path, clock, ensure=True)) as keystore:
+        workers._step(keystore, log)
+        assert "replaced" not in capfd.readouterr().err
+        clock.advance(61 * 86_400 * 10**9)
+        workers._step(keystore, log)
+        assert "The key state.1 was replaced by state.2." in capfd.readouterr().err
+        keystore.step = lambda: (_ for _ in ()).throw(InputError("t.t", "No.", "Do."))
+        workers._step(keystore, log)
+        assert "t.t" in capfd.readouterr().err

@@ -7,11 +7,13 @@ from cronos.front.workers import Spec
 def spec_for(folder, role, sources=(), *, config=None, parent=0):
     return Spec(
         role,
-        config or Config(),
+        config or Config(sealer="plaintext"),
         str(folder),
         str(folder / "ledger"),
         str(folder / "enforcer"),
         str(folder / "enforcer.sock"),
         sources,
         parent=parent,
+        keys=str(folder / "keys"),
+        agent_socket=str(folder / "agent.sock"),
     )

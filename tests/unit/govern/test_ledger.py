@@ -11,13 +11,24 @@ import threading
 
 import pytest
 
-from cronos.errors import CronosError, DeniedError, InputError
-from cronos.govern.ledger import SqliteConfig, SqliteLedger
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
+from cronos.govern.ledger import SqliteConfig, SqliteLedger, record_starts
 from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
-from cronos.govern.verify import verify_file
+from cronos.govern.verify import examine_file, verify_file
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemorySealer
-from cronos.types import AuditRecord, Checkpoint, encode
+from cronos.types import (
+    AuditRecord,
+    Checkpoint,
+    Entity,
+    EntityKind,
+    EvidenceClass,
+    Finding,
+    Kill,
+    Provenance,
+    Release,
+    encode,
+)
 
 _SRC = pathlib.Path(__file__).parents[3] / "src"
 # The first line is printed for a reader that waits; every number after it was acknowledged.
@@ -48,6 +59,34 @@ def _edit(folder: pathlib.Path, statement: str, *values: object) -> None:
     with database:
         database.execute(statement, values)
     database.close()
+
+
+def test_a_ledger_that_names_no_instance_or_two_is_broken_for_its_writer(tmp_path):
+    for number, statement in enumerate(
+        ("DELETE FROM genesis", "INSERT INTO genesis VALUES ('other')")
+    ):
+        folder = tmp_path / str(number)
+        _ledger(folder).close()
+        _edit(folder, statement)
+        with pytest.raises(CronosError, match="does not name one instance"):
+            _ledger(folder)
+
+
+def test_how_each_record_begins_is_told_once(tmp_path):
+    assert list(record_starts(tmp_path)) == []
+    ledger = _ledger(tmp_path, MemorySealer())
+    ledger.append([b"the same beginning", b"the same beginning, and more"])
+    ledger.append([b"another"])
+    starts = list(record_starts(tmp_path))
+    assert sorted(starts) == [b"\xff" + bytes(6) + b"anoth", b"\xff" + bytes(6) + b"the s"]
+    assert ledger.append([b"next"]) == 4
+    ledger.close()
+
+
+def test_a_damaged_ledger_does_not_tell_how_its_records_begin(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"noise" * 1000)
+    with pytest.raises(CronosError):
+        list(record_starts(tmp_path))
 
 
 # --- frozen bytes: a ledger written today must verify for ever ------------------------------------
@@ -165,13 +204,57 @@ def test_a_record_changed_on_disk_is_not_read_as_if_it_were_true(tmp_path):
 
 
 def test_another_sealers_records_are_not_opened(tmp_path):
-    ledger = _ledger(tmp_path)
-    ledger.append([b"plain"])
+    ledger = _ledger(tmp_path, MemorySealer())
+    ledger.append([b"sealed"])
     ledger.close()
-    sealed = _ledger(tmp_path, MemorySealer())
-    with pytest.raises(DeniedError, match="seal version 0"):
+    other = MemorySealer()
+    other.seal_version = 254
+    sealed = _ledger(tmp_path, other)
+    with pytest.raises(DeniedError, match="seal version 255"):
         sealed.read(1, 1)
     sealed.close()
+
+
+def test_while_the_keys_do_not_answer_nothing_is_stored_and_later_it_goes_on(tmp_path):
+    class Silent(MemorySealer):
+        """A double: an epoch is due, and the key agent is gone for a moment."""
+
+        silent = False
+
+        def seal(self, plain, context, subject=""):
+            if self.silent:
+                raise UnreachableError("link.no_agent", "No key agent answers.", "Wait.")
+            return super().seal(plain, context, subject)
+
+    sealer = Silent()
+    ledger = _ledger(tmp_path, sealer)
+    assert ledger.append([b"one"]) == 1
+    sealer.silent = True
+    with pytest.raises(UnreachableError):
+        ledger.append([b"two", b"three"])
+    sealer.silent = False
+    assert ledger.append([b"two"]) == 2
+    assert ledger.verify().size == 2
+    ledger.close()
+
+
+def test_in_the_place_of_what_was_shredded_stands_nothing_and_the_rest_is_read(tmp_path):
+    sealer = MemorySealer()
+    ledger = _ledger(tmp_path, sealer)
+    who = Entity(EntityKind.ADDRESS, "192.0.2.7")
+    claim = EvidenceClass.DECLARED, Provenance.BIDIRECTIONAL, 0.9, 3, 1
+    told = encode(Finding("f", "scan", "t", "e", *claim, actor=who))
+    records = [
+        encode(AuditRecord("n", "finding", 1, 2, "i1", told)),
+        encode(AuditRecord("n", "kill", 1, 2, "", encode(Kill(1, engaged=True)))),
+        encode(AuditRecord("n", "release", 1, 2, "i1", encode(Release("i1", "eve")))),
+    ]
+    ledger.append(records)
+    sealer.shred("address 192.0.2.7")
+    assert list(ledger.read(1, 3)) == [b"", records[1], b""]
+    found = examine_file(ledger.path, sealer)
+    assert (found.checkpoint.size, found.opened, found.erased) == (3, 1, 2)
+    ledger.close()
 
 
 def test_a_sealed_record_is_bound_to_its_position(tmp_path):
@@ -250,8 +333,8 @@ def test_a_damaged_schema_is_named_and_its_text_is_not_trusted(tmp_path):
 
 def test_a_later_format_is_refused(tmp_path):
     _ledger(tmp_path).close()
-    _edit(tmp_path, "PRAGMA user_version=2")
-    with pytest.raises(InputError, match="format 2"):
+    _edit(tmp_path, "PRAGMA user_version=3")
+    with pytest.raises(InputError, match="format 3"):
         _ledger(tmp_path)
 
 

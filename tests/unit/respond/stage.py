@@ -9,6 +9,7 @@ from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
 from cronos.respond.recording import RecordingConfig, RecordingExecutor
+from cronos.testing.memory_govern import MemorySealer
 from cronos.types import (
     Action,
     Entity,
@@ -150,7 +151,7 @@ class Stage:
 
     def start(self) -> None:
         self.executor = WorldExecutor(self.world, kernel_timeout=self.kernel_timeout)
-        self.book = LeaseBook(self.folder)
+        self.book = LeaseBook(self.folder, MemorySealer())
         config = msgspec.convert(self.terms, EnforcerConfig)
         self.enforcer = Enforcer(
             config, {"world": self.executor}, self.book, self.clock, lambda: self.own

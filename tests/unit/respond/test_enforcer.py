@@ -29,7 +29,7 @@ def test_the_lease_is_on_disk_before_the_effect_is_in_the_world(stage, tmp_path)
     seen = []
 
     def look(plans):
-        seen.append((tmp_path / "leases").stat().st_size)
+        seen.append((tmp_path / "leases.sealed").stat().st_size)
         return type(stage.executor).apply(stage.executor, plans)
 
     stage.executor.apply = look
@@ -42,13 +42,13 @@ def test_what_the_kernel_times_out_is_applied_first_and_recorded_before_the_answ
     seen = []
 
     def look(plans):
-        seen.append((tmp_path / "leases").stat().st_size)
+        seen.append((tmp_path / "leases.sealed").stat().st_size)
         return type(stage.executor).apply(stage.executor, plans)
 
     stage.executor.apply = look
     stage.one(apply(deny("192.0.2.7")))
     assert seen == [0]
-    assert (tmp_path / "leases").stat().st_size > 0
+    assert (tmp_path / "leases.sealed").stat().st_size > 0
 
 
 def test_a_protected_target_is_refused_and_the_refusal_is_said(stage):
@@ -392,3 +392,22 @@ def test_loopback_is_protected_whatever_the_list_says(tmp_path):
         assert not stage.one(apply(deny(address))).ok
     assert stage.one(apply(deny("127.0.0.66"))).ok
     stage.book.close()
+
+
+def test_effects_that_no_lease_holds_are_named(stage):
+    stage.one(apply(deny("192.0.2.7")))
+    assert stage.enforcer.unaccounted() == ()
+    stage.book.close()
+    (stage.folder / "leases.sealed").unlink()
+    stage.start()
+    assert stage.enforcer.unaccounted() == (deny("192.0.2.7").action_id,)
+    assert stage.one(undo(deny("192.0.2.7"))).ok
+    assert stage.enforcer.unaccounted() == ()
+
+
+def test_a_point_that_cannot_be_looked_at_does_not_hide_the_others(stage):
+    def broken():
+        raise RuntimeError
+
+    stage.executor.observe = broken
+    assert stage.enforcer.unaccounted() == ()

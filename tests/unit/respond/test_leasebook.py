@@ -1,13 +1,16 @@
+import contextlib
 import os
 import stat
 import struct
 
 import pytest
 from tests.unit.respond.stage import S, deny
+from tests.unit.sealers import Scrambler
 
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.respond import leasebook
 from cronos.respond.leasebook import LeaseBook
+from cronos.testing.memory_govern import MemorySealer
 from cronos.types import Lease, Operation, Outcome, Plan
 
 
@@ -230,3 +233,318 @@ def test_a_lease_that_no_frame_holds_is_refused(folder):
         book.write([Lease(plan, "boot-1", 0, 1)], durable=True)
     assert not book.leases
     book.close()
+
+
+# --- sealed ----------------------------------------------------------------------------------
+
+
+class Locked:
+    """A double of a sealer whose key is gone."""
+
+    sealing = "locked"
+    seal_version = 1
+
+    def seal(self, plain, context, subject=""):
+        raise DeniedError("testing.locked", "There is no key.", "Find it.")
+
+    def open(self, sealed, context):
+        raise DeniedError("testing.locked", "There is no key.", "Find it.")
+
+    def shred(self, subject):
+        raise DeniedError("testing.locked", "There is no key.", "Find it.")
+
+
+def sealing(folder, key=b"ours"):
+    return LeaseBook(folder, Scrambler(key))
+
+
+def addresses(book):
+    return [it.plan.action.target.value for it in book.leases.values()]
+
+
+def filled(folder, *addresses_):
+    book = sealing(folder)
+    for address in addresses_:
+        book.write([lease(address)], durable=True)
+    book.close()
+    return (folder / "leases.sealed").read_bytes()
+
+
+def test_a_sealed_book_says_nothing_of_what_it_holds(folder):
+    data = filled(folder, "192.0.2.7")
+    assert {path.name for path in folder.iterdir()} == {"leases.sealed", "lock"}
+    assert b"192.0.2.7" not in data
+    book = sealing(folder)
+    assert addresses(book) == ["192.0.2.7"]
+    assert book.defects == []
+    book.close()
+
+
+def test_a_book_from_before_is_sealed_at_its_first_opening(folder):
+    old = LeaseBook(folder)
+    old.write([lease("192.0.2.7"), lease("192.0.2.8")], durable=True)
+    old.write([end(lease("192.0.2.8"))], durable=True)
+    old.close()
+    (folder / "leases.bad").write_bytes(b"an older damaged copy, readable")
+    book = sealing(folder)
+    assert (addresses(book), book.defects) == (["192.0.2.7"], [])
+    assert book.first_granted_ns(deny("192.0.2.8"), "boot-1") == 0
+    assert {path.name for path in folder.iterdir()} == {"leases.sealed", "lock"}
+    book.write([lease("192.0.2.9")], durable=True)
+    book.close()
+    book = sealing(folder)
+    assert (addresses(book), book.defects) == (["192.0.2.7", "192.0.2.9"], [])
+    book.close()
+
+
+def test_a_migration_without_room_loses_nothing_and_ends_when_there_is_some(folder, full_disk):
+    old = LeaseBook(folder)
+    old.write([lease("192.0.2.7")], durable=True)
+    old.close()
+    with full_disk():
+        book = sealing(folder)
+        assert addresses(book) == ["192.0.2.7"]
+        assert "could not be sealed yet" in book.defects[0]
+        with pytest.raises(CronosError, match="No space left"):
+            book.write([lease("192.0.2.8")], durable=True)
+    assert not (folder / "leases.sealed").exists()
+    book.write([lease("192.0.2.9")], durable=True)
+    assert not (folder / "leases").exists()
+    book.close()
+    book = sealing(folder)
+    assert (addresses(book), book.defects) == (["192.0.2.7", "192.0.2.9"], [])
+    book.close()
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "sync_folder", "unlink"])
+def test_a_migration_killed_at_any_step_is_finished_by_the_next_start(folder, monkeypatch, step):
+    old = LeaseBook(folder)
+    old.write([lease("192.0.2.7")], durable=True)
+    old.close()
+
+    def killed(*_arguments, **_more):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step == "fsync":
+            patch.setattr(os, "fsync", killed)
+            patch.setattr(leasebook, "_sync_folder", lambda _folder: None)
+        elif step == "sync_folder":
+            calls = iter([lambda _folder: None, killed])
+
+            def sync_folder(path):
+                next(calls)(path)
+
+            patch.setattr(leasebook, "_sync_folder", sync_folder)
+        else:
+            patch.setattr(type(folder), step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            sealing(folder)
+    monkeypatch.setattr(leasebook.fcntl, "flock", lambda *_: None)  # the dead hold no lock
+    book = sealing(folder)
+    assert addresses(book) == ["192.0.2.7"]
+    assert not (folder / "leases").exists()
+    book.close()
+
+
+def test_an_unsealed_book_put_beside_a_sealed_one_is_never_believed(folder):
+    filled(folder, "192.0.2.7")
+    forged = LeaseBook(folder.parent / "forged")
+    forged.write([lease("198.51.100.1")], durable=True)
+    forged.close()
+    (folder.parent / "forged" / "leases").replace(folder / "leases")
+    book = sealing(folder)
+    assert addresses(book) == ["192.0.2.7"]
+    assert "is not sealed" in book.defects[0]
+    assert not (folder / "leases").exists()
+    book.close()
+
+
+def test_unsealed_frames_appended_to_a_sealed_book_are_never_believed(folder):
+    sealed = filled(folder, "192.0.2.7")
+    forged = LeaseBook(folder.parent / "forged")
+    forged.write([end(lease("192.0.2.7")), lease("198.51.100.1")], durable=True)
+    forged.close()
+    unsealed = (folder.parent / "forged" / "leases").read_bytes()
+    for data in (sealed + unsealed, unsealed + sealed):
+        (folder / "leases.sealed").write_bytes(data)
+        book = sealing(folder)
+        assert addresses(book) == ["192.0.2.7"]
+        assert book.defects
+        book.close()
+
+
+def test_a_lease_that_has_ended_is_not_brought_back_by_its_old_frame(folder):
+    book = sealing(folder)
+    book.write([lease("192.0.2.7")], durable=True)
+    granted = (folder / "leases.sealed").read_bytes()
+    book.write([end(lease("192.0.2.7"))], durable=True)
+    book.close()
+    with (folder / "leases.sealed").open("ab") as file:
+        file.write(granted)
+    book = sealing(folder)
+    assert not book.leases
+    assert "out of its order" in book.defects[0]
+    book.close()
+
+
+def test_the_frames_of_two_books_cannot_change_places(folder):
+    filled(folder, "192.0.2.7")
+    beside = LeaseBook(folder / "aside", Scrambler(b"ours"), "leases-aside")
+    beside.write([lease("tank")], durable=True)
+    beside.close()
+    (folder / "aside" / "leases.sealed").replace(folder / "leases.sealed")
+    book = sealing(folder)
+    assert not book.leases
+    assert "does not open" in book.defects[0]
+    book.close()
+
+
+def test_a_damaged_sealed_frame_costs_its_own_leases_alone_and_is_named(folder):
+    data = bytearray(filled(folder, *(f"192.0.2.{i}" for i in range(1, 6))))
+    data[len(data) * 3 // 10] ^= 1
+    (folder / "leases.sealed").write_bytes(data)
+    book = sealing(folder)
+    assert addresses(book) == [f"192.0.2.{i}" for i in (1, 3, 4, 5)]
+    assert "damaged" in book.defects[0]
+    assert "1 frames" in book.defects[1]
+    assert (folder / "leases.bad").read_bytes() == data
+    book.write([lease("192.0.2.9")], durable=True)
+    book.close()
+    book = sealing(folder)
+    assert (len(book.leases), book.defects) == (5, [])
+    book.close()
+
+
+def test_a_torn_sealed_tail_is_cut_off_at_every_length(folder):
+    one = filled(folder, "192.0.2.7")
+    both = filled(folder, "192.0.2.8")
+    for cut in range(len(one), len(both), 7):
+        (folder / "leases.sealed").write_bytes(both[:cut])
+        book = sealing(folder)
+        assert addresses(book) == ["192.0.2.7"]
+        assert (len(book.defects) == 1) == (cut > len(one))
+        book.close()
+
+
+def test_a_book_of_another_key_is_kept_aside_and_the_enforcer_begins_anew(folder):
+    data = filled(folder, "192.0.2.7", "192.0.2.8")
+    book = sealing(folder, b"another")
+    assert not book.leases
+    assert len([defect for defect in book.defects if "does not open" in defect]) == 2
+    assert (folder / "leases.bad").read_bytes() == data
+    book.write([lease("192.0.2.9")], durable=True)
+    book.close()
+    book = sealing(folder, b"another")
+    assert (addresses(book), book.defects) == (["192.0.2.9"], [])
+    book.close()
+
+
+def test_without_a_key_nothing_is_written_and_the_book_stays_for_a_start_with_it(folder):
+    filled(folder, "192.0.2.7")
+    book = LeaseBook(folder, Locked())
+    assert not book.leases
+    assert "does not open" in book.defects[0]
+    with pytest.raises(DeniedError, match="There is no key"):
+        book.write([lease("192.0.2.8")], durable=True)
+    book.note([lease("192.0.2.9")])
+    assert addresses(book) == ["192.0.2.9"]
+    book.tidy(0)
+    book.close()
+    book = sealing(folder)
+    assert (addresses(book), book.defects) == (["192.0.2.7"], [])
+    book.close()
+
+
+def test_a_sealed_file_stays_bounded_and_keeps_what_matters(folder, monkeypatch):
+    monkeypatch.setattr(leasebook, "_COMPACT_BYTES", 10_000)
+    book = LeaseBook(folder, MemorySealer())
+    kept = lease("203.0.113.1", "kept")
+    book.write([kept], durable=True)
+    for i in range(500):
+        one = lease("192.0.2.7", "same" if i % 2 else "other", granted=i)
+        book.write([one], durable=False)
+        book.write([end(one)], durable=False)
+    assert (folder / "leases.sealed").stat().st_size < 50_000
+    book.close()
+    book = LeaseBook(folder, MemorySealer())
+    assert list(book.leases.values()) == [kept]
+    assert book.first_granted_ns(deny("192.0.2.7", "same"), "boot-1") is not None
+    assert book.defects == []
+    book.close()
+
+
+def test_a_full_disk_leaves_no_gap_in_a_sealed_book(folder, full_disk):
+    book = sealing(folder)
+    book.write([lease("192.0.2.7")], durable=True)
+    with full_disk(), pytest.raises(CronosError, match="No space left"):
+        book.write([lease("192.0.2.8")], durable=True)
+    book.write([lease("192.0.2.9")], durable=True)
+    book.close()
+    book = sealing(folder)
+    assert (addresses(book), book.defects) == (["192.0.2.7", "192.0.2.9"], [])
+    book.close()
+
+
+def test_a_node_that_seals_no_more_sets_its_sealed_book_aside(folder):
+    data = filled(folder, "192.0.2.7")
+    book = LeaseBook(folder)
+    assert not book.leases
+    assert "without its key" in book.defects[0]
+    book.write([lease("192.0.2.8")], durable=True)
+    book.close()
+    assert (folder / "leases.bad").read_bytes() == data
+    book = sealing(folder)
+    assert (addresses(book), book.defects) == (["192.0.2.8"], [])
+    book.close()
+
+
+class Counting(Scrambler):
+    """A double that counts what it is asked to open."""
+
+    opened = 0
+
+    def open(self, sealed, context):
+        self.opened += 1
+        return super().open(sealed, context)
+
+
+def test_a_book_of_many_starts_is_written_anew_so_that_the_next_one_opens_few_frames(folder):
+    for number in range(100):
+        book = sealing(folder)
+        book.write([lease("192.0.2.7", f"inc-{number}")], durable=False)
+        book.tidy(0)
+        book.close()
+    sealer = Counting(b"ours")
+    book = LeaseBook(folder, sealer)
+    assert (len(book.leases), book.defects) == (100, [])
+    assert sealer.opened < 70
+    size = (folder / "leases.sealed").stat().st_size
+    book.tidy(0)
+    book.tidy(0)
+    assert (folder / "leases.sealed").stat().st_size == size  # few frames stay as they are
+    book.close()
+
+
+def test_a_book_that_does_not_open_is_named_in_a_few_sentences(folder):
+    filled(folder, *(f"192.0.2.{i}" for i in range(1, 51)))
+    book = sealing(folder, b"another")
+    assert len(book.defects) == 21
+    assert book.defects[-1].endswith("so in 30 more places.")
+    book.close()
+
+
+@pytest.mark.parametrize("name", ["leases.sealed", "leases.new", "leases.bad"])
+def test_a_link_in_its_folder_is_not_followed(folder, name):
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.write_bytes(b"precious")
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    if name == "leases.bad":
+        (folder / "leases.sealed").write_bytes(b"damaged")
+    with contextlib.suppress(InputError):
+        book = sealing(folder)
+        book.note([lease()])
+        book._compact()
+        book.close()
+    assert elsewhere.read_bytes() == b"precious"

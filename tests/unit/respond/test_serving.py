@@ -6,13 +6,13 @@ import pytest
 from tests.unit.respond.stage import BootClock, WorldExecutor, apply, deny
 from tests.unit.respond.test_aside import Slow, work
 
-from cronos.errors import UnreachableError
+from cronos.errors import DeniedError, UnreachableError
 from cronos.link.frames import connect, frame, listen
 from cronos.respond.aside import Aside
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
-from cronos.respond.serving import serve
+from cronos.respond.serving import Keyless, serve
 from cronos.types import Hello, Now, Operation, Outcomes, Restart, decode, encode
 
 
@@ -223,3 +223,16 @@ def test_too_many_orders_for_hooks_are_refused_at_once(tmp_path):
         assert not refused.ok
         assert "too many orders" in refused.detail
         client.close()
+
+
+def test_without_a_key_everything_that_would_seal_is_refused_with_its_reason():
+    keyless = Keyless(DeniedError("testing.lost", "The machine key is gone.", "Restore it."))
+    assert keyless.seal_version > 0
+    for call in (
+        lambda: keyless.seal(b"plain", b"context"),
+        lambda: keyless.open(b"sealed", b"context"),
+        lambda: keyless.shred("someone"),
+    ):
+        with pytest.raises(UnreachableError, match="The machine key is gone") as refused:
+            call()
+        assert refused.value.remedy == "Restore it."

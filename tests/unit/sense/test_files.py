@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.unit.sealers import Scrambler
 
 from cronos.errors import InputError
 from cronos.sense.files import (
@@ -300,3 +301,56 @@ def test_a_gzip_of_almost_nothing_but_members_is_refused(tmp_path: Path) -> None
         with pytest.raises(InputError, match="almost empty members"):
             everything(source)
         source.close()
+
+
+def test_what_is_piped_is_sealed_read_again_and_numbered_as_before(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"a secret\ntwo\nthr")
+    config = StdinConfig(folder=str(tmp_path / "spool"), descriptor=reading, linger_ms=1)
+    first = StdinSource(config, Scrambler())
+    got = b""
+    while len(got) < 16:
+        got += first.read(4) or b""
+    os.write(writing, b"ee\n")
+    os.close(writing)
+    second = StdinSource(config, Scrambler())  # the first one crashed
+    assert everything(second, 5) == b"a secret\ntwo\nthree\n"
+    lying = b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir())
+    assert b"secret" not in lying
+    second.acknowledge(3)
+    third = StdinSource(config, Scrambler())
+    assert third.first == 4
+    assert everything(third) == b""
+    for source in (first, second, third):
+        source.close()
+    os.close(reading)
+
+
+def test_a_writer_waits_while_a_sealed_spool_is_full(tmp_path: Path) -> None:
+    lines = b"".join(b"line %03d\n" % n for n in range(1, 1001))
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        os.write(writing, lines)
+        os.close(writing)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    config = StdinConfig(
+        folder=str(tmp_path / "spool"), descriptor=reading, max_bytes=4000, linger_ms=1
+    )
+    source = StdinSource(config, Scrambler())
+    got, data = b"", None
+    for _ in range(2000):
+        data = source.read(500)
+        if data == b"":
+            break
+        got += data or b""
+        if data is None:
+            source.acknowledge(got.count(b"\n"))
+        kept = sum(path.stat().st_size for path in (tmp_path / "spool").iterdir())
+        assert kept <= 4000 + 512
+    assert got == lines
+    source.close()
+    writer.join()
+    os.close(reading)

@@ -2,8 +2,9 @@ import os
 import socket
 
 import pytest
+from tests.unit.sealers import Away, Scrambler
 
-from cronos.errors import InputError
+from cronos.errors import InputError, UnreachableError
 from cronos.sense.listen import SyslogListenConfig, SyslogTcpSource, SyslogUdpSource
 from cronos.sense.syslog import SyslogConfig, SyslogSensor
 from cronos.testing.clock import VirtualClock
@@ -163,3 +164,45 @@ def test_the_sensor_reads_what_the_listener_spooled(udp):
     assert seen.actor.value == "203.0.113.9"
     assert seen.fields["device.ip"] == "127.0.0.1"
     assert seen.provenance is Provenance.SPOOFABLE
+
+
+def test_what_is_received_is_sealed(tmp_path):
+    source = SyslogUdpSource(CONFIG, tmp_path / "spool", sealer=Scrambler())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"<34>a secret", ("127.0.0.1", source.port))
+    assert source.read(100) == b"@127.0.0.1 <34>a secret\n"
+    source.close()
+    assert b"secret" not in b"".join(path.read_bytes() for path in (tmp_path / "spool").iterdir())
+    again = SyslogUdpSource(CONFIG, tmp_path / "spool", sealer=Scrambler())
+    assert again.read(100) == b"@127.0.0.1 <34>a secret\n"
+    again.close()
+
+
+def test_while_nobody_can_seal_what_was_received_waits_and_nothing_more_is(tmp_path):
+    sealer = Away()
+    sealer.opens_alone = True
+    source = SyslogUdpSource(CONFIG, tmp_path / "spool", sealer=sealer)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sealer.here = False
+        for text in (b"one", b"two", b"three"):
+            sender.sendto(text, ("127.0.0.1", source.port))
+            assert source.read(100) is None
+        sealer.here = True
+        lines = b""
+        while lines.count(b"\n") < 3:
+            lines += source.read(100) or b""
+    assert lines == b"@127.0.0.1 one\n@127.0.0.1 two\n@127.0.0.1 three\n"
+    source.close()
+
+
+def test_a_source_whose_spool_cannot_be_opened_lets_go_of_its_socket(tmp_path, clock):
+    SyslogTcpSource(CONFIG, tmp_path / "spool", clock, sealer=Scrambler()).close()
+    sealer = Away()
+    sealer.here = False
+    with socket.create_server(("127.0.0.1", 0)) as parent:
+        for _ in range(3):
+            descriptor = os.dup(parent.fileno())
+            with pytest.raises(UnreachableError):
+                SyslogTcpSource(CONFIG, tmp_path / "spool", clock, descriptor, sealer)
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)

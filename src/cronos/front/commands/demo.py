@@ -137,7 +137,8 @@ class Stage:
         self._step("the attacker was cut", shown, held=True)
         await attacker.must("refused", _PATIENCE_S)
         self._step("it is not let in again", "its next connection was refused", held=True)
-        one = await _until(node, "confirmed")
+        await _until(node, "confirmed")
+        one = await _until(node, "recorded")
         for moment in one.timeline:
             self._say(f"      {moment.moment:<10} {moment.ms:9.3f} ms")
         self._say(f"      why        {plain(one.why, 300)}")
@@ -162,7 +163,7 @@ class Stage:
     def _verify(self) -> LedgerView:
         config = Config()
         folder = self._state / config.node.instance / "ledger"
-        checkpoint = verify_ledger(config, folder)
+        checkpoint = verify_ledger(folder)
         self._step(
             "the ledger verifies",
             f"{checkpoint.size} records, every hash recomputed, {checkpoint.sealing}",

@@ -123,7 +123,7 @@ async def _process(
         finally:
             await asyncio.shield(node.stop())
         incidents = node.incidents()
-        checkpoint = verify_ledger(config, layout.ledger)
+        checkpoint = verify_ledger(layout.ledger)
     finally:
         layout.close()
     return RunResult(

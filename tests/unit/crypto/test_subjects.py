@@ -1,0 +1,168 @@
+"""The tree that subjects' keys grow from: cut out for good, mirrored, never half written."""
+
+import contextlib
+import resource
+
+import pytest
+
+from cronos.crypto.refusal import REFUSED
+from cronos.crypto.subjects import SubjectKeys
+from cronos.errors import DeniedError
+from cronos.testing.memory_govern import MemorySealer
+
+
+def _keys(folder):
+    """Give the keys of a folder; a double stands for the epoch that seals their file."""
+    double = MemorySealer()
+    folder.mkdir(exist_ok=True)
+
+    def open_whole(packet, record):
+        assert packet == b"packet"
+        try:
+            return double.open(record, b"whole")
+        except DeniedError:
+            raise DeniedError(REFUSED, "It does not open.", "Try another.") from None
+
+    return SubjectKeys(
+        folder,
+        lambda plain: (b"packet", double.seal(plain, b"whole")),
+        open_whole,
+        contextlib.nullcontext,
+    )
+
+
+def test_each_subject_has_a_key_and_the_same_one_tomorrow(tmp_path):
+    sealed = {name: _keys(tmp_path).seal(b"x", b"c", name) for name in ("a", "b", "ä", "")}
+    again = _keys(tmp_path)
+    assert all(again.open(data, b"c") == b"x" for data in sealed.values())
+    assert len({data[:16] for data in sealed.values()}) == 4
+
+
+def test_many_are_shredded_and_exactly_those_are_gone(tmp_path):
+    keys = _keys(tmp_path)
+    names = [f"address 198.51.100.{n}" for n in range(60)]
+    sealed = {name: keys.seal(name.encode(), b"c", name) for name in names}
+    for name in names[::3]:
+        assert keys.shred(name)
+    for each in (keys, _keys(tmp_path)):
+        for number, name in enumerate(names):
+            if number % 3:
+                assert each.open(sealed[name], b"c") == name.encode()
+                continue
+            with pytest.raises(DeniedError) as refused:
+                each.open(sealed[name], b"c")
+            assert refused.value.code == "crypto.shredded"
+
+
+def test_what_the_file_holds_after_shredding_cannot_make_the_key_again(tmp_path):
+    keys = _keys(tmp_path)
+    keys.seal(b"x", b"c", "a")
+    before = (tmp_path / "subjects").read_bytes()
+    root = next(iter(keys._nodes.values()))
+    keys.shred("a")
+    after = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert root in before
+    assert root not in after
+    assert len(keys._nodes) == 80
+
+
+def test_a_stranger_was_not_there_but_gets_a_new_key_all_the_same(tmp_path):
+    keys = _keys(tmp_path)
+    assert not keys.shred("nobody")
+    assert keys.open(keys.seal(b"x", b"c", "nobody"), b"c") == b"x"
+
+
+def test_changed_cut_and_foreign_bytes_are_refused_with_one_text(tmp_path):
+    keys = _keys(tmp_path)
+    sealed = keys.seal(b"text", b"c", "a")
+    forged = [
+        sealed[:at] + bytes((sealed[at] ^ 1,)) + sealed[at + 1 :] for at in range(len(sealed))
+    ]
+    texts = set()
+    for data, context in [(one, b"c") for one in (*forged, sealed[:-1], b"")] + [(sealed, b"d")]:
+        with pytest.raises(DeniedError) as refused:
+            keys.open(data, context)
+        texts.add(str(refused.value))
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("name", ["subjects", "subjects.bak"])
+@pytest.mark.parametrize("damage", [b"", b"CRSJ\x01" + b"\xff" * 40, None])
+def test_one_damaged_file_is_made_good_by_its_mirror(tmp_path, name, damage):
+    keys = _keys(tmp_path)
+    sealed = keys.seal(b"x", b"c", "a")
+    if damage is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(damage)
+    again = _keys(tmp_path)
+    assert again.open(sealed, b"c") == b"x"
+    again.shred("b")
+    assert (tmp_path / "subjects").read_bytes() == (tmp_path / "subjects.bak").read_bytes()
+
+
+def test_both_gone_is_said_and_no_new_tree_takes_their_place(tmp_path):
+    keys = _keys(tmp_path)
+    sealed = keys.seal(b"x", b"c", "a")
+    for name in ("subjects", "subjects.bak"):
+        (tmp_path / name).write_bytes(b"noise")
+    for do in (lambda one: one.open(sealed, b"c"), lambda one: one.seal(b"x", b"c", "a")):
+        with pytest.raises(DeniedError) as refused:
+            do(_keys(tmp_path))
+        assert refused.value.code == "crypto.subjects_lost"
+
+
+def test_after_a_kill_between_the_two_files_the_newer_counts(tmp_path):
+    keys = _keys(tmp_path)
+    gone = keys.seal(b"x", b"c", "a")
+    old = (tmp_path / "subjects.bak").read_bytes()
+    keys.shred("a")
+    for behind in ("subjects.bak", "subjects"):
+        newer = (tmp_path / "subjects").read_bytes()
+        (tmp_path / behind).write_bytes(old)
+        with pytest.raises(DeniedError, match="destroyed"):
+            _keys(tmp_path).open(gone, b"c")
+        (tmp_path / behind).write_bytes(newer)
+
+
+def test_on_a_full_disk_the_key_stands_and_the_sentence_says_so(tmp_path):
+    keys = _keys(tmp_path)
+    sealed = keys.seal(b"x", b"c", "a")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(DeniedError, match="cannot be written"):
+            keys.shred("a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert _keys(tmp_path).open(sealed, b"c") == b"x"
+    assert keys.shred("a")
+
+
+def test_a_generation_that_was_raised_by_hand_is_refused(tmp_path):
+    """The number in the head is bound to the sealed tree, so an old tree cannot pose as newer."""
+    keys = _keys(tmp_path)
+    gone = keys.seal(b"x", b"c", "a")
+    old = (tmp_path / "subjects").read_bytes()
+    keys.shred("a")
+    forged = old[:5] + (99).to_bytes(8, "big") + old[13:]
+    (tmp_path / "subjects.bak").write_bytes(forged)
+    with pytest.raises(DeniedError, match="destroyed"):
+        _keys(tmp_path).open(gone, b"c")
+
+
+def test_who_was_sealed_for_is_known_after_a_write_that_was_cut_short(tmp_path):
+    (tmp_path / "subjects.seen").write_bytes(b"torn")
+    keys = _keys(tmp_path)
+    for number in range(5_000):
+        keys.seal(b"x", b"c", f"user {number}")
+    assert all(_keys(tmp_path).shred(f"user {number}") for number in (0, 4_095, 4_999))
+
+
+def test_what_a_kill_left_under_the_first_name_is_overwritten(tmp_path):
+    keys = _keys(tmp_path)
+    keys.seal(b"x", b"c", "a")
+    (tmp_path / "subjects.new").write_bytes(b"the tree of before")
+    with (tmp_path / "subjects.new").open("rb") as left:
+        keys.shred("a")
+        assert left.read() == bytes(len("the tree of before"))

@@ -1,0 +1,37 @@
+"""A node's membership: its credential lies where commands and services both look for it."""
+
+import pytest
+from tests.unit.crypto.pki.plant import Plant
+
+from cronos.config import Config, Node
+from cronos.crypto.pki.chain import certified
+from cronos.errors import InputError
+from cronos.front.membership import bound_of, holder_of
+from cronos.runtime.world import SystemClock
+
+CONFIG = Config(node=Node("alpha"))
+
+
+def test_a_credential_lies_in_the_nodes_own_folder_and_opens_again(tmp_path):
+    plant = Plant(tmp_path / "plant", clock=SystemClock())
+    holder = holder_of(CONFIG, tmp_path / "state", plant.clock)
+    with pytest.raises(InputError):
+        holder.own()
+
+    holder.accept(plant.authority.admit(holder.request(plant.token())))
+
+    assert (tmp_path / "state" / "alpha" / "pki" / "credential").is_file()
+    assert holder_of(CONFIG, tmp_path / "state", plant.clock).own().name == "alpha"
+
+
+def test_what_is_bound_is_the_keystores_identity_key_each_time(tmp_path):
+    plant = Plant(tmp_path / "plant", clock=SystemClock())
+    hashes = []
+    for _ in range(2):
+        holder = holder_of(CONFIG, tmp_path / "state", plant.clock)
+        with bound_of(CONFIG, tmp_path / "state") as bound:
+            holder.accept(plant.authority.admit(holder.request(plant.token(), bound)))
+        credential = holder.membership().credential
+        hashes.append(certified(credential.chains.mldsa, plant.trust).mldsa_hash)
+
+    assert hashes[0] == hashes[1]
