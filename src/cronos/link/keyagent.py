@@ -42,7 +42,7 @@ _TURN_S: Final = 0.2
 _STEP_NS: Final = 60_000_000_000
 # Who may connect may rotate; each rotation makes the keystore longer, for good.
 _MAX_ROTATIONS: Final = 60
-_ROTATIONS_NS: Final = 3_600_000_000_000
+_ROTATIONS_NS: Final = 86_400_000_000_000
 _TRY_S: Final = 0.02
 _MAX_EXCHANGES: Final = 3
 _MAX_PARTS: Final = 10_000
@@ -227,14 +227,14 @@ class KeyAgentServer:
         """Count a rotation.
 
         Raises:
-            DeniedError: there were too many in the last hour.
+            DeniedError: there were too many in the last 24 hours.
         """
         now_ns = self._clock.now().boot_ns
         full = len(self._rotations) == _MAX_ROTATIONS
         if full and now_ns - self._rotations[0] < _ROTATIONS_NS:
             raise DeniedError(
                 "crypto.agent_rotations",
-                f"Keys were rotated {_MAX_ROTATIONS} times within an hour through the key agent.",
+                f"Keys were rotated {_MAX_ROTATIONS} times within 24 hours through the key agent.",
                 "Find out who does that; stop the node to rotate more with `cronos keys rotate`.",
             )
         self._rotations.append(now_ns)

@@ -434,7 +434,7 @@ def test_what_is_due_is_rotated_once_a_minute_and_told(tmp_path):
         until(lambda: len(agent.keys.steps) == 2)
 
 
-def test_whoever_rotates_without_end_is_stopped_and_may_go_on_an_hour_later(tmp_path):
+def test_whoever_rotates_without_end_is_stopped_and_may_go_on_a_day_later(tmp_path):
     with Agent(tmp_path) as agent, agent.client() as client:
         for _ in range(60):
             client.rotate("state")
@@ -442,7 +442,7 @@ def test_whoever_rotates_without_end_is_stopped_and_may_go_on_an_hour_later(tmp_
             client.rotate("state")
         assert raised.value.code == "crypto.agent_rotations"
         assert client.public("state")
-        agent.clock.advance(3_600_000_000_000)
+        agent.clock.advance(86_400_000_000_000)
         assert client.rotate("state") == "state.62"
 
 

@@ -61,7 +61,7 @@ def _print(document: AuditDocument) -> None:
     if document.unopened:
         print(f"Chain verified, contents not opened: {plain(document.unopened)}")
     elif document.opened or document.erased:
-        print(f"{document.opened} records opened, {document.erased} erased.")
+        print(f"Opened: {document.opened}. Erased: {document.erased}.")
     if document.former_records:
         proved = "they are the same" if document.former_proved else "not compared with it"
         print(f"{document.former_records} records are of the former, readable ledger: {proved}.")
