@@ -140,7 +140,7 @@ def _settle(path: Path) -> None:
     log = path.with_name(path.name + "-wal")
     with ExitStack() as held:
         left = held.enter_context(log.open("r+b")) if log.exists() else None
-        with closing(sqlite3.connect(path, _PATIENCE_S, isolation_level=None)) as database:
+        with closing(sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)) as database:
             (mode,) = database.execute("PRAGMA journal_mode=DELETE").fetchone()
         if mode != "delete":
             raise sqlite3.OperationalError("another program reads it")
