@@ -418,7 +418,22 @@ class TestEpochSealer(_Keys, SealerConformance):
         return sealer(self.folder / "store", self.keys)
 
 
-class TestSqliteLedgerSealed(_Keys, LedgerConformance):
+class _Opened:
+    """Closes the ledgers of a test: Python 3.13 warns of a database that nobody closed."""
+
+    @pytest.fixture(autouse=True)
+    def _closing(self):
+        self.opened = []
+        yield
+        for ledger in self.opened:
+            ledger.close()
+
+    def _kept(self, ledger: SqliteLedger):
+        self.opened.append(ledger)
+        return ledger
+
+
+class TestSqliteLedgerSealed(_Keys, _Opened, LedgerConformance):
     repeats = False
 
     def make(self):
@@ -430,10 +445,11 @@ class TestSqliteLedgerSealed(_Keys, LedgerConformance):
 
     def _open(self, folder: pathlib.Path):
         config = SqliteConfig(instance="local")
-        return SqliteLedger(config, folder, sealer(folder, self.keys), VirtualClock())
+        own = sealer(folder, self.keys)
+        return self._kept(SqliteLedger(config, folder, own, VirtualClock()))
 
 
-class TestSqliteLedgerReadable(LedgerConformance):
+class TestSqliteLedgerReadable(_Opened, LedgerConformance):
     @pytest.fixture(autouse=True)
     def _folder(self, tmp_path: pathlib.Path):
         self.folder = tmp_path
@@ -449,7 +465,7 @@ class TestSqliteLedgerReadable(LedgerConformance):
     def _open(self, folder: pathlib.Path):
         config = SqliteConfig(instance="local")
         plain = PlaintextSealer(PlaintextConfig())
-        return SqliteLedger(config, folder, plain, VirtualClock())
+        return self._kept(SqliteLedger(config, folder, plain, VirtualClock()))
 
 
 # --- the shell's own ------------------------------------------------------------------------------
