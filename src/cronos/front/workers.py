@@ -190,7 +190,7 @@ def _wiring(spec: Spec, name: str) -> dict[str, Any]:
 
 def _serve_service(spec: Spec, clock: Clock) -> None:
     """Run a service; its event loop is a fifth of what the other workers would have to import."""
-    from cronos.front.services import serve  # noqa: PLC0415
+    from cronos.front.services import serve  # noqa: PLC0415 - it alone loads asyncio
 
     state = Path(spec.keys).parent.parent
     serve(spec.service, spec.config, _wiring(spec, spec.service), Path(spec.run), state, clock)
@@ -459,7 +459,7 @@ def _tell_parent(path: Path, failure: bytes) -> None:
 def enforcer_main(arguments: list[str] | None = None) -> int:
     """Be the enforcer alone (`cronos-enforcer`), as a system service that nodes connect to."""
     # No worker process has a command line of its own to read, nor time to import one.
-    import argparse  # noqa: PLC0415
+    import argparse  # noqa: PLC0415 - no other worker needs it
 
     from cronos.front import settings  # noqa: PLC0415
     from cronos.front.cli import explain  # noqa: PLC0415

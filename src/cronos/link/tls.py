@@ -418,7 +418,7 @@ def _prove(context: Any, credential: Credential) -> None:
     context.add_extra_chain_cert(issuer)
     # pyOpenSSL takes no ML-DSA key of `cryptography`, and warns of the only kind that it does take.
     key: Any = crypto.load_privatekey(crypto.FILETYPE_PEM, credential.key_pem(MLDSA))
-    lib.SSL_CTX_use_PrivateKey(context._context, key._pkey)  # noqa: SLF001
+    lib.SSL_CTX_use_PrivateKey(context._context, key._pkey)  # noqa: SLF001 - see above
     context.check_privatekey()
 
 
