@@ -27,6 +27,10 @@ class Node(Section, frozen=True):
     instance: Name = "local"
 
 
+def _blast_per_minute() -> dict[str, int]:
+    return {"identity": 60, "service": 20, "host": 20, "fleet": 4}
+
+
 class Policy(Section, frozen=True):
     """What may be done without asking, to whom, and how often."""
 
@@ -35,11 +39,21 @@ class Policy(Section, frozen=True):
     protected: tuple[str, ...] = ("127.0.0.1", "::1")
     # The autonomy dial: "observe" only records, "ask" asks a person, "act" follows the matrix.
     autonomy: Literal["observe", "ask", "act"] = "act"
+    # The same for one class of actions, over the above: "deny:address" = "ask".
+    dial: dict[str, Literal["observe", "ask", "act"]] = {}
     # Actions that may start in any minute; the rest asks. Blast radius has a budget.
     actions_per_minute: Positive = 2000
+    # The same for what takes away more than one address or session, by blast class.
+    blast_per_minute: dict[str, Positive] = msgspec.field(default_factory=_blast_per_minute)
+    # This node's part of the budgets in a federation: split in advance, never borrowed.
+    budget_share: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
+    # Open cases about one asset, beyond which further ones are one case: a flood.
+    flood_incidents: Positive = 2000
     analyst_deadline_s: Positive = 300
     manager_deadline_s: Positive = 900
     max_open_incidents: Positive = 100_000
+    # Cases that hold something or wait for the enforcer; findings beyond wait, the gravest first.
+    max_active_incidents: Positive = 10_000
 
 
 class LeaseTerms(Section, frozen=True):
@@ -78,6 +92,25 @@ class Workload(Section, frozen=True):
     lease_s: Positive = 3600
 
 
+class Asset(Section, frozen=True):
+    """A system of the site: what it is worth, what hangs on it, what the law says of it."""
+
+    name: Name
+    addresses: tuple[str, ...]  # addresses, networks or host names
+    criticality: Annotated[int, Meta(ge=1, le=5)] = 3
+    # Legacy systems fail in ways nobody knows any more: touching them is riskier.
+    legacy: bool = False
+    downtime_per_hour: Annotated[float, Meta(ge=0.0)] = 1_000.0
+    # One successful attack's cost in the site's money: least, likeliest, most (FAIR, PERT).
+    loss: tuple[float, float, float] = (1_000.0, 20_000.0, 200_000.0)
+    attacks_per_year: Annotated[float, Meta(ge=0.0)] = 1.0
+    depends_on: tuple[str, ...] = ()
+    # Classes of data: personal, health, card, essential; regulatory clocks follow from them.
+    data: tuple[Literal["personal", "health", "card", "essential"], ...] = ()
+    # Weekly windows in UTC in which people work on it: "sun 02:00-04:00".
+    maintenance: tuple[str, ...] = ()
+
+
 class SourceEntry(Section, frozen=True):
     """A source to read, and the sensor that reads it; "" recognises the format from its bytes."""
 
@@ -103,6 +136,11 @@ class Config(Section, frozen=True):
     deadlines: Deadlines = Deadlines()
     pipeline: Pipeline = Pipeline()
     workload: tuple[Workload, ...] = ()
+    asset: tuple[Asset, ...] = ()
+    # Networks that can be cut off by name: [segments] cell-3 = ["10.1.3.0/24"].
+    segments: dict[str, tuple[str, ...]] = {}
+    # Where a planner's steps after an isolation come from; each is decided like anything else.
+    planners: tuple[str, ...] = ()
     egress: tuple[EgressRule, ...] = ()
     # Catalogue names of what runs, each configured under [plugin.<name>].
     detectors: tuple[str, ...] = ("scan", "brute-force", "first-seen", "modbus-policy", "sigma")

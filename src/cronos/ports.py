@@ -19,6 +19,7 @@ from cronos.types import (
     Manifest,
     Now,
     Observation,
+    Option,
     Outcome,
     Plan,
     Provenance,
@@ -151,6 +152,21 @@ class Executor(Protocol):
 
     def observe(self) -> frozenset[str]:
         """Give the action ids of all effects that are there, whoever put them there."""
+        ...
+
+
+class Planner(Protocol):
+    """Proposes what else to do about an incident, and learns what became of it.
+
+    Pure: the same incident and history give the same answer. What it gives is decided by the
+    matrix and its guardrails like anything else; it names only targets that the incident or the
+    site's configuration holds.
+    """
+
+    manifest: Manifest
+
+    def plan(self, incident: Incident, history: Sequence[Outcome | Answer]) -> Sequence[Option]:
+        """Give the steps that are due now; () when there are none, or the plan has ended."""
         ...
 
 

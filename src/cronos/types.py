@@ -49,10 +49,16 @@ class EntityKind(Term):
     """What an `Entity` names; the value's form stands beside each kind."""
 
     ADDRESS = "address"  # 192.0.2.7 or 2001:db8::7, without port or zone
+    NETWORK = "network"  # 192.0.2.0/24 or 2001:db8::/64
+    SEGMENT = "segment"  # a name from the table of segments
     FLOW = "flow"  # tcp/192.0.2.7:40312>198.51.100.2:502, client first
     HOST = "host"  # a host name, lower case
     USER = "user"  # DOMAIN\name or name, as the source spells it
+    SESSION = "session"  # a login, as its system names it
+    CREDENTIAL = "credential"  # a key's public name, never its secret
     PROCESS = "process"  # host/pid
+    POD = "pod"  # namespace/name
+    MACHINE = "machine"  # a machine of a cluster, by the cluster's name for it
     SERVICE = "service"  # tcp/198.51.100.2:502
     WORKLOAD = "workload"  # a name from the table of workloads
 
@@ -164,10 +170,49 @@ WORKFLOW_POINT: Final = "workflow"
 class Verb(Term):
     """What an action does to its target; OpenC2's verbs."""
 
-    DENY = "deny"  # drop traffic of a flow or an address
-    CONTAIN = "contain"  # isolate a system
+    DENY = "deny"  # drop the traffic of a flow, an address, a network; refuse a credential
+    LIMIT = "limit"  # let through no more than a rate
+    CONTAIN = "contain"  # isolate a system, a process, an account
     PAUSE = "pause"  # stop a workload for a while
     REDIRECT = "redirect"  # move a workload elsewhere
+    UPDATE = "update"  # replace a credential
+    RESTORE = "restore"  # put a workload back as it was declared
+    STOP = "stop"  # end a process or a session: cannot be taken back
+    DELETE = "delete"  # remove an object: cannot be taken back
+
+
+class Reversal(Term):
+    """Who takes an effect back."""
+
+    KERNEL = "kernel"  # the operating system, by its own timer
+    LEASED = "leased"  # the enforcer, by the plan's recipe
+    NONE = "none"  # nobody can: it takes two persons, and never happens by itself
+
+
+class Blast(Term):
+    """How much an action takes away at most; each has a budget of its own."""
+
+    NARROW = "narrow"  # one flow, one address, one session, one process
+    IDENTITY = "identity"  # one account or credential, wherever it is used
+    SERVICE = "service"  # one service, whoever uses it
+    HOST = "host"  # one system and all on it
+    FLEET = "fleet"  # many systems: a network, a segment
+
+
+class Ability(Datum, frozen=True):
+    """One thing an executor can do: `verb` to a target of `kind`.
+
+    `openc2` is the OpenC2 target's name (``ipv4_net``), `d3fend` the id of the countermeasure
+    (``D3-NTF``), `p99_ms` how long it takes at most, nearly always.
+    """
+
+    verb: Verb
+    kind: EntityKind
+    openc2: str
+    d3fend: str
+    reversal: Reversal
+    blast: Blast
+    p99_ms: int
 
 
 class Disposition(Term):
@@ -181,18 +226,86 @@ class Disposition(Term):
     REFUSED = "refused"
 
 
+class Dial(Term):
+    """How far a class of actions may go by itself."""
+
+    ACT = "act"  # as the matrix says
+    ASK = "ask"
+    OBSERVE = "observe"
+
+
 class Option(Datum, frozen=True):
-    """One thing that could be done, and what it would be worth. `risk` lies in [0, 1)."""
+    """One thing that could be done, and what it would be worth. `risk` lies in [0, 1).
+
+    `loss` is what the attack would cost, `disruption` what the action costs if the finding is
+    wrong, both in the site's money; `budget` is how many of its blast class may still start.
+    """
 
     enforcement_point: str
     verb: Verb
     target: Entity
     risk: float
     utility: float
+    efficacy: float = 0.0
+    disruption: float = 0.0
+    reversal: Reversal = Reversal.LEASED
+    blast: Blast = Blast.NARROW
+    dial: Dial = Dial.ACT
+    protected: bool = False
+    budget: int = 1
+
+
+class Evidence(Datum, frozen=True):
+    """The strongest claim of one detector about an incident; `confidence` is calibrated."""
+
+    detector: str
+    confidence: float
+    evidence: EvidenceClass
+    provenance: Provenance
+
+
+class Loss(Datum, frozen=True):
+    """What losing an asset costs, simulated outside (FAIR): one event's mean and 90th percentile.
+
+    `annual` is the mean over a year at the estimated frequency.
+    """
+
+    asset: str
+    mean: float
+    p90: float
+    annual: float
+
+
+class LossTable(Datum, frozen=True):
+    """Loss by asset; `digest` names the inputs, the seed and the result (SHA-256, hex)."""
+
+    digest: str = ""
+    rows: tuple[Loss, ...] = ()
+
+
+class Impact(Datum, frozen=True):
+    """What is at stake: the attacked asset, as the asset model knows it.
+
+    `criticality` runs from 1 to 5; `data` names the classes of data it holds (``personal``,
+    ``health``, ``card``, ``essential``), from which regulatory clocks follow.
+    """
+
+    asset: str = ""
+    criticality: int = 3
+    legacy: bool = False
+    maintenance: bool = False
+    dependents: int = 0
+    data: tuple[str, ...] = ()
+    loss_mean: float = 0.0
+    loss_p90: float = 0.0
+    loss_digest: str = ""
 
 
 class Action(Datum, frozen=True):
-    """An option made concrete. `action_id` is the same for the same effect on every node."""
+    """An option made concrete. `action_id` is the same for the same effect on every node.
+
+    `approvals` are the signed orders of the persons who approved exactly this action.
+    """
 
     action_id: str
     enforcement_point: str
@@ -201,6 +314,16 @@ class Action(Datum, frozen=True):
     incident_id: str
     lease_ns: int
     epoch: int = 1
+    approvals: tuple[bytes, ...] = ()
+
+
+def digest_of(action: Action) -> str:
+    """Name exactly this action: what an approval binds. SHA-256 of its canonical bytes, in hex.
+
+    Epoch and approvals are left out: neither changes what is done to whom, and for how long.
+    """
+    named = (action.action_id, action.incident_id, action.lease_ns)
+    return hashlib.sha256(b"approve" + _ENCODER.encode(named)).hexdigest()
 
 
 class Snapshot(Datum, frozen=True):
@@ -223,10 +346,18 @@ class Snapshot(Datum, frozen=True):
     budget: int
     lease_ns: int
     policy_version: int = 1
+    claims: tuple[Evidence, ...] = ()
+    techniques: tuple[str, ...] = ()
+    impact: Impact = Impact()
 
 
 class Decision(Datum, frozen=True):
-    """What was decided, and each reason for it: `decide` gives the same for the same snapshot."""
+    """What was decided, and each reason for it: `decide` gives the same for the same snapshot.
+
+    `proposal` would be worth more than `action`, which holds meanwhile, and is asked about.
+    `would` is what would have happened with every dial at `act`: shadow mode is scored by it.
+    `persons` have to approve `proposal`, or `action` where there is none.
+    """
 
     incident_id: str
     disposition: Disposition
@@ -236,6 +367,9 @@ class Decision(Datum, frozen=True):
     action: Action | None
     reasons: tuple[str, ...]
     policy_version: int = 1
+    proposal: Action | None = None
+    would: Disposition = Disposition.OBSERVE
+    persons: int = 1
 
 
 class State(Term):
@@ -283,6 +417,12 @@ class Incident(Datum, frozen=True):
     lease_until_boot_ns: int = 0
     why: str = ""
     asked: int = 0  # how many audiences have been asked: analyst, manager, pager
+    claims: tuple[Evidence, ...] = ()  # the strongest of each detector, the first 16
+    beside: tuple[Action, ...] = ()  # carried out besides the decision's own
+    proposed: tuple[Action, ...] = ()  # asked about while something else holds
+    granted: tuple[str, ...] = ()  # who has approved so far, where one person is not enough
+    approvals: tuple[bytes, ...] = ()
+    verdict: str = ""  # what people made of it: "malicious" or "benign"
 
 
 # --- respond -----------------------------------------------------------------------------------
@@ -452,6 +592,8 @@ class Question(Datum, frozen=True):
     text: str
     action: Action
     deadline_ns: int
+    digest: str = ""
+    persons: int = 1
 
 
 class Answer(Datum, frozen=True):
@@ -462,6 +604,16 @@ class Answer(Datum, frozen=True):
     action_id: str
     granted: bool
     subject: str
+    digest: str = ""  # of exactly the action that was asked about; see `digest_of`
+    approval: bytes = b""  # the signed order, where there is one
+
+
+class Verdict(Datum, frozen=True):
+    """What a person made of an incident: `malicious`, or a false alarm."""
+
+    incident_id: str
+    subject: str
+    malicious: bool
 
 
 # --- govern ------------------------------------------------------------------------------------
@@ -598,6 +750,45 @@ class Kill(Datum, frozen=True):
     generation: int
     engaged: bool
     release_all: bool = False
+    subject: str = ""
+
+
+class Propose(Datum, frozen=True):
+    """What a planner thinks should be done besides; each is decided like anything else.
+
+    An option's target must be an entity of the incident, or of the site's own configuration.
+    """
+
+    incident_id: str
+    options: tuple[Option, ...]
+    origin: str
+
+
+class Unanswered(Datum, frozen=True):
+    """A proposal has waited for an answer as long as its audience had."""
+
+    incident_id: str
+    action_id: str
+    asked: int
+
+
+class Recall(Datum, frozen=True):
+    """Asks the ledger for the incidents of the last hours, as they last stood."""
+
+    request_id: int
+    hours: int
+
+
+class Recalled(Datum, frozen=True):
+    """Incidents from the ledger and when each was written down; the last part is `complete`.
+
+    Given to a kernel that has just started, before anything else.
+    """
+
+    request_id: int
+    incidents: tuple[Incident, ...]
+    written_wall_ns: tuple[int, ...]
+    complete: bool = True
 
 
 class Members(Datum, frozen=True):
@@ -651,7 +842,7 @@ class After(Datum, frozen=True):
     """Give the kernel `event` once `delay_ns` has passed."""
 
     delay_ns: int
-    event: Deadline | Renewal | Again
+    event: Deadline | Renewal | Again | Unanswered
 
 
 Event: TypeAlias = (
@@ -668,6 +859,10 @@ Event: TypeAlias = (
     | Kill
     | Members
     | Restart
+    | Verdict
+    | Propose
+    | Unanswered
+    | Recalled
 )
 Effect: TypeAlias = Do | Publish | Confirm | Note | Ask | After
 
@@ -740,16 +935,36 @@ class Appended(Datum, frozen=True):
     error: str = ""
 
 
-class Manifest(msgspec.Struct, frozen=True):
-    """What a plug-in says of itself: its catalogue name, what it offers, what it is bound by.
+class ControlCall(Datum, frozen=True):
+    """What a person's command asks of a running node: `verb`, and its argument as JSON.
 
-    An executor's capabilities are ``verb:kind`` (``deny:address``): what it can do to what.
+    `order` is the same, signed by an operator, where the verb or the node wants that.
     """
+
+    request_id: int
+    verb: str
+    argument: bytes = b"{}"
+    order: bytes = b""
+
+
+class ControlReply(Datum, frozen=True):
+    """The node's answer as JSON; with a `code` it is the error that the call ended in."""
+
+    request_id: int
+    result: bytes = b"null"
+    code: str = ""
+    sentence: str = ""
+    remedy: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a plug-in says of itself: its catalogue name, what it offers, what it is bound by."""
 
     name: str
     summary: str
     capabilities: tuple[str, ...] = ()
     limits: dict[str, int] = {}
+    abilities: tuple[Ability, ...] = ()  # an executor's: what it can do to what
 
 
 # --- canonical bytes ----------------------------------------------------------------------------

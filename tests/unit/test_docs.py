@@ -145,7 +145,12 @@ def test_the_core_settings_are_those_of_the_code_with_their_defaults():
         for name, field in whole.items()
         if isinstance(field.default, config.Section)
     }
-    lists = {"workload": config.Workload, "source": config.SourceEntry, "egress": config.EgressRule}
+    lists = {
+        "workload": config.Workload,
+        "asset": config.Asset,
+        "source": config.SourceEntry,
+        "egress": config.EgressRule,
+    }
 
     assert table_below("## Top level") == settings_of(config.Config, leave_out=[*sections, *lists])
     for name, section in sections.items():

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from cronos import types
 from cronos.types import (
@@ -20,6 +21,7 @@ from cronos.types import (
     Verb,
     action_id,
     decode,
+    digest_of,
     encode,
     flow_entity,
 )
@@ -62,12 +64,14 @@ def test_canonical_bytes_are_frozen():
     record = AuditRecord("n", "order", 1, 2, "n-1-1", encode(action))
 
     assert encode(action).hex() == (
-        "0106416374696f6e98a6416374696f6ed92030303030303030303030303030303030303030303030"
+        "0106416374696f6e99a6416374696f6ed92030303030303030303030303030303030303030303030"
         "30303030303030303030a86e667461626c6573a464656e7993a6456e74697479a761646472657373"
-        "a93139322e302e322e37a56e2d312d31cd012c01"
+        "a93139322e302e322e37a56e2d312d31cd012c0190"
     )
     assert encode(record)[:14].hex() == "010b41756469745265636f726497"
     assert decode(encode(record)) == record
+    earlier = bytes.fromhex(encode(action).hex().replace("6e99a641", "6e98a641"))[:-1]
+    assert decode(earlier) == action
 
 
 def test_an_action_has_the_same_name_on_every_node():
@@ -129,3 +133,13 @@ def test_a_flow_names_its_client_first():
 def test_a_finding_needs_only_what_it_claims():
     assert Finding.__struct_fields__[:3] == ("finding_id", "detector", "title")
     assert types.CANONICAL_VERSION == 1
+
+
+def test_an_approval_binds_what_is_done_to_whom_for_which_case_and_how_long():
+    action = Action("id", "tap", Verb.DENY, Entity(EntityKind.ADDRESS, "192.0.2.7"), "n-1-1", 300)
+    changed = [replace(action, lease_ns=301), replace(action, incident_id="n-1-2")]
+    changed.append(replace(action, action_id="other"))
+
+    assert len(digest_of(action)) == 64
+    assert len({digest_of(one) for one in (action, *changed)}) == 4
+    assert digest_of(replace(action, epoch=2, approvals=(b"x",))) == digest_of(action)

@@ -88,7 +88,7 @@ class Node:
         self.broken: set[str] = set()  # sources that could not be read to their end
         self._stored_ns = 0  # when the ledger was last known to store
         self._listed: set[DefectView] = set()
-        points = {name: load("executor", name).manifest.capabilities for name in config.executors}
+        points = {name: load("executor", name).manifest.abilities for name in config.executors}
         run = layout.run
         self._enforcer = Channel(layout.enforcer_socket, self._on_enforcer, self._enforcer_up)
         self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)

@@ -26,11 +26,11 @@ class Kernel:
     Args:
         config: the core's configuration.
         incarnation: rises with every start, so that identifiers never repeat.
-        points: the enforcement points and what each can do, as ``verb:kind``.
+        points: the enforcement points and what each can do.
     """
 
     def __init__(
-        self, config: Config, incarnation: int, points: dict[str, tuple[str, ...]]
+        self, config: Config, incarnation: int, points: dict[str, tuple[t.Ability, ...]]
     ) -> None:
         able = {name: verbs for name, verbs in points.items() if name != t.WORKFLOW_POINT}
         self.defense: Final = Defense(config, config.node.instance, incarnation, Options(able))

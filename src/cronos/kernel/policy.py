@@ -10,6 +10,7 @@ from typing import Final
 
 from cronos.config import Policy
 from cronos.types import (
+    Ability,
     Action,
     Decision,
     Disposition,
@@ -66,15 +67,15 @@ class Options:
     """Knows what the enforcement points of this node can do.
 
     Args:
-        points: for each enforcement point its capabilities, as ``verb:kind``.
+        points: what each enforcement point can do.
     """
 
-    def __init__(self, points: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, points: dict[str, tuple[Ability, ...]]) -> None:
         self._able = [
             (name, verb, kind, *figures)
-            for name, capabilities in points.items()
+            for name, abilities in points.items()
             for (verb, kind), figures in _ACTIONS.items()
-            if f"{verb}:{kind}" in capabilities
+            if any((one.verb, one.kind) == (verb, kind) for one in abilities)
         ]
 
     def against(self, finding: Finding) -> tuple[Option, ...]:

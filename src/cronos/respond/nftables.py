@@ -18,13 +18,16 @@ from cronos.config import Positive, Section
 from cronos.respond.libnftables import Nft, NftError
 from cronos.respond.setelements import SetElements
 from cronos.types import (
+    Ability,
     Action,
+    Blast,
     Entity,
     EntityKind,
     Manifest,
     Operation,
     Outcome,
     Plan,
+    Reversal,
     Verb,
     action_id,
     flow_entity,
@@ -107,7 +110,26 @@ class NftablesExecutor:
     manifest = Manifest(
         _POINT,
         "Drops the packets of an address or a flow in this machine's kernel",
-        ("deny:address", "deny:flow"),
+        abilities=(
+            Ability(
+                Verb.DENY,
+                EntityKind.ADDRESS,
+                "ipv4_net",
+                "D3-NTF",
+                Reversal.KERNEL,
+                Blast.NARROW,
+                50,
+            ),
+            Ability(
+                Verb.DENY,
+                EntityKind.FLOW,
+                "ipv4_connection",
+                "D3-NTF",
+                Reversal.KERNEL,
+                Blast.NARROW,
+                50,
+            ),
+        ),
     )
     config_type: ClassVar[type[Section]] = NftablesConfig
 

@@ -5,12 +5,26 @@ outcomes say `dry_run`, and so does whatever is shown to people.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
 
 from cronos.config import Positive, Section
-from cronos.types import Action, Manifest, Operation, Outcome, Plan
+from cronos.types import (
+    Ability,
+    Action,
+    Blast,
+    EntityKind,
+    Manifest,
+    Operation,
+    Outcome,
+    Plan,
+    Reversal,
+    Verb,
+)
+
+_HELD: Final = Reversal.LEASED
+_NARROW: Final = Blast.NARROW
 
 
 class RecordingConfig(Section, frozen=True):
@@ -25,7 +39,11 @@ class RecordingExecutor:
     manifest = Manifest(
         "recording",
         "Dry run: records what would be done and changes nothing",
-        ("deny:address", "deny:flow", "contain:host"),
+        abilities=(
+            Ability(Verb.DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", _HELD, _NARROW, 50),
+            Ability(Verb.DENY, EntityKind.FLOW, "ipv4_connection", "D3-NTF", _HELD, _NARROW, 50),
+            Ability(Verb.CONTAIN, EntityKind.HOST, "device", "D3-NI", _HELD, Blast.HOST, 50),
+        ),
     )
     config_type: ClassVar[type[Section]] = RecordingConfig
 

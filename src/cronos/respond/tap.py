@@ -13,7 +13,9 @@ from cronos.config import Positive, Section
 from cronos.errors import CronosError, UnreachableError
 from cronos.link.frames import FrameSocket, connect
 from cronos.types import (
+    Ability,
     Action,
+    Blast,
     EntityKind,
     Manifest,
     Operation,
@@ -21,6 +23,7 @@ from cronos.types import (
     Outcome,
     Outcomes,
     Plan,
+    Reversal,
     Verb,
     decode,
     encode,
@@ -44,7 +47,26 @@ class TapExecutor:
     manifest = Manifest(
         "tap",
         "Cuts connections and refuses new ones in the forwarding tap",
-        ("deny:address", "deny:flow"),
+        abilities=(
+            Ability(
+                Verb.DENY,
+                EntityKind.ADDRESS,
+                "ipv4_net",
+                "D3-NTF",
+                Reversal.KERNEL,
+                Blast.NARROW,
+                50,
+            ),
+            Ability(
+                Verb.DENY,
+                EntityKind.FLOW,
+                "ipv4_connection",
+                "D3-NTF",
+                Reversal.KERNEL,
+                Blast.NARROW,
+                50,
+            ),
+        ),
     )
     config_type: ClassVar[type[Section]] = TapConfig
 

@@ -15,9 +15,21 @@ from msgspec.structs import replace
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, InputError
 from cronos.ports import Workflow
-from cronos.types import Action, EntityKind, Manifest, Operation, Outcome, Plan, Verb
+from cronos.types import (
+    Ability,
+    Action,
+    Blast,
+    EntityKind,
+    Manifest,
+    Operation,
+    Outcome,
+    Plan,
+    Reversal,
+    Verb,
+)
 
 _STEPS: Final = {Verb.PAUSE: "pause", Verb.REDIRECT: "reroute"}
+_TAKEN_BACK: Final = (Reversal.LEASED, Blast.SERVICE, 5_000)
 
 
 class _Recipe(msgspec.Struct, frozen=True):
@@ -52,7 +64,10 @@ class WorkflowExecutor:
     manifest = Manifest(
         "workflow",
         "Pauses, reroutes and restores workloads that depend on an isolated asset",
-        ("pause:workload", "redirect:workload"),
+        abilities=tuple(
+            Ability(verb, EntityKind.WORKLOAD, "x-cronos:workload", "D3-SM", *_TAKEN_BACK)
+            for verb in _STEPS
+        ),
     )
     config_type: ClassVar[type[Section]] = WorkflowExecutorConfig
 

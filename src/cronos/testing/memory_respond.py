@@ -19,9 +19,7 @@ class MemoryExecutor:
         broken: targets at which `apply` reports success and nothing happens; `verify` sees it.
     """
 
-    manifest: ClassVar[Manifest] = Manifest(
-        "memory-executor", "Effects in a table.", capabilities=("deny",)
-    )
+    manifest: ClassVar[Manifest] = Manifest("memory-executor", "Effects in a table.")
 
     def __init__(
         self, clock: Clock, refused: frozenset[Entity] = frozenset(), *, broken: bool = False

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from cronos.config import Config
 from cronos.kernel.node import Kernel
 from cronos.types import (
+    Ability,
     Action,
     After,
+    Blast,
     Do,
     Effect,
     Entity,
@@ -20,10 +22,21 @@ from cronos.types import (
     Operation,
     Outcome,
     Provenance,
+    Reversal,
+    Verb,
     flow_entity,
 )
 
-POINTS: dict[str, tuple[str, ...]] = {"recording": ("deny:address", "deny:flow", "contain:host")}
+POINTS: dict[str, tuple[Ability, ...]] = {
+    "recording": tuple(
+        Ability(verb, kind, "", "", Reversal.LEASED, blast, 50)
+        for verb, kind, blast in (
+            (Verb.DENY, EntityKind.ADDRESS, Blast.NARROW),
+            (Verb.DENY, EntityKind.FLOW, Blast.NARROW),
+            (Verb.CONTAIN, EntityKind.HOST, Blast.HOST),
+        )
+    )
+}
 
 World = Callable[[Operation, Action], Outcome | None]
 
