@@ -21,6 +21,15 @@ def holder_of(
     return plugins.load("entry", "pki-holder")(_folder_of(state, config), root, clock)
 
 
+def known_of(config: Config, state: Path, clock: Clock) -> Any:
+    """Give what knows a node's operators: its trust domain, read when it is asked for.
+
+    Nobody is asked for a passphrase: where the root key needs a person, no operator is believed.
+    """
+    open_it = functools.partial(holder_of, config, state, clock)
+    return plugins.load("entry", "pki-membership")(_folder_of(state, config), open_it)
+
+
 def carried(
     config: Config, state: Path, clock: Clock, old: RootKey, new: RootKey
 ) -> Callable[[], None]:
