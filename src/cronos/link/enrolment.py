@@ -15,10 +15,11 @@ from typing import Annotated, Final, Protocol
 import msgspec
 from msgspec import Meta
 
+from cronos.crypto.lifecycle import due
 from cronos.crypto.pki.chain import Identity, verify_chain
 from cronos.crypto.pki.credential import Credential
 from cronos.crypto.pki.names import NODE, SERVICE
-from cronos.crypto.pki.node import Holder, due
+from cronos.crypto.pki.node import Holder
 from cronos.crypto.pki.profile import LIFE_NS, MAX_GRACE_NS, MLDSA
 from cronos.crypto.pki.requests import MAX_REQUEST_BYTES, Bound
 from cronos.crypto.pki.revocation import MAX_BUNDLE_BYTES, Revocations
@@ -110,7 +111,7 @@ class Issuing(Protocol):
 class EnrolmentServer:
     """Serves an authority to whoever joins or renews.
 
-    Its own certificate is made when it starts and again at half its life; its keys never touch a
+    Its own certificate is made when it starts and again when it is due; its keys never touch a
     disk. A peer that stalls, babbles or floods costs one of sixteen places, for ten seconds
     with each of handshake and messages.
 
@@ -203,7 +204,7 @@ class EnrolmentServer:
             own = self._credential.identity(self._clock.now(), self._revoked)
         except DeniedError:
             own = None
-        if own is None or due(own, LIFE_NS[SERVICE], self._clock.now()):
+        if own is None or due(own.not_after_ns, LIFE_NS[SERVICE], self._clock.now().wall_ns):
             self._credential = self._fresh()
             self._endpoint.renew(self._credential)
 

@@ -20,8 +20,9 @@ import msgspec
 from msgspec import Meta
 
 from cronos.config import Section
+from cronos.crypto.lifecycle import due, renewal_ns
 from cronos.crypto.pki.chain import Identity
-from cronos.crypto.pki.node import Holder, due
+from cronos.crypto.pki.node import Holder
 from cronos.crypto.pki.profile import LIFE_NS
 from cronos.crypto.pki.requests import Bound
 from cronos.errors import CronosError
@@ -207,7 +208,10 @@ class CertificateRenewal:
 
     def _is_due(self, held: _Held, now: Now) -> bool:
         life_ns = LIFE_NS[held.identity.kind]
-        return due(held.identity, life_ns, now) or now.boot_ns - held.since_boot_ns >= life_ns // 2
+        known_ns = now.boot_ns - held.since_boot_ns
+        return due(held.identity.not_after_ns, life_ns, now.wall_ns) or known_ns >= renewal_ns(
+            life_ns
+        )
 
     def _renew(self, held: _Held) -> None:
         """Renew at the first enrolment service that does it."""

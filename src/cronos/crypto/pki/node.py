@@ -270,11 +270,6 @@ def _asked(
     return request, _Pending(keys, name, address, pin, bound_hash(chosen.public))
 
 
-def due(identity: Identity, life_ns: int, now: Now) -> bool:
-    """Say whether half of a certificate's life is over."""
-    return now.wall_ns >= identity.not_after_ns - life_ns // 2
-
-
 def own_bound(keys: Keys) -> Bound:
     """Bind a credential's own ML-DSA-87 key: for operators, and for nodes without a keystore."""
     key = keys.of(MLDSA)
