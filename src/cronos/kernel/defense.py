@@ -364,7 +364,9 @@ class Defense:
         # A lease that began now would outlast what the incident may hold: let it run out.
         if action is None or now.boot_ns + action.lease_ns > incident.lease_until_boot_ns:
             return []
-        return [Do(Operation.RENEW, action), After(action.lease_ns // 3, renewal)]
+        again = After(action.lease_ns // 3, renewal)
+        # While the kill switch is engaged leases run out; what still holds later goes on.
+        return [again] if self._people.killed else [Do(Operation.RENEW, action), again]
 
 
 def _merge(incident: Incident, finding: Finding) -> Incident:

@@ -57,6 +57,7 @@ class Recovery:
         return effects
 
     def _take_up(self, incident: Incident, age_ns: int, now: Now, effects: list[Effect]) -> None:
+        proposed = incident.proposed
         began_ns = incident.moments[-1].boot_ns if incident.moments else 0
         left_ns = max(0, incident.deadline_boot_ns - began_ns - age_ns)
         lease_ns = max(0, incident.lease_until_boot_ns - began_ns - age_ns)
@@ -74,6 +75,9 @@ class Recovery:
         self._cases.await_deadline(incident, now, effects)
         if incident.state is State.WAITING:
             self._people.ask(incident, effects)
+        for action in proposed:
+            current = self._cases.open[incident.incident_id]
+            effects += self._people.propose(current, action, 0)
 
     def on_restart(self, restart: Restart, now: Now) -> list[Effect]:
         """Adopt what the enforcer still holds, so that it ends, or is released, like any other.

@@ -43,9 +43,7 @@ class RecordingExecutor:
         "Dry run: records what would be done and changes nothing",
         abilities=(
             Ability(_DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", *_NARROW, 0.40, 0.95, 0.20),
-            Ability(
-                _DENY, _FLOW, "ipv4_connection", "D3-NTF", *_NARROW, 0.30, 0.50, 0.05
-            ),
+            Ability(_DENY, _FLOW, "ipv4_connection", "D3-NTF", *_NARROW, 0.30, 0.50, 0.05),
             Ability(Verb.CONTAIN, EntityKind.HOST, "device", "D3-NI", *_WIDE, 0.75, 0.95, 0.60),
         ),
     )

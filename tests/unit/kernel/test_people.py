@@ -203,3 +203,16 @@ def test_a_step_is_carried_out_once_renewed_and_forgotten_when_it_fails():
 
     assert len(story.said(Do)) == 2
     assert len(story.only_incident().beside) == 1
+
+
+def test_while_the_kill_switch_is_engaged_leases_are_not_renewed_and_after_it_they_are():
+    story = Story()
+    story.tell(finding())
+    story.tell(Kill(1, engaged=True))
+    story.wait(250)
+    assert [do.operation for do in story.said(Do)] == [Operation.APPLY]
+
+    story.tell(Kill(2, engaged=False))
+    story.wait(100)
+
+    assert [do.operation for do in story.said(Do)] == [Operation.APPLY, Operation.RENEW]

@@ -4,9 +4,12 @@ import pytest
 from msgspec.structs import replace
 
 from cronos.config import Config, Deadlines
+from cronos.kernel.node import Kernel
 from cronos.testing.story import Story, finding
 from cronos.types import (
+    Ability,
     Ask,
+    Blast,
     Deadline,
     Do,
     Entity,
@@ -18,7 +21,9 @@ from cronos.types import (
     Plan,
     Recalled,
     Restart,
+    Reversal,
     State,
+    Verb,
 )
 
 DAY_S = 86_400
@@ -159,3 +164,22 @@ def test_a_stale_deadline_of_the_former_life_does_nothing():
     (incident,) = after.kernel.cases.open.values()
 
     assert after.tell(Deadline(incident.incident_id, incident.version - 1)) == []
+
+
+def test_a_proposal_that_waited_is_asked_again():
+    before, after = another_boot(), another_boot()
+    kill = Ability(
+        Verb.STOP, EntityKind.PROCESS, "", "", Reversal.NONE, Blast.NARROW, 50, 0.9, 0.99
+    )
+    freeze = Ability(
+        Verb.CONTAIN, EntityKind.PROCESS, "", "", Reversal.LEASED, Blast.NARROW, 50, 0.5, 0.7
+    )
+    for story in (before, after):
+        story.kernel = Kernel(Config(), 1, {"process": (kill, freeze)})
+    actor = Entity(EntityKind.PROCESS, "desk/7")
+    before.tell(replace(finding(), actor=actor, flow=None))
+    after.tell(recalled(before))
+
+    (question,) = [ask.question for ask in after.said(Ask)]
+    assert question.action.verb is Verb.STOP
+    assert after.only_incident().proposed == (question.action,)
