@@ -45,6 +45,7 @@ from cronos.types import (
     Report,
     Reported,
     Restart,
+    Snapshot,
     State,
     Unknown,
     encode,
@@ -76,6 +77,7 @@ class Case:
         self.answers: list[Answer] = []
         self.questions: dict[str, Question] = {}
         self.proposed: set[tuple[str, str, str, int]] = set()
+        self.snapshot: Snapshot | None = None
         self.first_position = 0
         self.last_position = 0
         self.recorded_boot_ns = 0
@@ -279,6 +281,19 @@ class Reflex:
             every, key=lambda one: (one.opened_wall_ns, len(one.incident_id), one.incident_id)
         )
 
+    def questions(self) -> list[Question]:
+        """Give what people are asked and have not answered, the oldest first."""
+        waiting: list[Question] = []
+        for incident_id, case in self.cases.items():
+            incident = self.kernel.cases.open.get(incident_id) if case.questions else None
+            if incident is None:
+                continue
+            asked = {one.action_id for one in incident.proposed}
+            if incident.state is State.WAITING and incident.decision and incident.decision.action:
+                asked.add(incident.decision.action.action_id)
+            waiting += [one for name, one in case.questions.items() if name in asked]
+        return waiting
+
     # --- effects -----------------------------------------------------------------------------
 
     def _carry_out(self, effect: Effect, now: Now) -> None:
@@ -318,6 +333,8 @@ class Reflex:
                 self._case(note.incident_id).answers.append(note.body)
             case Decision(disposition=disposition):
                 self.metrics.count(f"decisions.{disposition}")
+            case Snapshot():
+                self._case(note.incident_id).snapshot = note.body
             case _:
                 pass
         if self.planners and note.kind in _PLANNED:
