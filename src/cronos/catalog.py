@@ -92,6 +92,8 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "verify-file": "cronos.crypto.filesign:verify_file",
         "key-agent-server": "cronos.link.keyagent:KeyAgentServer",
         "run-key-agent": "cronos.link.keyagent:run_agent",
+        "loss-table": "cronos.intel.fair:loss_table",
+        "fair-settings": "cronos.intel.fair:FairConfig",
     },
     "ledger": {"sqlite": "cronos.govern.ledger:SqliteLedger"},
     "sealer": {
