@@ -44,8 +44,7 @@ def trimmed(given: dict) -> dict:
 
 def main() -> None:
     """Write the table, one technique a line."""
-    with open(sys.argv[1], encoding="utf-8") as file:
-        table = trimmed(json.load(file))
+    table = trimmed(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     lines = []
     for key, value in table.items():
         if isinstance(value, dict):

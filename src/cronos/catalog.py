@@ -94,6 +94,13 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "run-key-agent": "cronos.link.keyagent:run_agent",
         "loss-table": "cronos.intel.fair:loss_table",
         "fair-settings": "cronos.intel.fair:FairConfig",
+        "explain": "cronos.intel.explain:explain",
+        "explanation-lines": "cronos.intel.explain:lines",
+        "decide": "cronos.kernel.policy:decide",
+        "kernel-node": "cronos.kernel.node:Kernel",
+        "track-outcomes": "cronos.govern.outcomes:tracking",
+        "calibration-candidates": "cronos.govern.outcomes:candidate_file",
+        "read-ledger": "cronos.govern.verify:read_file",
     },
     "ledger": {"sqlite": "cronos.govern.ledger:SqliteLedger"},
     "sealer": {
