@@ -3,7 +3,8 @@
 A real enforcer process with its sealed book; its executor records and changes nothing, so that
 what is measured is the switch. Two clients ask for eight blocks at a time without pause. Three
 ways to stop: over the enforcer's own socket (until it answers), by the file alone (until a client
-is refused), and with everything released (until it answers and has undone a hundred effects).
+is refused), and with everything released (until it has undone what is held, and answers; nothing
+new happens from the first of that on).
 The command's own start is told apart: a process of Python, and what it imports.
 """
 
@@ -65,7 +66,7 @@ class Asking(threading.Thread):
         """Ask until told to end."""
         while not self.ending:
             self.asked += 1
-            block = self.asked & 127
+            block = self.asked & 15
             actions = [
                 deny(f"10.{self.number}.{block}.{i}", f"inc-{self.number}") for i in range(1, 9)
             ]
@@ -183,12 +184,13 @@ def main() -> None:
     told = {
         "socket": "the enforcer's socket, until it answers",
         "file": "the file alone, until all are refused",
-        "release": f"socket, {HELD} effects and more undone",
+        "release": "the same, with up to 356 effects undone",
     }
     for way, rounds in ways.items():
         for name, q in (("p50", 0.5), ("p99", 0.99)):
             times = [quantile(one, q) for one in rounds]
-            report.add(f"{told[way]}, {name}", times, "ms", len(rounds[0]), "<= 100" * (q > 0.9))
+            must = "<= 100" * (q > 0.9 and way != "release")
+            report.add(f"{told[way]}, {name}", times, "ms", len(rounds[0]), must)
     report.add(
         "`cronos kill`, from its first line to the answer", [a for a, _ in commands], "ms",
         COMMANDS, "<= 100",

@@ -2,11 +2,12 @@
 
 import pytest
 from tests.unit.crypto.pki.plant import Plant
+from tests.unit.link.desk import action
 
 from cronos.config import Config, Node
 from cronos.crypto.pki.chain import certified
 from cronos.errors import InputError
-from cronos.front.membership import bound_of, holder_of, known_of
+from cronos.front.membership import approvals_of, bound_of, holder_of, known_of
 from cronos.runtime.world import SystemClock
 
 CONFIG = Config(node=Node("alpha"))
@@ -45,3 +46,12 @@ def test_the_operators_are_those_of_the_domain_that_was_joined(tmp_path):
     holder = holder_of(CONFIG, tmp_path / "state", plant.clock)
     holder.accept(plant.authority.admit(holder.request(plant.token())))
     assert known().trust == plant.trust
+
+
+def test_the_enforcer_hears_why_an_approval_is_none(tmp_path):
+    plant = Plant(tmp_path / "plant", clock=SystemClock())
+    approved = approvals_of(CONFIG, tmp_path / "state", plant.clock)
+    assert "joined no trust domain" in approved(action())
+    holder = holder_of(CONFIG, tmp_path / "state", plant.clock)
+    holder.accept(plant.authority.admit(holder.request(plant.token())))
+    assert approved(action()) == "nobody approved it"
