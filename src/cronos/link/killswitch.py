@@ -202,14 +202,28 @@ class KillSwitch:
             return
         new = self._kept.with_suffix(".new")
         try:
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                out.write(encode(kill))
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(self._kept)
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(file, encode(kill))
+                new.replace(self._kept)
+            except OSError:
+                os.close(file)
+                raise
         except OSError as error:
             with contextlib.suppress(OSError):  # the log may lie on the same disk
                 self._say(f"The kill switch could not be written down: {error.strerror}.")
+            return
+        # A process that ends loses nothing of it; for a power cut it is synced, and nobody waits.
+        threading.Thread(target=_sync, args=(file,), daemon=True).start()
+
+
+def _sync(file: int) -> None:
+    try:
+        os.fsync(file)
+    except OSError:
+        pass
+    finally:
+        os.close(file)
 
 
 def _read(text: bytes, made_ms: int) -> Kill:
