@@ -36,6 +36,11 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "nftables": "cronos.respond.nftables:NftablesExecutor",
         "tap": "cronos.respond.tap:TapExecutor",
         "workflow": "cronos.respond.workflow:WorkflowExecutor",
+        "kubernetes": "cronos.platforms.kubernetes:KubernetesExecutor",
+        "aws": "cronos.platforms.aws:AwsExecutor",
+        "keycloak": "cronos.respond.keycloak:KeycloakExecutor",
+        "rabbitmq": "cronos.respond.rabbitmq:RabbitmqExecutor",
+        "webhook-action": "cronos.respond.webhookaction:WebhookActionExecutor",
     },
     "service": {
         "forwarding-tap": "cronos.gateway.tap:Tap",
@@ -44,6 +49,8 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
     "workflow": {
         "command": "cronos.respond.hooks:CommandWorkflow",
         "webhook": "cronos.respond.hooks:WebhookWorkflow",
+        "airflow": "cronos.respond.airflow:AirflowWorkflow",
+        "temporal": "cronos.respond.temporal:TemporalWorkflow",
     },
     # What is no plug-in but is reached by name all the same: the rooms' own entries.
     "entry": {
@@ -53,6 +60,9 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "enforcer": "cronos.respond.serving:run",
         "enforcer-home": "cronos.respond.serving:Home",
         "enforcer-keyless": "cronos.respond.serving:Keyless",
+        "executor-host": "cronos.respond.child:ChildExecutor",
+        "executor-launch": "cronos.respond.child:Launch",
+        "executor-child": "cronos.respond.childserving:serve",
         "enforcer-settings": "cronos.respond.guards:EnforcerConfig",
         "list-files": "cronos.sense.files:expand",
         "verify-ledger": "cronos.govern.verify:verify_file",
