@@ -177,15 +177,17 @@ class _Peeked:
 
 
 def _wiring(spec: Spec, name: str) -> dict[str, Any]:
-    """Give the paths that a plug-in of this node shares with its other half."""
+    """Give what a plug-in of this node shares with its other half, or with the core."""
     run = Path(spec.run)
     feed, control = str(run / "tap-feed.sock"), str(run / "tap-control.sock")
-    return {
+    shared: dict[str, dict[str, Any]] = {
         "forwarding-tap": {"feed": feed, "control": control},
         "tap-feed": {"socket": feed},
         "tap": {"control_socket": control},
         "stdin": {"folder": str(run / "spool-stdin")},
-    }.get(name, {})
+        "nftables": {"segments": spec.config.segments} if spec.config.segments else {},
+    }
+    return shared.get(name, {})
 
 
 def _serve_service(spec: Spec, clock: Clock) -> None:
