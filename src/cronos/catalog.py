@@ -36,6 +36,8 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "nftables": "cronos.respond.nftables:NftablesExecutor",
         "tap": "cronos.respond.tap:TapExecutor",
         "workflow": "cronos.respond.workflow:WorkflowExecutor",
+        "process": "cronos.respond.process:ProcessExecutor",
+        "account": "cronos.respond.account:AccountExecutor",
     },
     "service": {
         "forwarding-tap": "cronos.gateway.tap:Tap",
