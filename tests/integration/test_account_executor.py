@@ -14,6 +14,8 @@ from tests.unit.respond.stage import deny
 
 from cronos.respond import procfs
 from cronos.respond.account import AccountConfig, AccountExecutor
+from cronos.testing.conformance.executor import ReversibleExecutorConformance
+from cronos.testing.conformance.irreversible import IrreversibleExecutorConformance
 from cronos.types import EntityKind, Outcome, Plan, Verb
 
 pytestmark = pytest.mark.net
@@ -270,3 +272,56 @@ def test_roots_sessions_and_our_own_are_kept(executor):
 
 def made_for_root(executor):
     return AccountExecutor(msgspec.structs.replace(executor._config, min_uid=0))
+
+
+class _Rooted:
+    @pytest.fixture(autouse=True)
+    def _root(self, root):
+        self.root = root
+        self.families = []
+        yield
+        self.close()
+
+    def close(self):
+        while self.families:
+            self.families.pop().close()
+
+    def again(self):
+        return made(self.root)
+
+    def impossible(self):
+        return lock("root")
+
+
+class TestLock(_Rooted, ReversibleExecutorConformance):
+    crash_points = 30
+
+    def make(self):
+        (self.root / "etc" / "shadow").write_text(SHADOW)
+        return self.again()
+
+    def actions(self):
+        return [lock(name) for name in ("alice", "bob", "dora", "eve")]
+
+    def state(self):
+        return shadow(self.root), (self.root / "etc" / "passwd").read_bytes()
+
+
+class TestEnd(_Rooted, IrreversibleExecutorConformance):
+    crash_points = 12
+
+    def make(self):
+        self.close()
+        self.families = [Family(size=2, user=UID) for _ in range(3)]
+        return self.again()
+
+    def actions(self):
+        return [end(f"localhost/{family.pids[0]}") for family in self.families[:2]]
+
+    def is_done(self, action):
+        pid = int(action.target.value.partition("/")[2])
+        (family,) = [one for one in self.families if pid in one.pids]
+        return not any(alive for _, _, alive in family.state())
+
+    def bystanders(self):
+        return self.families[2].state(), self.families[2].runs()

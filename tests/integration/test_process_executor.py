@@ -12,6 +12,8 @@ from tests.unit.respond.stage import deny
 from cronos.respond import procfs
 from cronos.respond.freezer import group_of
 from cronos.respond.process import ProcessConfig, ProcessExecutor
+from cronos.testing.conformance.executor import ReversibleExecutorConformance
+from cronos.testing.conformance.irreversible import IrreversibleExecutorConformance
 from cronos.types import EntityKind, Outcome, Plan, Verb
 
 pytestmark = pytest.mark.net
@@ -266,3 +268,53 @@ def test_without_a_writable_cgroup_v2_it_says_so_and_still_kills(monkeypatch, fa
     (plan,) = executor.plan([contain(family.pids[2], verb=Verb.STOP)])
     assert executor.apply([plan])[0].ok
     assert executor.verify([plan]) == [True]
+
+
+class _Families:
+    """Three families for each executor that a suite asks for; the third is a bystander."""
+
+    def setup_method(self):
+        self.mount = require_freezer()
+        self.families = []
+
+    def teardown_method(self):
+        for family in self.families:
+            family.close()
+
+    def make(self):
+        self.teardown_method()
+        self.families = [Family() for _ in range(3)]
+        return self.again()
+
+    def again(self):
+        return ProcessExecutor(ProcessConfig(cgroup=BASE))
+
+    def impossible(self):
+        return contain(1)
+
+
+class TestContain(_Families, ReversibleExecutorConformance):
+    crash_points = 40
+
+    def actions(self):
+        return [contain(family.pids[0]) for family in self.families[:2]]
+
+    def state(self):
+        there = (self.mount / BASE).exists()
+        return [family.state() for family in self.families], self.families[2].runs(), there
+
+
+class TestStop(_Families, IrreversibleExecutorConformance):
+    crash_points = 12
+
+    def actions(self):
+        return [contain(family.pids[0], verb=Verb.STOP) for family in self.families[:2]]
+
+    def is_done(self, action):
+        pid = int(action.target.value.partition("/")[2])
+        (family,) = [one for one in self.families if pid in one.pids]
+        return not procfs.is_alive(pid, family.started[0])
+
+    def bystanders(self):
+        children = [family.state()[1:] for family in self.families[:2]]
+        return children, self.families[2].state(), self.families[2].runs()
