@@ -18,6 +18,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from cronos.config import Positive, Section
 from cronos.respond.libnftables import Nft, NftError
@@ -57,7 +58,6 @@ _POINT: Final = "nftables"
 _MS_NS: Final = 1_000_000
 _TRANSACTION: Final = 2000
 _RATE: Final = Meta(ge=1, le=1 << 31)
-_KERNEL: Final = Reversal.KERNEL
 
 
 def _no_segments() -> dict[str, tuple[str, ...]]:
@@ -111,6 +111,16 @@ _LISTING: Final = msgspec.json.Decoder(_Listing)
 Members = dict[str, dict[str, str]]  # set -> key -> the element's text, timeout and all
 
 
+def _able(  # noqa: PLR0913 - a row of a table
+    kind: EntityKind, openc2: str, blast: Blast, risk: float, efficacy: float, disruption: float
+) -> Ability:
+    d3fend = "D3-NI" if kind is EntityKind.SEGMENT else "D3-NTF"
+    reversal = Reversal.KERNEL
+    return Ability(
+        Verb.DENY, kind, openc2, d3fend, reversal, blast, 50, risk, efficacy, disruption
+    )
+
+
 class NftablesExecutor:
     """Denies and limits what passes this machine; one batch is one transaction.
 
@@ -122,16 +132,17 @@ class NftablesExecutor:
     manifest = Manifest(
         _POINT,
         "Drops packets in this machine's kernel: of an address, flow, network, service or segment",
-        abilities=tuple(
-            Ability(verb, kind, openc2, d3fend, _KERNEL, blast, 50)
-            for verb, kind, openc2, d3fend, blast in (
-                (Verb.DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", Blast.NARROW),
-                (Verb.DENY, EntityKind.FLOW, "ipv4_connection", "D3-NTF", Blast.NARROW),
-                (Verb.DENY, EntityKind.NETWORK, "ipv4_net", "D3-NTF", Blast.FLEET),
-                (Verb.DENY, EntityKind.SERVICE, "ipv4_connection", "D3-ITF", Blast.SERVICE),
-                (Verb.LIMIT, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", Blast.NARROW),
-                (Verb.DENY, EntityKind.SEGMENT, "x-cronos:segment", "D3-NI", Blast.FLEET),
-            )
+        abilities=(
+            _able(EntityKind.ADDRESS, "ipv4_net", Blast.NARROW, 0.40, 0.95, 0.20),
+            _able(EntityKind.FLOW, "ipv4_connection", Blast.NARROW, 0.30, 0.50, 0.05),
+            # No finding leads to these by itself: a planner or a person does.
+            _able(EntityKind.NETWORK, "ipv4_net", Blast.FLEET, 0.80, 0.0, 0.50),
+            _able(EntityKind.SERVICE, "ipv4_connection", Blast.SERVICE, 0.70, 0.0, 0.60),
+            _able(EntityKind.SEGMENT, "x-cronos:segment", Blast.FLEET, 0.80, 0.0, 0.60),
+            replace(
+                _able(EntityKind.ADDRESS, "ipv4_net", Blast.NARROW, 0.35, 0.0, 0.10),
+                verb=Verb.LIMIT,
+            ),
         ),
     )
     config_type: ClassVar[type[Section]] = NftablesConfig

@@ -97,6 +97,9 @@ class ProcessExecutor:
                 Reversal.LEASED,
                 Blast.NARROW,
                 250,
+                risk=0.45,
+                efficacy=0.70,
+                disruption=0.30,
             ),
             Ability(
                 Verb.STOP,
