@@ -20,6 +20,8 @@ SLOW_POINTS: Final = frozenset({"workflow"})
 _MAX_ORDERS: Final = 256
 _S_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
+# How soon the file of the kill switch is seen where nothing else happens.
+_LOOK_S: Final = 0.1
 
 CallerT = TypeVar("CallerT")
 
@@ -37,6 +39,8 @@ class Aside(Generic[CallerT]):
         self._done: deque[tuple[CallerT | None, Outcomes]] = deque()
         self._fault: BaseException | None = None
         self._unanswered = 0
+        self._calls = 0  # how often the kill switch was thrown, and how often that was heeded
+        self._heeded = 0
         # What the thread last said of itself; replaced whole, so reading it needs no lock.
         self._state: tuple[tuple[Lease, ...], bool] = (enforcer.held(), enforcer.idle())
         self._stopping = threading.Event()
@@ -72,6 +76,16 @@ class Aside(Generic[CallerT]):
             raise self._fault
         return taken
 
+    def heed(self) -> None:
+        """Have the thread look at the kill switch as soon as the order under way ends."""
+        self._calls += 1
+        with contextlib.suppress(queue.Full):  # full: it does not wait for anything
+            self._orders.put_nowait(None)
+
+    def settled(self) -> bool:
+        """Say whether it has looked since, so that nothing new happens and all was released."""
+        return self._heeded == self._calls
+
     def held(self) -> tuple[Lease, ...]:
         """Give the leases that were in force when the last order was finished."""
         return self._state[0]
@@ -95,7 +109,12 @@ class Aside(Generic[CallerT]):
             reconcile_ns = self._reconcile_next()
             while not self._stopping.is_set():
                 self._work(reconcile_ns)
-                self._say(None, self._enforcer.expire())
+                calls = self._calls
+                news = self._enforcer.expire()
+                late, self._heeded = self._heeded != calls, calls
+                self._say(None, news)
+                if late:
+                    self._wake()
                 if self._clock.now().boot_ns >= reconcile_ns:
                     self._say(None, self._enforcer.reconcile())
                     reconcile_ns = self._reconcile_next()
@@ -108,7 +127,8 @@ class Aside(Generic[CallerT]):
         due = self._enforcer.next_expiry_ns()
         at = until_ns if due is None else min(due, until_ns)
         try:
-            given = self._orders.get(timeout=max(0, at - self._clock.now().boot_ns) / _S_NS)
+            waits_s = min(_LOOK_S, max(0, at - self._clock.now().boot_ns) / _S_NS)
+            given = self._orders.get(timeout=waits_s)
         except queue.Empty:
             return
         if given is not None and not self._stopping.is_set():
@@ -122,7 +142,7 @@ class Aside(Generic[CallerT]):
         self._state = (self._enforcer.held(), self._enforcer.idle())
         if caller is not None or outcomes.outcomes:
             self._done.append((caller, outcomes))
-        self._wake()
+            self._wake()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it is awake already

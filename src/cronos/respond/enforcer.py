@@ -6,6 +6,13 @@ answered. What the kernel times out by itself is applied first and recorded afte
 process killed in between, the effect would end with its lease all the same. A lease that is
 found recorded but not applied tells of a crash at an unknown point, and is undone.
 
+What nobody can take back has no lease: it takes two persons, is written down before it is done,
+and is done once (see `cronos.respond.deeds`).
+
+While the kill switch is engaged nothing is applied, renewed or put back; to undo always works. It
+is looked at before an order, between its plan and its effect, and after: what was applied while
+someone threw it is undone again where everything is to be released.
+
 Nothing here waits for anyone, and every method can be called again.
 """
 
@@ -17,15 +24,17 @@ import msgspec
 
 from cronos.config import Section
 from cronos.errors import CronosError
+from cronos.link.killswitch import KillSwitch, Token
 from cronos.ports import Clock, Executor
-from cronos.respond.guards import SECOND_NS, Budget, EnforcerConfig, Guard
+from cronos.respond.budgets import MINUTE_NS, SECOND_NS, Abilities, Budgets, Deed, deed_of
+from cronos.respond.deeds import Deeds
+from cronos.respond.guards import EnforcerConfig, Guard
 from cronos.respond.leasebook import Key, LeaseBook, key_of
 from cronos.respond.machine import own_addresses
 from cronos.respond.points import Points, outcome_of
 from cronos.respond.reaper import Reaper, remaining
-from cronos.types import Action, Lease, Operation, Order, Outcome, Outcomes, Plan
+from cronos.types import Action, Kill, Lease, Operation, Order, Outcome, Outcomes, Plan
 
-_MINUTE_NS = 60 * SECOND_NS
 # Else one forged order could fence off, for good, every order that follows.
 _MAX_EPOCH_LEAP: Final = 1_000_000
 
@@ -60,13 +69,58 @@ class Enforcer:
         self._clock = clock
         self._boot_id = clock.boot_id()
         self._guard = Guard(config, own)
+        self._abilities = Abilities(executors)
+        self._switch: KillSwitch | None = None
+        self._deeds: Deeds | None = None
+        self._released: Token | None = None  # whose release of everything was carried out
+        self._news: list[Outcome] = []
         self._points = Points(executors, clock)
         self._reaper = Reaper(config, self._points, book, clock)
-        self.budget = self._new_budget()
+        self.budgets = self._new_budgets()
+
+    def arm(self, switch: KillSwitch | None, deeds: Deeds | None) -> None:
+        """Heed a kill switch, and let two persons do what cannot be taken back; before anything.
+
+        Without the first nothing stops this enforcer, without the second it refuses all that.
+        """
+        self._switch, self._deeds = switch, deeds
+        if deeds is not None:
+            now = self._clock.now().boot_ns
+            spent = deeds.granted_since(self._boot_id, now - MINUTE_NS)
+            self.budgets.spend(map(self._abilities.blast_of, spent))
+
+    def kill(self, kill: Kill) -> Kill:
+        """Throw the kill switch, or take it back; give how it stands then.
+
+        When this returns nothing new happens, and where everything is to be released it has been.
+        """
+        if self._switch is not None:
+            self._switch.take(kill, self._clock.now().wall_ns)
+            self.heed()
+        return self.switched()
+
+    def switched(self) -> Kill:
+        """Say how the kill switch stands."""
+        return self._switch.state() if self._switch is not None else Kill(0, engaged=False)
+
+    def heed(self) -> None:
+        """Look at the kill switch, and release everything where it says so, once for each order."""
+        token = self._switch.token() if self._switch is not None else None
+        if token is None or token == self._released:
+            return
+        self._released = token
+        self._end(self._book.leases.values())
+        self._news += self._reaper.expire()
 
     def handle(self, order: Order) -> Outcomes:
         """Carry an order out and give one outcome per action, in order; the same twice is once."""
+        killed = self._killed() if order.operation is not Operation.UNDO else None
         match order.operation:
+            case Operation.APPLY | Operation.RENEW if killed is not None:
+                answers = {
+                    key_of(action): outcome_of(action, order.operation, killed, ok=False)
+                    for action in order.actions
+                }
             case Operation.APPLY:
                 answers = self._apply(order.actions)
             case Operation.RENEW:
@@ -91,11 +145,16 @@ class Enforcer:
             or self._guard.protects(lease.plan.action.target) is not None
         )
         undone = self._reaper.expire()
-        return Outcomes(0, (*undone, *self._reaper.reconcile()))
+        return Outcomes(0, (*undone, *self._put_back()))
 
     def expire(self) -> Outcomes:
-        """Undo all leases that have ended; what fails is tried again, until it is gone."""
-        return Outcomes(0, tuple(self._reaper.expire()))
+        """Undo all leases that have ended; what fails is tried again, until it is gone.
+
+        What was undone since the last call because the kill switch said so is told here too.
+        """
+        self.heed()
+        told, self._news = self._news, []
+        return Outcomes(0, (*told, *self._reaper.expire()))
 
     def reconcile(self) -> Outcomes:
         """Put back what should be there and is not; end what has become this machine's own."""
@@ -107,7 +166,9 @@ class Enforcer:
                 if self._guard.protects(lease.plan.action.target) is not None
             )
             undone = self._reaper.expire()
-        return Outcomes(0, (*undone, *self._reaper.reconcile()))
+        if self._deeds is not None:
+            self._deeds.tidy()
+        return Outcomes(0, (*undone, *self._put_back()))
 
     def next_expiry_ns(self) -> int | None:
         """Give the boot time at which `expire` has something to do, or None."""
@@ -140,10 +201,23 @@ class Enforcer:
         return not self._book.leases
 
     def share_budget(self, other: "Enforcer") -> None:
-        """Spend from the budget of another enforcer of this process; before either is asked."""
-        now = self._clock.now().boot_ns
-        self.budget = other.budget
-        self.budget.spend(self._book.granted_since(self._boot_id, now - _MINUTE_NS))
+        """Spend from the budgets of another enforcer of this process; before either is asked."""
+        self.budgets = other.budgets
+        self.budgets.spend(map(self._abilities.blast_of, self._lately()))
+
+    def _killed(self) -> str | None:
+        """Give the sentence that refuses everything while the kill switch is engaged, or None."""
+        state = self.switched()
+        if not state.engaged:
+            return None
+        return f"refused: the kill switch is engaged (generation {state.generation})."
+
+    def _put_back(self) -> list[Outcome]:
+        """Put back what has vanished; while the kill switch is engaged what is gone stays gone."""
+        if self._killed() is None:
+            return self._reaper.reconcile()
+        self._reaper.tidy()
+        return []
 
     def _end(self, leases: Iterable[Lease]) -> None:
         """Let leases end now; to undo them is the reaper's next step."""
@@ -155,11 +229,17 @@ class Enforcer:
         self._book.note(ended)
         self._watch(ended)
 
-    def _new_budget(self) -> Budget:
-        # A crash must not refill it, or crashing the enforcer would be a way around it.
+    def _lately(self) -> list[Deed]:
+        """Say for what leases were granted within the last minute."""
         now = self._clock.now().boot_ns
-        spent = self._book.granted_since(self._boot_id, now - _MINUTE_NS)
-        return Budget(self.config.actions_per_minute, now, spent)
+        return self._book.granted_since(self._boot_id, now - MINUTE_NS)
+
+    def _new_budgets(self) -> Budgets:
+        # A crash must not refill them, or crashing the enforcer would be a way around them.
+        spent = map(self._abilities.blast_of, self._lately())
+        now = self._clock.now().boot_ns
+        config = self.config
+        return Budgets(config.actions_per_minute, config.blast_per_minute, now, spent)
 
     # --- apply ---------------------------------------------------------------------------------
 
@@ -181,15 +261,50 @@ class Enforcer:
                 leases[key] = msgspec.structs.replace(held, plan=plan)
             else:
                 fresh[key] = admitted
-        planned = self._points.plan(list(fresh.values()))
-        for (key, action), ready in zip(fresh.items(), planned, strict=True):
-            if isinstance(ready, Plan):
-                leases[key] = Lease(ready, self._boot_id, now, now + action.lease_ns)
-            else:
-                answers[key] = ready
+        unplanned, granted, finals = self._ready(fresh, now)
+        answers |= unplanned
+        leases |= granted
+        killed = self._killed()
+        if killed is not None:
+            ready = {key: lease.plan.action for key, lease in leases.items()}
+            ready |= {key_of(plan.action): plan.action for plan in finals}
+            return answers | {key: _said(action, killed) for key, action in ready.items()}
         timed = [lease for lease in leases.values() if lease.plan.kernel_timeout]
         others = [lease for lease in leases.values() if not lease.plan.kernel_timeout]
-        return answers | self._apply_timed(timed) | self._apply_recorded(others)
+        answers |= self._apply_timed(timed) | self._apply_recorded(others)
+        answers |= {key_of(plan.action): self._do_once(plan) for plan in finals}
+        return self._after_release(answers)
+
+    def _ready(
+        self, fresh: Mapping[Key, Action], now: int
+    ) -> tuple[dict[Key, Outcome], dict[Key, Lease], list[Plan]]:
+        """Plan what was admitted: give refusals, leases to grant, and what has no undo."""
+        refused: dict[Key, Outcome] = {}
+        leases: dict[Key, Lease] = {}
+        finals: list[Plan] = []
+        planned = self._points.plan(list(fresh.values()))
+        for (key, action), ready in zip(fresh.items(), planned, strict=True):
+            if not isinstance(ready, Plan):
+                refused[key] = ready
+            elif self._is_final(ready):
+                finals.append(ready)
+            else:
+                leases[key] = Lease(ready, self._boot_id, now, now + action.lease_ns)
+        return refused, leases, finals
+
+    def _after_release(self, answers: dict[Key, Outcome]) -> dict[Key, Outcome]:
+        """Undo what was applied while everything was to be released, and say so."""
+        before = self._released
+        self.heed()
+        if self._released == before:
+            return answers
+        why = "the kill switch was thrown meanwhile; it was undone again."
+        return {
+            key: msgspec.structs.replace(answer, ok=False, verified=False, detail=f"refused: {why}")
+            if answer.ok and answer.undo and not any(self._book.holders(key[0]))
+            else answer
+            for key, answer in answers.items()
+        }
 
     def _admit(self, action: Action, held: Lease | None, now: int) -> Action | Outcome:
         """Authorise an action, its lease cut to what is allowed; or refuse it."""
@@ -198,20 +313,48 @@ class Enforcer:
             return _refused(action, why)
         if held is not None:  # the same order again, or a higher epoch: nothing new is granted
             return msgspec.structs.replace(action, lease_ns=held.plan.action.lease_ns)
+        if self._abilities.is_final(deed_of(action)):
+            return self._admit_final(action, now)
         allowed = self._allowed_until(action, now) - now
-        if allowed <= 0:
-            return _refused(
-                action,
+        why = self._beyond(action, allowed, now)
+        if why is not None:
+            return _refused(action, why)
+        return msgspec.structs.replace(action, lease_ns=min(action.lease_ns, allowed))
+
+    def _beyond(self, action: Action, allowed_ns: int, now: int) -> str | None:
+        """Say which bound an action goes beyond; the budgets are asked last, and spent."""
+        if allowed_ns <= 0:
+            return (
                 f"Incident {action.incident_id} has held {action.target.value} for as long as "
-                f"it may ({self.config.max_lease_s} s); a person or a new incident can go on.",
+                f"it may ({self.config.max_lease_s} s); a person or a new incident can go on."
             )
         if len(self._book.leases) >= self.config.max_leases:
-            return _refused(action, f"{self.config.max_leases} leases are held, the most allowed.")
-        if not self.budget.take(now):
-            return _refused(
-                action, f"The budget of {self.config.actions_per_minute} actions a minute is spent."
-            )
-        return msgspec.structs.replace(action, lease_ns=min(action.lease_ns, allowed))
+            return f"{self.config.max_leases} leases are held, the most allowed."
+        return self.budgets.take(self._abilities.blast_of(deed_of(action)), now)
+
+    def _admit_final(self, action: Action, now: int) -> Action | Outcome:
+        """Authorise what cannot be taken back, as it is: its approvals bind all of it."""
+        if self._deeds is None:
+            return _refused(action, "It cannot be taken back, and no approval can be checked here.")
+        done = self._deeds.answer(action)
+        if done is not None:
+            return done
+        approved = self._deeds.approved(action)
+        if isinstance(approved, str):
+            return _refused(action, approved)
+        if self._deeds.is_meant(action):
+            return action
+        why = self.budgets.take(self._abilities.blast_of(deed_of(action)), now)
+        return action if why is None else _refused(action, why)
+
+    def _is_final(self, plan: Plan) -> bool:
+        """Say whether nobody can take a plan back: its ability says so, or it has no recipe."""
+        return not plan.recipe or self._abilities.is_final(deed_of(plan.action))
+
+    def _do_once(self, plan: Plan) -> Outcome:
+        if self._deeds is None:
+            return _refused(plan.action, "It has no undo, and nobody's approval can be checked.")
+        return self._deeds.carry_out(plan, self._points, self._killed)
 
     def _fenced(self, action: Action) -> str | None:
         highest = self._book.epoch(action.action_id)
@@ -258,6 +401,10 @@ class Enforcer:
                 key_of(le.plan.action): _refused(le.plan.action, f"It could not be undone: {error}")
                 for le in leases
             }
+        killed = self._killed()
+        if killed is not None:  # while the disk was waited for; that it never was is looked at
+            self._end(leases)
+            return {key_of(le.plan.action): _said(le.plan.action, killed) for le in leases}
         answers, settled = self._put(leases)
         # No sync: were this lost with the power, the lease would be undone after the reboot.
         self._book.note(settled)
@@ -359,7 +506,9 @@ class Enforcer:
     def _undo_unheld(self, action: Action) -> Outcome:
         """End an effect that no lease of this incident holds: only when no other holds it."""
         others = [le.plan.action.incident_id for le in self._book.holders(action.action_id)]
-        if others:
+        if self._abilities.is_final(deed_of(action)):
+            detail = "Nothing is held: what was done cannot be taken back."
+        elif others:
             detail = f"This incident holds no lease on it; {others[0]} does."
         elif not self._points.holds(action):
             detail = "It is not there: nothing to undo."
@@ -371,4 +520,8 @@ class Enforcer:
 
 
 def _refused(action: Action, why: str) -> Outcome:
-    return outcome_of(action, Operation.APPLY, f"refused: {why}", ok=False)
+    return _said(action, f"refused: {why}")
+
+
+def _said(action: Action, detail: str) -> Outcome:
+    return outcome_of(action, Operation.APPLY, detail, ok=False)

@@ -5,18 +5,18 @@ on leases and the fencing epoch are checked here again, from the enforcer's own 
 """
 
 import ipaddress
+import os
 import re
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from typing import Final
+
+import msgspec
 
 from cronos.config import Policy, Positive, Section
 from cronos.errors import InputError
 from cronos.types import Action, Entity, EntityKind, action_id
 
-SECOND_NS: Final = 1_000_000_000
-_MINUTE_NS: Final = 60 * SECOND_NS
 _MAX_ID_CHARS: Final = 256
 _MAX_TARGET_CHARS: Final = 1024
 
@@ -26,15 +26,29 @@ _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # RFC 1123 section 2.1; a name that ends in digits alone would be an address gone wrong.
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*(?![0-9]+$){_LABEL}")
 _USER_NAME: Final = re.compile(r"[\w.-]{1,64}\\[\w.$-]{1,64}|[\w.+-]{1,64}@[\w.-]{1,253}")
+_POD_NAME: Final = re.compile(rf"{_LABEL}/(?:{_LABEL}\.)*{_LABEL}")
+# Accounts and pods that a system does not run without.
+_ALWAYS_USERS: Final = frozenset({"root", "system"})
+_ALWAYS_NAMESPACE: Final = "kube-system"
+_NO_HOST: Final = "?"  # what has no form that could be compared is protected as a whole
+
+# What separates names in a session or a credential: whatever no name holds.
+_PARTS: Final = re.compile(r"[^\w.$-]+")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class EnforcerConfig(Section, frozen=True):
-    """What the enforcer holds itself to; the first three repeat `[policy]` and `[lease]`."""
+    """What the enforcer holds itself to; much repeats `[policy]` and `[lease]`."""
 
     protected: tuple[str, ...] = Policy().protected
+    # Networks by the name that an action may give them; another name is refused.
+    segments: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
     actions_per_minute: Positive = 2000
+    # The same for each blast class, of what takes away more than one address or session.
+    blast_per_minute: dict[str, Positive] = msgspec.field(
+        default_factory=lambda: dict(Policy().blast_per_minute)
+    )
     # From its first isolation on, an incident may hold a target no longer than this.
     max_lease_s: Positive = 3600
     # How long that first isolation is remembered, on one boot.
@@ -48,32 +62,6 @@ class EnforcerConfig(Section, frozen=True):
     max_clients: Positive = 16
     # Stay until the last lease has ended, then leave by itself once no client is connected.
     linger: bool = False
-
-
-class Budget:
-    """Tokens for actions: a minute's worth at most, refilled evenly; for any thread."""
-
-    def __init__(self, per_minute: int, now_ns: int, spent: int = 0) -> None:
-        self._per_minute = per_minute
-        self._tokens = float(max(0, per_minute - spent))
-        self._at_ns = now_ns
-        self._lock = threading.Lock()
-
-    def take(self, now_ns: int) -> bool:
-        """Take one token, or say that none is left."""
-        with self._lock:
-            refill = max(0, now_ns - self._at_ns) * self._per_minute / _MINUTE_NS
-            self._tokens = min(float(self._per_minute), self._tokens + refill)
-            self._at_ns = max(now_ns, self._at_ns)
-            if self._tokens < 1:
-                return False
-            self._tokens -= 1
-            return True
-
-    def spend(self, tokens: int) -> None:
-        """Take tokens that were spent before, as far as there are any."""
-        with self._lock:
-            self._tokens = max(0.0, self._tokens - tokens)
 
 
 class Guard:
@@ -92,6 +80,8 @@ class Guard:
         self, config: EnforcerConfig, own: Callable[[], Mapping[str, str]] = dict[str, str]
     ) -> None:
         self._names: dict[str, str] = {}
+        self._users: dict[str, str] = {}  # by the name without its domain
+        self._shorts: dict[str, str] = {}  # hosts by their name without its domain
         self._listed: list[tuple[Network, str]] = []
         self._own = own
         self._own_now: dict[str, str] | None = None
@@ -100,8 +90,29 @@ class Guard:
         for entry in (*config.protected, *_ALWAYS):
             network = protected_network(entry)
             self._names[entry.casefold()] = self._names[_entry_host(entry).casefold()] = entry
+            self._users.setdefault(_account(entry), entry)
             if network is not None:
                 self._listed.append((network, entry))
+            elif "." in entry:
+                self._shorts.setdefault(entry.partition(".")[0].casefold(), entry)
+        self._segments = {
+            name.casefold(): [_segment_network(name, text) for text in texts]
+            for name, texts in config.segments.items()
+        }
+        host = socket.gethostname().casefold()
+        self._own_hosts = frozenset({host, host.partition(".")[0], "localhost"})
+        self._own_pids = frozenset({os.getpid(), os.getppid()})
+        self._ways: dict[EntityKind, Callable[[str], str | None]] = {
+            EntityKind.WORKLOAD: lambda _name: None,
+            EntityKind.USER: self._account,
+            EntityKind.SESSION: self._part,
+            EntityKind.CREDENTIAL: self._part,
+            EntityKind.POD: self._pod,
+            EntityKind.PROCESS: self._process,
+            EntityKind.HOST: self._host,
+            EntityKind.MACHINE: self._host,
+            EntityKind.SEGMENT: self._segment,
+        }
         self.refresh()
 
     def refresh(self) -> bool:
@@ -149,12 +160,73 @@ class Guard:
         connection to a protected server ends is what protects the server.
         """
         whole = self._names.get(target.value.casefold())
-        if whole is not None or target.kind in (EntityKind.USER, EntityKind.WORKLOAD):
+        if whole is not None:
             return whole
-        host = _host_of(target)
-        if target.kind in (EntityKind.HOST, EntityKind.PROCESS):
-            return self._names.get(host.casefold()) or self._covering(host, strict=False)
-        return self._covering(host, strict=True)
+        way = self._ways.get(target.kind)
+        return way(target.value) if way else self._covering(_host_of(target), strict=True)
+
+    def _account(self, user: str) -> str | None:
+        """Find a user: where the domains cannot be compared, the name alone decides."""
+        name = _account(user)
+        if name in _ALWAYS_USERS:
+            return f"{name}, an account that no system runs without"
+        everywhere = self._names.get(name)
+        if everywhere is not None:
+            return everywhere
+        entry = self._users.get(name)
+        if entry is None or ("\\" in user and "\\" in entry) or ("@" in user and "@" in entry):
+            return None  # nobody of that name, or of another domain
+        return entry
+
+    def _part(self, text: str) -> str | None:
+        """Find a protected name anywhere within what a system composed of names."""
+        for part in _PARTS.split(text):
+            found = self._names.get(part.casefold()) or self._covering(part, strict=False)
+            if found is None and part:
+                found = self._account(part)
+            if found is not None:
+                return found
+        return None
+
+    def _pod(self, pod: str) -> str | None:
+        namespace, slash, name = pod.partition("/")
+        if not (namespace and slash and name):
+            return _NO_HOST
+        if namespace == _ALWAYS_NAMESPACE:
+            return f"{namespace}, which no cluster runs without"
+        return self._names.get(namespace.casefold()) or self._names.get(name.casefold())
+
+    def _process(self, process: str) -> str | None:
+        host, slash, number = process.partition("/")
+        if not (host and slash and number.isascii() and number.isdecimal() and len(number) <= 10):
+            return _NO_HOST
+        if int(number) <= 1:
+            return "the first process, without which a machine ends"
+        own = host.casefold() in self._own_hosts or host in (self._own_now or ())
+        if own and int(number) in self._own_pids:
+            return "the enforcer itself"
+        return self._names.get(host.casefold()) or self._host_of_site(host)
+
+    def _host(self, host: str) -> str | None:
+        if host.casefold() in self._own_hosts:
+            return f"{host}, this machine"
+        return self._host_of_site(host)
+
+    def _host_of_site(self, host: str) -> str | None:
+        """Find a host: where either side leaves the domain out, the name alone decides."""
+        short = host.partition(".")[0].casefold()
+        whole = "." in host
+        return (
+            self._names.get(short)
+            or (None if whole else self._shorts.get(short))
+            or self._covering(host, strict=False)
+        )
+
+    def _segment(self, name: str) -> str | None:
+        networks = self._segments.get(name.casefold())
+        if networks is None:
+            return _NO_HOST
+        return next((found for one in networks if (found := self._overlapping(one))), None)
 
     def _covering(self, text: str, *, strict: bool) -> str | None:
         number = _ipv4(text)
@@ -162,7 +234,10 @@ class Guard:
             return next((e for first, last, e in self._ranges if first <= number <= last), None)
         network = _network(text)
         if network is None:
-            return "?" if strict else None
+            return _NO_HOST if strict else None
+        return self._overlapping(network)
+
+    def _overlapping(self, network: Network) -> str | None:
         for guarded, entry in self._networks:
             if guarded.version == network.version and guarded.overlaps(network):
                 return entry
@@ -173,8 +248,8 @@ def protected_network(entry: str) -> Network | None:
     r"""Read an entry of a protected list: the network it names, or None for a host or user.
 
     An entry is an address, a network, a service (``198.51.100.2:502``, ``[2001:db8::2]:502``,
-    ``tcp/198.51.100.2:502``), which stands for its whole address, a host name (RFC 1123), or a
-    user (``CORP\admin``, ``admin@corp.example``).
+    ``tcp/198.51.100.2:502``), which stands for its whole address, a host name (RFC 1123), a
+    user (``CORP\admin``, ``admin@corp.example``), or a pod (``payments/gateway``).
 
     Raises:
         InputError: it is none of these.
@@ -183,7 +258,7 @@ def protected_network(entry: str) -> Network | None:
     network = _network(host)
     if network is not None and "%" not in entry:
         return network
-    if _HOST_NAME.fullmatch(host) or _USER_NAME.fullmatch(entry):
+    if any(form.fullmatch(entry) for form in (_USER_NAME, _POD_NAME)) or _HOST_NAME.fullmatch(host):
         return None
     raise InputError(
         "respond.protected_unknown",
@@ -200,6 +275,22 @@ def _entry_host(entry: str) -> str:
     return _service_address(entry if "/" in entry else f"any/{entry}") or entry
 
 
+def _account(user: str) -> str:
+    r"""Give a user's name without its domain, folded: ``admin`` of ``CORP\Admin``."""
+    return user.rpartition("\\")[2].partition("@")[0].casefold()
+
+
+def _segment_network(name: str, text: str) -> Network:
+    network = _network(text)
+    if network is None:
+        raise InputError(
+            "respond.segment_unknown",
+            f"The segment {name!r:.70} holds {text!r:.60}, which is no network.",
+            "Write networks such as 10.1.3.0/24 under [segments].",
+        )
+    return network
+
+
 def flow_client(flow: str) -> str | None:
     """Give the client's address of ``tcp/192.0.2.7:40312>198.51.100.2:502``, or None."""
     client, arrow, _ = flow.partition(">")
@@ -213,8 +304,6 @@ def _host_of(target: Entity) -> str:
             return flow_client(target.value) or ""
         case EntityKind.SERVICE:
             return _service_address(target.value) or ""
-        case EntityKind.PROCESS:
-            return target.value.partition("/")[0]
         case _:
             return target.value
 

@@ -24,6 +24,7 @@ import msgspec
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.ports import Sealer
 from cronos.respond.bookframes import Frames, SealedFrames, UnsealedFrames, body_of
+from cronos.respond.budgets import Deed, deed_of
 from cronos.types import Action, Entity, Lease, Operation, Outcome
 
 _MAX_PAST: Final = 50_000
@@ -63,7 +64,7 @@ class LeaseBook:
         self._holders: dict[str, set[Key]] = {}
         self._anchors: dict[tuple[str, Entity], Lease] = {}
         self._epochs: dict[str, int] = {}
-        self._grants: dict[tuple[str, int, Key], None] = {}  # also of leases granted anew since
+        self._grants: dict[tuple[str, int, Key], Deed] = {}  # also of leases granted anew since
         self._unsealed = folder / "leases"
         self._sealed = folder / "leases.sealed"
         self._sealing = (
@@ -142,9 +143,11 @@ class LeaseBook:
         first = self._anchors.get((action.incident_id, action.target))
         return first.granted_boot_ns if first is not None and first.boot_id == boot_id else None
 
-    def granted_since(self, boot_id: str, boot_ns: int) -> int:
-        """Count the leases granted on this boot after `boot_ns`, those that ended as well."""
-        return sum(boot == boot_id and at > boot_ns for boot, at, _ in self._grants)
+    def granted_since(self, boot_id: str, boot_ns: int) -> list[Deed]:
+        """Say for what leases were granted on this boot after `boot_ns`; ended ones count too."""
+        return [
+            deed for (boot, at, _), deed in self._grants.items() if boot == boot_id and at > boot_ns
+        ]
 
     def tidy(self, before_boot_ns: int) -> None:
         """In a quiet moment: drop what ended and was granted before, and shorten a long file."""
@@ -187,7 +190,7 @@ class LeaseBook:
         key = key_of(action)
         if self._past.pop(key, None) is not None:
             del self._past_bodies[key]
-        self._grants[lease.boot_id, lease.granted_boot_ns, key] = None
+        self._grants[lease.boot_id, lease.granted_boot_ns, key] = deed_of(action)
         self.leases[key] = lease
         self._holders.setdefault(action.action_id, set()).add(key)
         self._epochs[action.action_id] = max(self.epoch(action.action_id), action.epoch)

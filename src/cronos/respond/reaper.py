@@ -93,10 +93,15 @@ class Reaper:
             self._settle(key, done=outcome.ok)
         return outcomes
 
+    def tidy(self) -> None:
+        """Forget what is long past."""
+        now = self._clock.now().boot_ns
+        self._book.tidy(now - self._config.memory_s * 1000 * _MS_NS)
+
     def reconcile(self) -> list[Outcome]:
         """Put back effects that a lease holds but that are gone; forget what is long past."""
         now = self._clock.now().boot_ns
-        self._book.tidy(now - self._config.memory_s * 1000 * _MS_NS)
+        self.tidy()
         until: dict[str, Lease] = {}
         for lease in self._book.leases.values():
             name = lease.plan.action.action_id

@@ -5,8 +5,11 @@ part of an order that it takes is answered in a frame of its own, later.
 
 A client says `Hello` and hears `Restart` (what is held; several frames when it is much), then
 sends `Order` and hears `Outcomes` with that order's number, split over several frames only when
-they exceed one. `Outcomes` numbered 0 tell everyone what was undone or put back unasked. Whoever
-sends anything else loses its connection, and nobody else notices.
+they exceed one. `Outcomes` numbered 0 tell everyone what was undone or put back unasked. `Kill` is
+answered with how the kill switch stands: with a `subject` while an order is still under way aside,
+and without one once nothing is. Whoever sends anything else loses its connection, and nobody else
+notices. No client is heard for longer than a moment while others wait, and a few places are kept
+for the kill switch.
 
 SIGTERM ends the process at once and undoes nothing: the leases stay in the book, the kernel's own
 timeouts run on, and the next start takes up from there. With `linger` it stays until the last
@@ -18,21 +21,27 @@ import gc
 import selectors
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.link.frames import FrameSplitter, frame, listen, require_same_user
+from cronos.link.killswitch import FILE_NAME, KillSwitch
 from cronos.ports import Clock, Executor, Sealer
 from cronos.respond.aside import SLOW_POINTS, Aside
+from cronos.respond.deeds import FOLDER as DEEDS_FOLDER
+from cronos.respond.deeds import Approvals, Deeds, nobody
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
 from cronos.respond.machine import own_addresses
 from cronos.respond.points import outcome_of
-from cronos.types import Hello, Lease, Order, Outcome, Outcomes, Restart, decode, encode
+from cronos.types import Hello, Kill, Lease, Order, Outcome, Outcomes, Restart, decode, encode
 
 _READ_BYTES: Final = 1 << 18
 _MAX_UNTAKEN_BYTES: Final = 16 << 20
@@ -41,6 +50,13 @@ _S_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
 _ASIDE_FOLDER: Final = "aside"
 _NAMED_EFFECTS: Final = 5
+# How soon the file of the kill switch is seen where nothing else happens.
+_LOOK_S: Final = 0.1
+# How long one client is heard while others wait, give or take one order.
+_TURN_NS: Final = 10 * _MS_NS
+# Places for those who throw the kill switch while all others are taken.
+_SPARE: Final = 4
+_UNDER_WAY: Final = "An order is under way at a point that waits for a foreign system."
 _STOP: Final = "stop"
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -49,12 +65,15 @@ class Home(NamedTuple):
     """Where the enforcer keeps its books, how they are hidden, and who hears what was lost.
 
     The sealer is used from two threads. `Keyless` stands in where its key cannot be had; without
-    any the books lie readable.
+    any the books lie readable. `kill` is the file of the kill switch, beside the folder unless it
+    is named; `approvals` knows the operators, and is asked from two threads.
     """
 
     folder: Path
     sealer: Sealer | None = None
     say: Callable[[str], None] = lambda _sentence: None
+    kill: Path | None = None
+    approvals: Approvals = nobody
 
 
 def run(
@@ -73,12 +92,15 @@ def run(
         CronosError: the book is held by another enforcer or cannot be used, or the socket cannot
             be made.
     """
-    folder, sealer, say = home if isinstance(home, Home) else Home(home)
+    home = home if isinstance(home, Home) else Home(home)
+    folder, sealer, say = home.folder, home.sealer, home.say
+    switch = KillSwitch(home.kill or folder.parent / FILE_NAME, folder / "kill", say)
     slow = {name: it for name, it in executors.items() if name in SLOW_POINTS}
     with contextlib.ExitStack() as left, stop_signals() as stop:
         book = left.enter_context(contextlib.closing(LeaseBook(folder, sealer)))
         quick = {name: it for name, it in executors.items() if name not in slow}
         enforcer = Enforcer(config, quick, book, clock, own)
+        enforcer.arm(switch, left.enter_context(_deeds(home, folder, clock)))
         aside: Aside[_Client] | None = None
         # Leases from before must end though their point is configured no more.
         if slow or (folder / _ASIDE_FOLDER).exists():
@@ -87,6 +109,7 @@ def run(
             _tell(its_book, (), say)
             other = Enforcer(config, slow, its_book, clock, own)
             other.share_budget(enforcer)
+            other.arm(switch, left.enter_context(_deeds(home, folder / _ASIDE_FOLDER, clock)))
             aside = left.enter_context(contextlib.closing(Aside[_Client](other, clock)))
         # A collection of everything took up to 10 ms between an order and its effect.
         gc.freeze()
@@ -102,6 +125,13 @@ def run(
         finally:
             listener.close()
             socket_path.unlink(missing_ok=True)
+
+
+def _deeds(home: Home, folder: Path, clock: Clock) -> contextlib.closing[Deeds]:
+    """Open the book of what cannot be taken back, beside a book of leases."""
+    deeds = Deeds(folder / DEEDS_FOLDER, home.sealer, clock, home.approvals)
+    _tell(deeds.book, (), home.say)
+    return contextlib.closing(deeds)
 
 
 def _tell(book: LeaseBook, unaccounted: Sequence[str], say: Callable[[str], None]) -> None:
@@ -218,7 +248,9 @@ class _Client:
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
         self.splitter = FrameSplitter()
+        self.frames: deque[bytes] = deque()
         self.untaken = bytearray()
+        self.is_spare = False
 
 
 class _Attendant:
@@ -240,6 +272,7 @@ class _Attendant:
         self._clients: set[_Client] = set()
         self._stopping = False
         self._was_asked = False  # by any client, ever
+        self._unsettled: list[_Client] = []  # who threw the kill switch and waits for the rest
         self._reconcile_ns = self._reconcile_next()
         listener.setblocking(False)
         self._selector.register(listener, selectors.EVENT_READ)
@@ -260,7 +293,10 @@ class _Attendant:
                 self._begin_to_stop()
             elif isinstance(key.data, _Client) and key.data in self._clients:
                 self._converse(key.data, events)
+        for client in [one for one in self._clients if one.frames]:
+            self._hear(client)
         self._pass_on()
+        self._settle()
         self._announce(self._enforcer.expire())
         if self._clock.now().boot_ns >= self._reconcile_ns:
             self._announce(self._enforcer.reconcile())
@@ -281,9 +317,11 @@ class _Attendant:
         return idle and (self._stopping or deserted)
 
     def _patience_s(self) -> float:
+        if any(client.frames for client in self._clients):
+            return 0
         due = self._enforcer.next_expiry_ns()
         at = self._reconcile_ns if due is None else min(due, self._reconcile_ns)
-        return max(0, at - self._clock.now().boot_ns) / _S_NS
+        return min(_LOOK_S, max(0, at - self._clock.now().boot_ns) / _S_NS)
 
     def _reconcile_next(self) -> int:
         return self._clock.now().boot_ns + self._enforcer.config.reconcile_ms * _MS_NS
@@ -302,34 +340,56 @@ class _Attendant:
         except DeniedError:
             connected.close()
             return
-        if len(self._clients) >= self._enforcer.config.max_clients:
-            connected.close()
-            return
         connected.setblocking(False)
         client = _Client(connected)
+        client.is_spare = len(self._clients) >= self._enforcer.config.max_clients
+        if client.is_spare and not self._spare_place():
+            connected.close()
+            return
         self._clients.add(client)
         self._was_asked = True
         self._selector.register(connected, selectors.EVENT_READ, client)
 
+    def _spare_place(self) -> bool:
+        """Keep a few places for the kill switch: among themselves the newest is heard."""
+        spares = [one for one in self._clients if one.is_spare and one not in self._unsettled]
+        if len(self._clients) >= self._enforcer.config.max_clients + _SPARE and spares:
+            self._drop(spares[0])
+        return len(self._clients) < self._enforcer.config.max_clients + _SPARE
+
     def _converse(self, client: _Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._send(client, b"")
-        if not events & selectors.EVENT_READ or client not in self._clients:
+        if not events & selectors.EVENT_READ or client not in self._clients or client.frames:
             return
         try:
             data = client.socket.recv(_READ_BYTES)
             if data:
-                for received in client.splitter.feed(data):
-                    self._send(client, self._reply(client, received))
+                client.frames += client.splitter.feed(data)
                 return
         except BlockingIOError:
             return
-        except (OSError, CronosError, ValueError):
-            pass  # it does not speak our language: only its own connection ends
+        except (OSError, CronosError):
+            pass
         self._drop(client)
+
+    def _hear(self, client: _Client) -> None:
+        """Answer what a client has said, for one turn; the others are asked before its next."""
+        until_ns = self._clock.now().boot_ns + _TURN_NS
+        try:
+            while client.frames and client in self._clients:
+                self._send(client, self._reply(client, client.frames.popleft()))
+                if self._clock.now().boot_ns >= until_ns:
+                    return
+        except (CronosError, ValueError):
+            self._drop(client)  # it does not speak our language: only its own connection ends
 
     def _reply(self, client: _Client, received: bytes) -> bytes:
         message = decode(received)
+        if isinstance(message, Kill):
+            return self._killed(client, message)
+        if client.is_spare:
+            raise ValueError("this place is for the kill switch")
         if isinstance(message, Order):
             return b"".join(self._carried_out(client, message))
         if isinstance(message, Hello):
@@ -340,6 +400,25 @@ class _Attendant:
             self.untold = None
             return greeting
         raise ValueError("neither an order nor a greeting")
+
+    def _killed(self, client: _Client, kill: Kill) -> bytes:
+        """Throw the kill switch; what waits aside for a foreign system is answered for later."""
+        state = self._enforcer.kill(kill)
+        self._announce(self._enforcer.expire())
+        if self._aside is not None:
+            self._aside.heed()
+        if self._aside is None or self._aside.settled():
+            return frame(encode(replace(state, subject="")))
+        self._unsettled.append(client)
+        return frame(encode(replace(state, subject=_UNDER_WAY)))
+
+    def _settle(self) -> None:
+        """Tell those who threw the kill switch that by now nothing is under way any more."""
+        if self._unsettled and self._aside is not None and self._aside.settled():
+            waiting, self._unsettled = self._unsettled, []
+            for client in waiting:
+                state = self._enforcer.switched()
+                self._send(client, frame(encode(replace(state, subject=""))))
 
     def _carried_out(self, client: _Client, order: Order) -> Iterator[bytes]:
         """Carry out what can be at once and answer it; the rest is answered when it is done."""

@@ -3,7 +3,8 @@ import pytest
 from tests.unit.respond.stage import S, Stage, apply, deny, renew, undo
 
 from cronos.errors import UnreachableError
-from cronos.types import EntityKind, Operation
+from cronos.link.killswitch import KillSwitch
+from cronos.types import EntityKind, Kill, Operation, Verb
 
 
 @pytest.fixture
@@ -411,3 +412,155 @@ def test_a_point_that_cannot_be_looked_at_does_not_hide_the_others(stage):
 
     stage.executor.observe = broken
     assert stage.enforcer.unaccounted() == ()
+
+
+@pytest.fixture
+def armed(stage, tmp_path):
+    """The stage with a kill switch beside it."""
+    stage.file = tmp_path / "KILL"
+    stage.switch = KillSwitch(stage.file, tmp_path / "kill")
+    stage.enforcer.arm(stage.switch, None)
+    return stage
+
+
+def test_while_it_is_killed_nothing_is_applied_renewed_or_put_back_and_undo_works(armed):
+    assert armed.one(apply(deny("192.0.2.7"))).ok
+    assert armed.enforcer.kill(Kill(5, engaged=True)) == Kill(5, engaged=True)
+    why = "refused: the kill switch is engaged (generation 5)."
+    assert armed.one(apply(deny("192.0.2.8"))).detail == why
+    assert armed.one(renew(deny("192.0.2.7"))).detail == why
+    assert armed.one(apply(deny("192.0.2.7"))).detail == why
+    armed.world.clear()
+    assert armed.enforcer.reconcile().outcomes == ()
+    assert not armed.world
+    assert armed.one(undo(deny("192.0.2.7"))).ok
+
+
+def test_what_is_held_ends_with_its_lease(armed):
+    armed.one(apply(deny("192.0.2.7", lease_s=10)))
+    armed.enforcer.kill(Kill(5, engaged=True))
+    assert armed.blocked() == {"192.0.2.7"}
+    armed.clock.turn(10)
+    assert len(armed.enforcer.expire().outcomes) == 1
+    assert not armed.world
+
+
+def test_everything_is_released_and_told_once(armed):
+    armed.enforcer.handle(apply(deny("192.0.2.7"), deny("192.0.2.8"), deny("192.0.2.7", "inc-2")))
+    armed.enforcer.kill(Kill(5, engaged=True, release_all=True))
+    assert not armed.world
+    told = armed.enforcer.expire().outcomes
+    assert [one.operation for one in told] == [Operation.UNDO] * 3
+    assert armed.enforcer.expire().outcomes == ()
+    assert armed.enforcer.idle()
+
+
+def test_what_cannot_be_released_at_once_is_tried_until_it_is(armed):
+    armed.one(apply(deny("192.0.2.7")))
+    armed.executor.refuses_undo = True
+    armed.enforcer.kill(Kill(5, engaged=True, release_all=True))
+    assert armed.world
+    armed.executor.refuses_undo = False
+    armed.clock.turn(1)
+    armed.enforcer.expire()
+    assert not armed.world
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("everything", [True, False])
+def test_an_apply_that_races_the_switch_is_refused_before_its_effect_or_undone_after(
+    tmp_path, timed, everything
+):
+    text = "3 release-all" if everything else "3"
+    for moment in ("plan", "apply"):
+        stage = Stage(tmp_path / moment, kernel_timeout=timed)
+        file = tmp_path / moment / "KILL"
+        stage.enforcer.arm(KillSwitch(file), None)
+        method = getattr(stage.executor, moment)
+
+        def throw(given, method=method, file=file):
+            done = method(given)
+            file.write_text(text)
+            return done
+
+        setattr(stage.executor, moment, throw)
+        outcome = stage.one(apply(deny("192.0.2.7")))
+        stays = moment == "apply" and not everything
+        assert bool(stage.world) == stays
+        assert outcome.ok == stays
+        if not stays:
+            assert "kill switch" in outcome.detail
+        stage.enforcer.expire()
+        assert bool(stage.enforcer.held()) == stays
+        stage.book.close()
+
+
+def test_the_switch_thrown_while_the_disk_is_waited_for_stops_what_was_recorded(armed):
+    write = armed.book.write
+
+    def slow(records, *, durable):
+        write(records, durable=durable)
+        armed.file.touch()
+
+    armed.book.write = slow
+    assert "kill switch" in armed.one(apply(deny("192.0.2.7"))).detail
+    armed.book.write = write
+    armed.enforcer.expire()
+    assert not armed.executor.world
+    assert armed.enforcer.idle()
+
+
+def test_an_old_order_does_not_undo_a_newer_one(armed):
+    armed.enforcer.kill(Kill(5, engaged=True))
+    assert armed.enforcer.kill(Kill(4, engaged=False)).engaged
+    assert armed.enforcer.kill(Kill(5, engaged=False)).engaged
+    assert not armed.enforcer.kill(Kill(6, engaged=False)).engaged
+    assert armed.one(apply(deny("192.0.2.7"))).ok
+
+
+def test_a_broken_disk_does_not_stop_the_switch(armed, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.open", full)
+    armed.enforcer.kill(Kill(5, engaged=True))
+    assert not armed.one(apply(deny("192.0.2.7"))).ok
+
+
+def test_a_restarted_enforcer_does_not_put_back_what_vanished_while_it_is_killed(stage, tmp_path):
+    stage.one(apply(deny("192.0.2.7")))
+    stage.world.clear()
+    stage.crash_and_restart()
+    stage.enforcer.arm(KillSwitch(tmp_path / "KILL"), None)
+    (tmp_path / "KILL").touch()
+    stage.enforcer.recover()
+    assert not stage.world
+
+
+def test_the_blast_class_has_a_budget_that_a_crash_does_not_refill(tmp_path):
+    stage = Stage(tmp_path, blast_per_minute={"host": 2}, actions_per_minute=100)
+    hosts = [deny(f"plc-{i}", kind=EntityKind.HOST, verb=Verb.CONTAIN) for i in range(3)]
+    assert [o.ok for o in stage.enforcer.handle(apply(*hosts)).outcomes] == [True, True, False]
+    stage.crash_and_restart()
+    refused = stage.one(apply(hosts[2]))
+    assert "blast class host" in refused.detail
+    assert stage.one(apply(deny("192.0.2.7"))).ok
+    stage.clock.turn(31)
+    assert stage.one(apply(hosts[2])).ok
+    stage.book.close()
+
+
+def test_without_a_book_of_deeds_nothing_final_is_done(stage):
+    final = deny("plc-9/4711", kind=EntityKind.PROCESS, verb=Verb.STOP)
+    assert "cannot be taken back" in stage.one(apply(final)).detail
+    assert stage.one(undo(final)).detail == "Nothing is held: what was done cannot be taken back."
+    assert not stage.executor.calls
+
+
+def test_a_plan_without_an_undo_is_final_whatever_its_ability_says(stage):
+    plan = stage.executor.plan
+    stage.executor.plan = lambda actions: [
+        msgspec.structs.replace(one, recipe=b"") for one in plan(actions)
+    ]
+    assert "no undo" in stage.one(apply(deny("192.0.2.7"))).detail
+    assert not stage.executor.calls

@@ -8,28 +8,32 @@ from tests.unit.respond.test_aside import Slow, work
 
 from cronos.errors import DeniedError, UnreachableError
 from cronos.link.frames import connect, frame, listen
+from cronos.link.killswitch import KillSwitch
 from cronos.respond.aside import Aside
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
 from cronos.respond.serving import Keyless, serve
-from cronos.types import Hello, Now, Operation, Outcomes, Restart, decode, encode
+from cronos.types import Hello, Kill, Now, Operation, Outcomes, Restart, decode, encode
 
 
 @contextlib.contextmanager
-def enforcing(folder, hook=None, **terms):
+def enforcing(folder, hook=None, *, executor=None, **terms):
     """A served enforcer in a thread of the test, and its socket; `hook` serves workloads."""
     book = LeaseBook(folder / "state")
     config = EnforcerConfig(**terms)
-    enforcer = Enforcer(config, {"world": WorldExecutor({})}, book, BootClock(), dict)
+    executor = executor or WorldExecutor({})
+    enforcer = Enforcer(config, {"world": executor}, book, BootClock(), dict)
+    switch = KillSwitch(folder / "KILL", folder / "kill")
+    enforcer.arm(switch, None)
     listener = listen(folder / "s")
     told, teller = socket.socketpair()
     lane = hooks_book = None
     if hook is not None:
         hooks_book = LeaseBook(folder / "hooks")
-        lane = Aside(
-            Enforcer(config, {"workflow": hook}, hooks_book, BootClock(), dict), BootClock()
-        )
+        other = Enforcer(config, {"workflow": hook}, hooks_book, BootClock(), dict)
+        other.arm(switch, None)
+        lane = Aside(other, BootClock())
     arguments = (enforcer, listener, BootClock(), told, None, lane)
     thread = threading.Thread(target=serve, args=arguments)
     thread.start()
@@ -117,6 +121,7 @@ def test_connections_beyond_the_bound_are_closed(tmp_path):
     with enforcing(tmp_path, max_clients=2) as (path, _, _):
         (one, _), (two, _) = hello(path), hello(path)
         third = connect(path)
+        third.send(encode(Hello("kernel", 1)))
         with pytest.raises(UnreachableError):
             third.receive(10)
         for client in (one, two, third):
@@ -236,3 +241,116 @@ def test_without_a_key_everything_that_would_seal_is_refused_with_its_reason():
         with pytest.raises(UnreachableError, match="The machine key is gone") as refused:
             call()
         assert refused.value.remedy == "Restore it."
+
+
+def kill(client, generation=1, *, engaged=True, release_all=False):
+    client.send(encode(Kill(generation, engaged, release_all)))
+    while not isinstance(answer := hear(client), Kill):
+        pass
+    return answer
+
+
+def test_the_kill_switch_is_answered_and_every_apply_after_it_refused(tmp_path):
+    with enforcing(tmp_path) as (path, _, _):
+        client, _ = hello(path)
+        client.send(encode(apply(deny("192.0.2.7"))))
+        assert hear(client).outcomes[0].ok
+        thrower = connect(path)
+        assert kill(thrower) == Kill(1, engaged=True)
+        client.send(encode(apply(deny("192.0.2.8"))))
+        refused = hear(client).outcomes[0].detail
+        assert refused == "refused: the kill switch is engaged (generation 1)."
+        assert kill(thrower, 2, engaged=False) == Kill(2, engaged=False)
+        client.send(encode(apply(deny("192.0.2.8"))))
+        assert hear(client).outcomes[0].ok
+        thrower.close()
+        client.close()
+
+
+def test_everything_is_released_before_the_kill_switch_is_answered(tmp_path):
+    world = {}
+    with enforcing(tmp_path, executor=WorldExecutor(world)) as (path, _, _):
+        client, _ = hello(path)
+        client.send(encode(apply(*(deny(f"192.0.2.{i}") for i in range(9)))))
+        assert hear(client).outcomes[0].ok
+        thrower = connect(path)
+        assert kill(thrower, release_all=True).engaged
+        assert not world
+        news = hear(client)
+        assert (news.order_id, len(news.outcomes)) == (0, 9)
+        assert all(one.operation is Operation.UNDO and one.ok for one in news.outcomes)
+        thrower.close()
+        client.close()
+
+
+def test_the_file_alone_stops_everything_and_releases_within_a_moment(tmp_path):
+    world = {}
+    with enforcing(tmp_path, executor=WorldExecutor(world)) as (path, _, _):
+        client, _ = hello(path)
+        client.send(encode(apply(deny("192.0.2.7"))))
+        assert hear(client).outcomes[0].ok
+        (tmp_path / "KILL").touch()
+        client.send(encode(apply(deny("192.0.2.8"))))
+        assert "kill switch is engaged" in hear(client).outcomes[0].detail
+        (tmp_path / "KILL").write_text("7 release-all")
+        assert hear(client).outcomes[0].operation is Operation.UNDO
+        assert not world
+        client.close()
+
+
+def test_a_place_is_kept_for_the_kill_switch_when_all_are_taken(tmp_path):
+    with enforcing(tmp_path, max_clients=2) as (path, _, _):
+        idle = [connect(path) for _ in range(2)]
+        silent = [connect(path) for _ in range(9)]
+        thrower = connect(path)
+        assert kill(thrower).engaged
+        for client in (*idle, *silent, thrower):
+            client.close()
+
+
+def test_one_who_talks_without_end_does_not_keep_the_kill_switch_waiting(tmp_path):
+    with enforcing(tmp_path, actions_per_minute=1_000_000) as (path, _, _):
+        talker, _ = hello(path)
+        orders = b"".join(
+            frame(encode(apply(deny(f"10.{i >> 8}.{i & 255}.7"), order_id=i))) for i in range(900)
+        )
+        talker._socket.sendall(orders)
+        hear(talker)
+        thrower = connect(path)
+        assert kill(thrower).engaged
+        answered = [hear(talker).outcomes[0].ok for _ in range(899)]
+        assert not answered[-1]
+        assert answered == sorted(answered, reverse=True)
+        thrower.close()
+        talker.close()
+
+
+def test_what_is_under_way_aside_is_told_and_undone_when_it_ends(tmp_path):
+    hook = Slow()
+    with enforcing(tmp_path, hook) as (path, _, _):
+        client, _ = hello(path)
+        client.send(encode(apply(work(), order_id=1)))
+        assert hook.begun.wait(20)
+        thrower = connect(path)
+        first = kill(thrower, release_all=True)
+        assert "under way" in first.subject
+        hook.let_go.set()
+        while not isinstance(last := hear(thrower), Kill):
+            pass
+        assert last == Kill(1, engaged=True, release_all=True)
+        again, restart = hello(path)
+        assert restart.leases == ()
+        for one in (again, thrower, client):
+            one.close()
+
+
+def test_it_stays_killed_through_a_restart(tmp_path):
+    with enforcing(tmp_path) as (path, _, _):
+        client = connect(path)
+        assert kill(client, 9).engaged
+        client.close()
+    with enforcing(tmp_path) as (path, _, _):
+        client, _ = hello(path)
+        client.send(encode(apply(deny("192.0.2.8"))))
+        assert "generation 9" in hear(client).outcomes[0].detail
+        client.close()
