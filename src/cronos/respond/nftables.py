@@ -111,14 +111,12 @@ _LISTING: Final = msgspec.json.Decoder(_Listing)
 Members = dict[str, dict[str, str]]  # set -> key -> the element's text, timeout and all
 
 
-def _able(  # noqa: PLR0913 - a row of a table
+def _able(
     kind: EntityKind, openc2: str, blast: Blast, risk: float, efficacy: float, disruption: float
 ) -> Ability:
     d3fend = "D3-NI" if kind is EntityKind.SEGMENT else "D3-NTF"
     reversal = Reversal.KERNEL
-    return Ability(
-        Verb.DENY, kind, openc2, d3fend, reversal, blast, 50, risk, efficacy, disruption
-    )
+    return Ability(Verb.DENY, kind, openc2, d3fend, reversal, blast, 50, risk, efficacy, disruption)
 
 
 class NftablesExecutor:
