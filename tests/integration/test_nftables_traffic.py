@@ -395,6 +395,78 @@ ok(e.undo(p)); assert passes(net, server)
     )
 
 
+def test_what_this_machine_forwards_between_two_hosts_is_cut_and_limited_too():
+    run_in_namespace(
+        HELPERS
+        + r"""
+ECHO = '''
+import socket, subprocess, sys
+sys.stdin.readline()
+for line in sys.argv[1:]:
+    subprocess.run(["ip", *line.split()], check=True)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("0.0.0.0", 7)); s.settimeout(0.3)
+print("up", flush=True)
+for line in sys.stdin:
+    if line.startswith("to "):
+        s.sendto(b"ping", (line.split()[1], 7))
+    try:
+        got, who = s.recvfrom(100)
+        print("got", who[0], flush=True)
+    except TimeoutError:
+        print("nothing", flush=True)
+'''
+class Host:
+    def __init__(self, name, net):
+        self.name, self.address = name, f"{net}.2"
+        self.process = subprocess.Popen(
+            ["unshare", "-n", sys.executable, "-c", ECHO, "link set lo up",
+             f"addr add {net}.2/24 dev {name}", f"link set {name} up",
+             f"route add default via {net}.1"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.links = [f"link add r{name} type veth peer name {name}",
+                      f"addr add {net}.1/24 dev r{name}", f"link set r{name} up"]
+    def up(self):
+        for link in self.links:
+            subprocess.run(["ip", *link.split()], check=True)
+        while os.readlink(f"/proc/{self.process.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+            pass
+        subprocess.run(["ip", "link", "set", self.name, "netns", str(self.process.pid)], check=True)
+        self.say("go")
+        assert self.hear() == "up"
+        return self
+    def say(self, text):
+        self.process.stdin.write(text + "\n"); self.process.stdin.flush()
+    def hear(self):
+        return self.process.stdout.readline().strip()
+    def reaches(self, other):
+        other.say("listen"); self.say(f"to {other.address}")
+        heard = other.hear(); self.hear()
+        return heard == f"got {self.address}"
+    def close(self):
+        self.process.communicate(timeout=20)
+open("/proc/sys/net/ipv4/ip_forward", "w").write("1")
+plc, hmi = Host("plc", "10.1.3").up(), Host("hmi", "10.1.9").up()
+e = NftablesExecutor(NftablesConfig(segments={"cell": ("10.1.3.0/24",)}))
+before = state()
+assert plc.reaches(hmi) and hmi.reaches(plc)
+for value, kind in (("cell", EntityKind.SEGMENT), ("10.1.9.0/24", EntityKind.NETWORK)):
+    p = plans(e, value, kind=kind)
+    ok(e.apply(p)); assert not plc.reaches(hmi) and not hmi.reaches(plc), value
+    ok(e.undo(p)); assert plc.reaches(hmi) and hmi.reaches(plc), value
+p = plans(e, "udp/10.1.3.2:7", kind=EntityKind.SERVICE)
+ok(e.apply(p)); assert not hmi.reaches(plc)
+ok(e.undo(p)); assert hmi.reaches(plc) and state() == before
+slow = NftablesExecutor(NftablesConfig(limit_rate=1, limit_burst=2))
+p = plans(slow, "10.1.9.2", verb=Verb.LIMIT)
+ok(slow.apply(p))
+reached = [hmi.reaches(plc) for _ in range(8)]
+assert reached[:2] == [True, True] and not all(reached), reached
+ok(slow.undo(p)); assert hmi.reaches(plc)
+plc.close(); hmi.close()
+"""
+    )
+
+
 def test_it_conforms_to_its_port():
     run_in_namespace(
         HELPERS

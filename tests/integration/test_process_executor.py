@@ -73,7 +73,10 @@ def test_children_born_after_the_plan_are_caught_too_and_go_where_their_parent_w
     script = "import subprocess, sys; sys.stdin.read(1); p = subprocess.Popen(['sleep', '60'])"
     parent = Orphan("python3", "-c", script + "; print(p.pid, flush=True); p.wait()")
     born = None
+    home = mount / f"{BASE}-home"
+    home.mkdir()
     try:
+        (home / "cgroup.procs").write_text(str(parent.pid))
         (plan,) = executor.plan([contain(parent.pid)])
         parent.stdin.write(b"x")
         parent.stdin.flush()
@@ -83,11 +86,12 @@ def test_children_born_after_the_plan_are_caught_too_and_go_where_their_parent_w
         inside = {int(line) for line in (folder / "cgroup.procs").read_text().split()}
         assert inside == {parent.pid, born.pid}
         assert executor.undo([plan])[0].ok
-        assert group_of(born.pid) == group_of(parent.pid) == group_of(os.getpid())
+        assert group_of(born.pid) == group_of(parent.pid) == f"/{home.name}"
     finally:
         if born is not None:
             end(born.pid, born.start)
         parent.close()
+        home.rmdir()
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -280,6 +284,10 @@ class _Families:
     def teardown_method(self):
         for family in self.families:
             family.close()
+        # What a test left contained is empty by now.
+        for folder in [*(self.mount / BASE).glob("*/"), self.mount / BASE]:
+            if folder.exists():
+                folder.rmdir()
 
     def make(self):
         self.teardown_method()

@@ -333,6 +333,7 @@ def _serve_enforcer(spec: Spec, clock: Clock) -> None:
         "protected": spec.config.policy.protected,
         "actions_per_minute": spec.config.policy.actions_per_minute,
         "max_lease_s": spec.config.lease.max_s,
+        "segments": spec.config.segments,
         "linger": spec.linger,
         **spec.config.plugin.get("enforcer", {}),
     }

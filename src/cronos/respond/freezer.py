@@ -12,7 +12,7 @@ import contextlib
 import os
 import re
 import select
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -144,7 +144,7 @@ class Freezer:
                 _move(process.pid, process.start, folder)
 
     def release(
-        self, folder: Path, former: Mapping[int, Sequence[str]], home: Sequence[str]
+        self, folder: Path, former: Mapping[int, tuple[str, ...]], home: tuple[str, ...]
     ) -> bool:
         """Move all processes back, those without a former group to `home`; remove the group.
 
@@ -196,7 +196,7 @@ class Freezer:
         except OSError:
             return False
 
-    def _existing(self, groups: Sequence[str]) -> Path:
+    def _existing(self, groups: tuple[str, ...]) -> Path:
         """Give the first folder that is there, or else the nearest one around the last."""
         mount = self.mount if self.mount is not None else Path("/nonexistent")
         parts: list[str] = []

@@ -347,13 +347,14 @@ class ProcessExecutor:
     def _let_go(self, folder: Path, recipe: Recipe | None, action: Action | None = None) -> Outcome:
         done, detail = True, "It runs again, where it ran before."
         if not folder.exists():
+            self._freezer.remove(folder)  # a crash may have left the empty group around it
             detail = "It is not there: nothing to undo."
         elif recipe is None:
             # Better that it runs in a group of ours than that it stands still for ever.
             freeze(folder, frozen=False)
             detail = f"The recipe is damaged: it runs again, but stays in the group {folder}."
         else:
-            home = recipe.members[0].group
+            home = recipe.members[0].groups()
             former = {
                 one.pid: one.groups()
                 for one in recipe.members
