@@ -41,6 +41,8 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "keycloak": "cronos.respond.keycloak:KeycloakExecutor",
         "rabbitmq": "cronos.respond.rabbitmq:RabbitmqExecutor",
         "webhook-action": "cronos.respond.webhookaction:WebhookActionExecutor",
+        "process": "cronos.respond.process:ProcessExecutor",
+        "account": "cronos.respond.account:AccountExecutor",
     },
     "service": {
         "forwarding-tap": "cronos.gateway.tap:Tap",

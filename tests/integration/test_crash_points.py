@@ -1,85 +1,26 @@
 """The enforcer killed at every step: no effect outlives its lease, none acknowledged is lost."""
 
 import contextlib
-import os
 import select
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from tests.integration.crashing import GRACE_S, Machine
 from tests.unit.respond.stage import apply, deny, undo
 
 from cronos.errors import UnreachableError
-from cronos.link.frames import connect
-from cronos.types import Hello, Outcomes, decode, encode
+from cronos.types import Outcomes, decode, encode
 
-ROOT = Path(__file__).parents[2]
 LEASE_S = 2.0
-GRACE_S = 1.0
-
-
-class Machine:
-    """A machine on which the enforcer dies and is started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "world").mkdir()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, crash_at: str = "never"):
-        socket_path = self.folder / "socket"
-        socket_path.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.enforcer_process", self.folder, crash_at],
-            cwd=ROOT,
-            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PATH": os.environ["PATH"]},
-        )
-        client = self._connected()
-        client.send(encode(Hello("kernel", os.getpid())))
-        decode(client.receive(10))
-        return client
-
-    def _connected(self):
-        until = time.monotonic() + 20
-        while True:
-            try:
-                return connect(self.folder / "socket")
-            except UnreachableError:
-                assert time.monotonic() < until
-                assert self.process.poll() is None
-                select.select([], [], [], 0.01)
-
-    def killed(self) -> bool:
-        return self.process.wait(20) == -signal.SIGKILL
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(20)
-
-    def effects(self) -> set[str]:
-        return {path.name for path in (self.folder / "world").iterdir()}
-
-    def said(self) -> str:
-        return (self.folder / "said").read_text()
-
-    def empty_by(self, deadline: float) -> bool:
-        while self.effects():
-            if time.monotonic() > deadline:
-                return False
-            select.select([], [], [], 0.01)
-        return True
 
 
 @pytest.fixture
 def machine(tmp_path):
+    (tmp_path / "world").mkdir()
     machine = Machine(tmp_path)
     yield machine
-    if machine.process is not None and machine.process.poll() is None:
-        machine.kill()
+    machine.kill()
 
 
 ORDER = apply(*(deny(f"192.0.2.{i}", lease_s=LEASE_S) for i in range(1, 6)))

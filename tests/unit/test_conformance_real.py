@@ -10,12 +10,14 @@ import msgspec
 import pytest
 from tests.unit.crypto.sealed_store import keystore, sealer
 
+from cronos.catalog import CATALOG
 from cronos.config import EgressRule
 from cronos.detect.bruteforce import BruteForceConfig, BruteForceDetector
 from cronos.detect.firstseen import FirstSeenConfig, FirstSeenDetector
 from cronos.detect.modbus import ModbusPolicyConfig, ModbusPolicyDetector
 from cronos.detect.scan import ScanConfig, ScanDetector
 from cronos.detect.sigma import SigmaConfig, SigmaDetector
+from cronos.front.plugins import load
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
 from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
 from cronos.link.egress import EgressGate
@@ -55,6 +57,7 @@ from cronos.types import (
     EntityKind,
     Observation,
     Provenance,
+    Reversal,
     Scalar,
     Verb,
     action_id,
@@ -365,7 +368,11 @@ class TestRecordingExecutor(ReversibleExecutorConformance):
 class TestWorkflowExecutor(ReversibleExecutorConformance):
     def make(self):
         hooks = {"memory": MemoryWorkflow(["billing", "payroll"])}
+        self.work = hooks["memory"]
         return WorkflowExecutor(WorkflowExecutorConfig(hook="memory"), hooks)
+
+    def state(self):
+        return dict(self.work.states)
 
     def actions(self):
         return [_pause("billing"), _pause("payroll")]
@@ -378,6 +385,27 @@ def _pause(workload: str) -> Action:
     target = Entity(EntityKind.WORKLOAD, workload)
     name = action_id("workflow", Verb.PAUSE, target)
     return Action(name, "workflow", Verb.PAUSE, target, "test-1-i1", 300_000_000_000)
+
+
+# Where each executor of the catalogue runs through its suites.
+EXECUTOR_SUITES = {
+    "recording": ("tests/unit/test_conformance_real.py", "Reversible"),
+    "workflow": ("tests/unit/test_conformance_real.py", "Reversible"),
+    "tap": ("tests/integration/test_tap_enforcement.py", "Reversible"),
+    "nftables": ("tests/integration/test_nftables_traffic.py", "Reversible"),
+    "process": ("tests/integration/test_process_executor.py", "Reversible", "Irreversible"),
+    "account": ("tests/integration/test_account_executor.py", "Reversible", "Irreversible"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG["executor"]))
+def test_every_executor_of_the_catalogue_runs_in_a_suite_for_each_kind_of_effect(name):
+    file, *suites = EXECUTOR_SUITES[name]
+    text = (pathlib.Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+    reversals = {one.reversal for one in load("executor", name).manifest.abilities}
+    needed = {"Irreversible" if one is Reversal.NONE else "Reversible" for one in reversals}
+    assert needed == set(suites)
+    assert all(f"{suite}ExecutorConformance" in text for suite in suites)
 
 
 class TestCommandWorkflow(WorkflowConformance):

@@ -180,15 +180,17 @@ class _Peeked:
 
 
 def _wiring(spec: Spec, name: str) -> dict[str, Any]:
-    """Give the paths that a plug-in of this node shares with its other half."""
+    """Give what a plug-in of this node shares with its other half, or with the core."""
     run = Path(spec.run)
     feed, control = str(run / "tap-feed.sock"), str(run / "tap-control.sock")
-    return {
+    shared: dict[str, dict[str, Any]] = {
         "forwarding-tap": {"feed": feed, "control": control},
         "tap-feed": {"socket": feed},
         "tap": {"control_socket": control},
         "stdin": {"folder": str(run / "spool-stdin")},
-    }.get(name, {})
+        "nftables": {"segments": spec.config.segments} if spec.config.segments else {},
+    }
+    return shared.get(name, {})
 
 
 def _serve_service(spec: Spec, clock: Clock) -> None:
@@ -389,6 +391,7 @@ def _serve_enforcer(spec: Spec, clock: Clock) -> None:
         "protected": spec.config.policy.protected,
         "actions_per_minute": spec.config.policy.actions_per_minute,
         "max_lease_s": spec.config.lease.max_s,
+        "segments": spec.config.segments,
         "linger": spec.linger,
         **spec.config.plugin.get("enforcer", {}),
     }

@@ -1,21 +1,43 @@
-"""Blocks addresses and flows in the kernel's packet filter, in a table of its own.
+"""Blocks, limits and cuts off in the kernel's packet filter, in a table of its own.
 
-The table `inet cronos` holds four sets whose elements carry the lease as the kernel's timeout: an
-effect ends though every process of ours is dead. Both directions are dropped, in the input,
-forward and output hooks, before connection tracking is asked, so that established flows end too.
-Commands are built from parsed addresses and numbers, never from text that came from elsewhere.
+The elements of the table `inet cronos` carry the lease as the kernel's timeout: an effect ends
+though every process of ours is dead. What each target means:
+
+* deny an address, a network or a flow: both directions are dropped;
+* deny a service (`tcp/198.51.100.2:502`): what is sent to it, and what it answers. It is closed
+  for everyone whose packets pass this machine, and for this machine's own clients;
+* limit an address: what it sends and is sent beyond a rate is dropped, as one sum;
+* deny a segment: what enters or leaves it is dropped; what stays within it passes.
+
+In the hooks input, forward and output; see `cronos.respond.nftrules`. Commands are built from
+parsed addresses and numbers, never from text that came from elsewhere.
 """
 
-import ipaddress
-import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
-from typing import ClassVar, Final, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
 
 from cronos.config import Positive, Section
 from cronos.respond.libnftables import Nft, NftError
+from cronos.respond.nftargets import (
+    Element,
+    Scalar,
+    element_of,
+    packed,
+    prefix_set,
+    segment_mark,
+    target_of,
+)
+from cronos.respond.nftrules import (
+    TABLE,
+    is_segment_set,
+    prefix_commands,
+    segments_of,
+    skeleton,
+)
 from cronos.respond.setelements import SetElements
 from cronos.types import (
     Ability,
@@ -30,62 +52,50 @@ from cronos.types import (
     Reversal,
     Verb,
     action_id,
-    flow_entity,
 )
 
 _POINT: Final = "nftables"
-_TABLE: Final = "inet cronos"
-_SETS: Final = {
-    "deny4": "ipv4_addr",
-    "deny6": "ipv6_addr",
-    "flow4": "inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service",
-    "flow6": "inet_proto . ipv6_addr . inet_service . ipv6_addr . inet_service",
-}
-_RULES: Final = (
-    "ip saddr @deny4 drop",
-    "ip daddr @deny4 drop",
-    "ip6 saddr @deny6 drop",
-    "ip6 daddr @deny6 drop",
-    "meta l4proto . ip saddr . th sport . ip daddr . th dport @flow4 drop",
-    "meta l4proto . ip daddr . th dport . ip saddr . th sport @flow4 drop",
-    "meta l4proto . ip6 saddr . th sport . ip6 daddr . th dport @flow6 drop",
-    "meta l4proto . ip6 daddr . th dport . ip6 saddr . th sport @flow6 drop",
-)
-_HOOKS: Final = ("input", "forward", "output")
-_PROTOCOLS: Final = {"tcp": 6, "udp": 17}
-_NUMBERS: Final = {6: "tcp", 17: "udp", "6": "tcp", "17": "udp", "tcp": "tcp", "udp": "udp"}
 _MS_NS: Final = 1_000_000
 _TRANSACTION: Final = 2000
+_RATE: Final = Meta(ge=1, le=1 << 31)
+
+
+def _no_segments() -> dict[str, tuple[str, ...]]:
+    return {}
 
 
 class NftablesConfig(Section, frozen=True):
-    """Bounds of the sets."""
+    """Bounds of the sets, what a limit lets through, and the segments."""
 
     max_elements: Positive = 1_048_576
     # Before connection tracking (-200) is too early for some rule sets; -10 precedes filters.
     hook_priority: int = -10
-
-
-class Element(NamedTuple):
-    """One member of one set, its text made of parsed values only."""
-
-    set_name: str
-    key: str
+    # What a limited address may send and be sent each second, as one sum.
+    limit_rate: Annotated[int, _RATE] = 100
+    limit_unit: Literal["packets", "bytes"] = "packets"
+    # What it may have saved up.
+    limit_burst: Annotated[int, _RATE] = 100
+    # The widest networks that may be denied.
+    min_prefix_ipv4: Annotated[int, Meta(ge=1, le=32)] = 8
+    min_prefix_ipv6: Annotated[int, Meta(ge=1, le=128)] = 32
+    # Networks by the name of their segment; the node gives those of `[segments]`.
+    segments: dict[str, tuple[str, ...]] = msgspec.field(default_factory=_no_segments)
 
 
 class _Member(msgspec.Struct, frozen=True):
     """A set's member as the library lists it: with a timeout it is wrapped in `elem`."""
 
-    concat: tuple[str | int, ...] = ()
+    concat: tuple[Scalar, ...] = ()
     elem: "_Timed | None" = None
 
 
 class _Timed(msgspec.Struct, frozen=True):
-    val: str | _Member
+    val: Scalar | _Member
 
 
 class _Set(msgspec.Struct, frozen=True):
-    elem: tuple[str | _Member, ...] = ()
+    name: str = ""
+    elem: tuple[Scalar | _Member, ...] = ()
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -98,42 +108,38 @@ class _Listing(msgspec.Struct, frozen=True):
 
 _LISTING: Final = msgspec.json.Decoder(_Listing)
 
+Members = dict[str, dict[str, str]]  # set -> key -> the element's text, timeout and all
+
+
+def _able(
+    kind: EntityKind, openc2: str, blast: Blast, risk: float, efficacy: float, disruption: float
+) -> Ability:
+    d3fend = "D3-NI" if kind is EntityKind.SEGMENT else "D3-NTF"
+    reversal = Reversal.KERNEL
+    return Ability(Verb.DENY, kind, openc2, d3fend, reversal, blast, 50, risk, efficacy, disruption)
+
 
 class NftablesExecutor:
-    """Denies addresses and TCP or UDP flows; one batch is one transaction.
+    """Denies and limits what passes this machine; one batch is one transaction.
 
     Raises:
-        InputError: libnftables is not installed.
+        InputError: libnftables is not installed, or a segment is not understood.
         DeniedError: this process may not change the packet filter.
     """
 
     manifest = Manifest(
         _POINT,
-        "Drops the packets of an address or a flow in this machine's kernel",
+        "Drops packets in this machine's kernel: of an address, flow, network, service or segment",
         abilities=(
-            Ability(
-                Verb.DENY,
-                EntityKind.ADDRESS,
-                "ipv4_net",
-                "D3-NTF",
-                Reversal.KERNEL,
-                Blast.NARROW,
-                50,
-                risk=0.40,
-                efficacy=0.95,
-                disruption=0.20,
-            ),
-            Ability(
-                Verb.DENY,
-                EntityKind.FLOW,
-                "ipv4_connection",
-                "D3-NTF",
-                Reversal.KERNEL,
-                Blast.NARROW,
-                50,
-                risk=0.30,
-                efficacy=0.50,
-                disruption=0.05,
+            _able(EntityKind.ADDRESS, "ipv4_net", Blast.NARROW, 0.40, 0.95, 0.20),
+            _able(EntityKind.FLOW, "ipv4_connection", Blast.NARROW, 0.30, 0.50, 0.05),
+            # No finding leads to these by itself: a planner or a person does.
+            _able(EntityKind.NETWORK, "ipv4_net", Blast.FLEET, 0.80, 0.0, 0.50),
+            _able(EntityKind.SERVICE, "ipv4_connection", Blast.SERVICE, 0.70, 0.0, 0.60),
+            _able(EntityKind.SEGMENT, "x-cronos:segment", Blast.FLEET, 0.80, 0.0, 0.60),
+            replace(
+                _able(EntityKind.ADDRESS, "ipv4_net", Blast.NARROW, 0.35, 0.0, 0.10),
+                verb=Verb.LIMIT,
             ),
         ),
     )
@@ -141,25 +147,31 @@ class NftablesExecutor:
 
     def __init__(self, config: NftablesConfig) -> None:
         self._config = config
+        self._segments = segments_of(config.segments)
+        burst = f"burst {config.limit_burst} {config.limit_unit}"
+        unit = "" if config.limit_unit == "packets" else f" {config.limit_unit}"
+        rate = f" limit rate over {config.limit_rate}{unit}/second {burst}"
+        self._rates = {"limit4": rate, "limit6": rate}
+        self._prefixes: set[str] = set()  # the sets of networks that are there, with their rules
         self._nft = Nft()
         self._set_up()
-        self._elements = SetElements(_TABLE.partition(" ")[2])
+        self._elements = SetElements(TABLE.partition(" ")[2])
 
     def plan(self, actions: Sequence[Action]) -> Sequence[Plan | Outcome]:
         """Find the set and the element of each target; see `Executor.plan`."""
-        return [_plan(action) for action in actions]
+        return [self._plan(action) for action in actions]
 
     def apply(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Add all elements in one transaction; see `Executor.apply`."""
-        return self._transact(plans, _added, Operation.APPLY)
+        return self._transact(plans, Operation.APPLY)
 
     def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
         """Ask the kernel for exactly these elements; see `Executor.verify`."""
-        elements = [element_of(plan.action.target) for plan in plans]
+        elements = [element_of(plan.action.target, plan.action.verb) for plan in plans]
         asked: dict[str, dict[bytes, Element]] = {}
         for element in elements:
             if element is not None:
-                asked.setdefault(element.set_name, {})[_packed(element)] = element
+                asked.setdefault(element.set_name, {})[packed(element)] = element
         try:
             there = {
                 (name, key)
@@ -168,224 +180,273 @@ class NftablesExecutor:
             }
         except OSError:
             return [False] * len(elements)  # not seen is not verified
-        return [one is not None and (one.set_name, _packed(one)) in there for one in elements]
+        return [one is not None and (one.set_name, packed(one)) in there for one in elements]
 
     def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
-        """Begin the timeouts anew, without a gap; see `Executor.renew`."""
-        return self._transact(plans, _renewed, Operation.RENEW)
+        """Begin the timeouts anew, without a gap; see `Executor.renew`.
+
+        What a limited address had saved up begins anew as well.
+        """
+        return self._transact(plans, Operation.RENEW)
 
     def undo(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Delete the elements; one that is absent already is deleted; see `Executor.undo`."""
-        return self._transact(plans, _deleted, Operation.UNDO)
+        outcomes = self._transact(plans, Operation.UNDO)
+        if any(plan.action.target.kind is EntityKind.NETWORK for plan in plans):
+            self._tidy()
+        return outcomes
 
     def observe(self) -> frozenset[str]:
         """List the sets and name what is in them; see `Executor.observe`."""
-        found: set[str] = set()
-        for name in _SETS:
-            try:
-                listing = self._nft.run(f"list set {_TABLE} {name}")
-            except NftError:
-                continue  # the table is gone, and every effect with it
-            found.update(action_id(_POINT, Verb.DENY, target) for target in _targets(listing))
-        return frozenset(found)
+        return frozenset(
+            action_id(_POINT, verb, target)
+            for one in self._listed()
+            for verb, target in self._targets(one)
+        )
 
     def close(self) -> None:
         """Free the library's context and the socket; the table stays, with its leases."""
         self._nft.close()
         self._elements.close()
 
-    def _set_up(self) -> None:
-        """Make table, sets and rules, keeping elements that an earlier process added."""
-        size = self._config.max_elements
-        lines = [f"add table {_TABLE}"]
-        lines += [
-            f"add set {_TABLE} {name} {{ type {kind}; flags timeout; size {size}; }}"
-            for name, kind in _SETS.items()
-        ]
-        for hook in _HOOKS:
-            priority = self._config.hook_priority
-            lines.append(
-                f"add chain {_TABLE} {hook} "
-                f"{{ type filter hook {hook} priority {priority}; policy accept; }}"
-            )
-            lines.append(f"flush chain {_TABLE} {hook}")
-            lines += [f"add rule {_TABLE} {hook} {rule}" for rule in _RULES]
-        self._nft.run("\n".join(lines))
+    def _plan(self, action: Action) -> Plan | Outcome:
+        why = self._objection(action)
+        element = element_of(action.target, action.verb)
+        if element is None or why is not None:
+            return _said(action, Operation.APPLY, why or _unable(action), ok=False)
+        recipe = {"table": TABLE, "set": element.set_name, "element": element.key}
+        what = self._meaning(action)
+        return Plan(
+            action,
+            msgspec.json.encode(recipe),
+            f"{what} in table {TABLE}",
+            f"nft delete element {TABLE} {element.set_name} {{ {element.key} }}",
+            kernel_timeout=True,
+        )
 
-    def _transact(
-        self, plans: Sequence[Plan], commands: Callable[[Sequence[Plan]], str], operation: Operation
-    ) -> Sequence[Outcome]:
+    def _objection(self, action: Action) -> str | None:
+        """Say why a target that could be written into a set must not be."""
+        target = action.target
+        element = element_of(target, action.verb)
+        if element is None:
+            return None
+        found = prefix_set(element.set_name)
+        if found is not None:
+            version, length = found
+            least = self._config.min_prefix_ipv4 if version == 4 else self._config.min_prefix_ipv6
+            if length < least:
+                return f"{target.value} is wider than the /{least} that may be denied."
+        if self._is_lost(target):
+            return f"No segment {target.value} is configured; see `segments`."
+        return None
+
+    def _meaning(self, action: Action) -> str:
+        target = action.target
+        if action.verb is Verb.LIMIT:
+            rate = f"{self._config.limit_rate} {self._config.limit_unit}"
+            return f"let {target.value} send and be sent at most {rate} a second"
+        match target.kind:
+            case EntityKind.SEGMENT:
+                return f"drop all packets that enter or leave the segment {target.value}"
+            case EntityKind.SERVICE:
+                return f"drop all packets to {target.value} and its answers"
+            case _:
+                return f"drop all packets of {target.value}"
+
+    def _set_up(self) -> None:
+        """Make table, sets and rules in one transaction, keeping elements that are there."""
+        listed = {one.name: one for one in self._listed()}
+        used = {name for name, one in listed.items() if prefix_set(name) and one.elem}
+        lines = list(skeleton(self._config.max_elements, self._config.hook_priority))
+        lines += [line for name in sorted(used) for line in self._prefix_commands(name)]
+        lines += [line for one in self._segments.values() for line in one.commands()]
+        own = {
+            f"segment{version}_{mark:08x}"
+            for mark, segment in self._segments.items()
+            for version in segment.members
+        }
+        lines += [
+            f"delete set {TABLE} {name}"
+            for name in sorted(listed)
+            if (prefix_set(name) and name not in used) or (is_segment_set(name) and name not in own)
+        ]
+        # A segment that is not configured any more is not cut off any more: nor may it look so.
+        marks = _marks(listed["segments"]) if "segments" in listed else ()
+        lines += [
+            f"delete element {TABLE} segments {{ 0x{mark:08x} }}"
+            for mark in marks
+            if mark not in self._segments
+        ]
+        self._nft.run("\n".join(lines))
+        self._prefixes = used
+
+    def _prefix_commands(self, set_name: str) -> Iterator[str]:
+        return prefix_commands(set_name, self._config.max_elements)
+
+    def _listed(self) -> tuple[_Set, ...]:
+        try:
+            listing = self._nft.run(f"list sets table {TABLE}")
+        except NftError:
+            return ()  # the table is gone, and every effect with it
+        return tuple(entry.set for entry in _LISTING.decode(listing).nftables if entry.set.name)
+
+    def _tidy(self) -> None:
+        """Remove the sets of networks that hold none any more, and their rules."""
+        there = {one.name: one for one in self._listed() if prefix_set(one.name)}
+        used = {name for name, one in there.items() if one.elem}
+        if used == set(there):
+            return
+        lines = [f"flush chain {TABLE} networks"]
+        lines += [f"delete set {TABLE} {name}" for name in sorted(set(there) - used)]
+        for name in sorted(used):
+            lines += list(self._prefix_commands(name))
+        if self._refusal("\n".join(lines), again=False) is None:
+            self._prefixes = used
+
+    def _transact(self, plans: Sequence[Plan], operation: Operation) -> Sequence[Outcome]:
         """Run one transaction per `_TRANSACTION` plans: netlink bounds the length of a message."""
         outcomes: list[Outcome] = []
         for at in range(0, len(plans), _TRANSACTION):
             part = plans[at : at + _TRANSACTION]
-            why = self._refusal(commands(part))
-            outcomes += [
-                _said(plan, operation, why or _done(plan, operation), ok=why is None)
-                for plan in part
-            ]
+            why = self._carry_out(part, operation)
+            outcomes += [self._answer(plan, operation, why) for plan in part]
         return outcomes
 
-    def _refusal(self, commands: str) -> str | None:
-        """Run commands; where the table was removed, make it again and try once more."""
+    def _answer(self, plan: Plan, operation: Operation, why: str | None) -> Outcome:
+        if why is None and operation is not Operation.UNDO and self._is_lost(plan.action.target):
+            why = f"The segment {plan.action.target.value} is not configured any more."
+        detail = why or _done(plan, operation)
+        return _said(plan.action, operation, detail, ok=why is None, undo=plan.undo_summary)
+
+    def _is_lost(self, target: Entity) -> bool:
+        """Say whether a target is a segment of which no rule speaks any more."""
+        if target.kind is not EntityKind.SEGMENT:
+            return False
+        return segment_mark(target.value) not in self._segments
+
+    def _carry_out(self, plans: Sequence[Plan], operation: Operation) -> str | None:
+        """Run a batch; where the table was removed, make it again and try once more."""
+        members = self._by_set(plans, operation)
+        commands = _COMMANDS[operation](members)
+        why = self._refusal(self._sets_for(members) + commands, again=True)
+        if why is not None:
+            why = self._refusal(self._sets_for(members) + commands, again=False)
+        if why is None:
+            self._prefixes.update(name for name in members if name.startswith("net"))
+        return why
+
+    def _sets_for(self, members: Iterable[str]) -> str:
+        new = [name for name in members if name.startswith("net") and name not in self._prefixes]
+        return "".join(f"{line}\n" for name in new for line in self._prefix_commands(name))
+
+    def _refusal(self, commands: str, *, again: bool) -> str | None:
+        """Run commands and give the library's refusal; `again` makes the table anew after one."""
         try:
-            try:
-                self._nft.run(commands)
-            except NftError:
-                self._set_up()
-                self._nft.run(commands)
+            self._nft.run(commands)
         except NftError as error:
+            if again:
+                try:
+                    self._set_up()
+                except NftError as worse:
+                    return str(worse)
             return str(error)
         return None
 
+    def _by_set(self, plans: Iterable[Plan], operation: Operation) -> Members:
+        """Give the members of each set, each once: the last plan's lease counts."""
+        members: Members = {}
+        for plan in plans:
+            action = plan.action
+            element = element_of(action.target, action.verb)
+            lost = operation is not Operation.UNDO and self._is_lost(action.target)
+            if element is not None and not lost:
+                name, key = element
+                lease_ms = max(1, -(-action.lease_ns // _MS_NS))
+                text = f"{key}{self._rates.get(name, '')} timeout {lease_ms}ms"
+                members.setdefault(name, {})[key] = text
+        return members
 
-@lru_cache(maxsize=4096)
-def element_of(target: Entity) -> Element | None:
-    """Give the set and member of an address or flow, None for anything else.
-
-    Only the canonical spelling counts: `observe` must find the same action id again.
-    """
-    if target.kind is EntityKind.ADDRESS:
-        version = _version(target.value)
-        return Element(f"deny{version}", target.value) if version else None
-    if target.kind is not EntityKind.FLOW:
-        return None
-    protocol, _, rest = target.value.partition("/")
-    client_text, _, server_text = rest.partition(">")
-    client, server = _endpoint(client_text), _endpoint(server_text)
-    if protocol not in _PROTOCOLS or client is None or server is None:
-        return None
-    version = _version(client[0])
-    if version != _version(server[0]) or flow_entity(protocol, *client, *server) != target:
-        return None
-    key = f"{_PROTOCOLS[protocol]} . {client[0]} . {client[1]} . {server[0]} . {server[1]}"
-    return Element(f"flow{version}", key)
+    def _targets(self, listed: _Set) -> Iterator[tuple[Verb, Entity]]:
+        """Read the targets out of what the library says of one set."""
+        if listed.name == "segments":
+            named = (self._segments.get(mark) for mark in _marks(listed))
+            yield from ((Verb.DENY, Entity(EntityKind.SEGMENT, s.name)) for s in named if s)
+            return
+        if is_segment_set(listed.name):
+            return
+        for member in listed.elem:
+            value = _value(member)
+            found = target_of(listed.name, value.concat if isinstance(value, _Member) else value)
+            if found is not None:
+                yield found
 
 
-def _packed(element: Element) -> bytes:
-    """Give an element's key as the kernel keeps it: each part filled up to four bytes."""
-    if element.set_name.startswith("deny"):
-        return ipaddress.ip_address(element.key).packed
-    protocol, client, client_port, server, port = element.key.split(" . ")
-    return b"".join(
-        (
-            bytes((int(protocol), 0, 0, 0)),
-            ipaddress.ip_address(client).packed,
-            int(client_port).to_bytes(2, "big") + b"\0\0",
-            ipaddress.ip_address(server).packed,
-            int(port).to_bytes(2, "big") + b"\0\0",
-        )
+def _value(member: Scalar | _Member) -> Scalar | _Member:
+    if isinstance(member, _Member) and member.elem is not None:
+        return member.elem.val
+    return member
+
+
+def _marks(listed: _Set) -> list[int]:
+    values = [_value(member) for member in listed.elem]
+    return [value for value in values if isinstance(value, int)]
+
+
+def _added(members: Members) -> str:
+    """Add; a rate that is there is replaced, since it may have been another."""
+    limits = {name: texts for name, texts in members.items() if name.startswith("limit")}
+    return (_deleted(limits) if limits else "") + "".join(
+        f"add element {TABLE} {name} {{ {', '.join(texts.values())} }}\n"
+        for name, texts in members.items()
     )
 
 
-def _plan(action: Action) -> Plan | Outcome:
-    element = element_of(action.target)
-    if element is None or action.verb is not Verb.DENY:
-        return Outcome(
-            action.action_id,
-            action.incident_id,
-            Operation.APPLY,
-            ok=False,
-            verified=False,
-            detail=f"nftables cannot {action.verb} {action.target.kind} {action.target.value}: it "
-            "denies addresses and TCP or UDP flows, in canonical spelling.",
-        )
-    recipe = msgspec.json.encode({"table": _TABLE, "set": element.set_name, "element": element.key})
-    return Plan(
-        action,
-        recipe,
-        f"drop all packets of {action.target.value} in table {_TABLE}",
-        f"nft delete element {_TABLE} {element.set_name} {{ {element.key} }}",
-        kernel_timeout=True,
-    )
-
-
-def _added(plans: Sequence[Plan]) -> str:
-    return "".join(
-        f"add element {_TABLE} {name} {{ {', '.join(members)} }}\n"
-        for name, members in _by_set(plans, timed=True).items()
-    )
-
-
-def _deleted(plans: Sequence[Plan]) -> str:
+def _deleted(members: Members) -> str:
     """Add, then delete: so the deletion succeeds whether or not the element was there."""
     return "".join(
-        f"{verb} element {_TABLE} {name} {{ {', '.join(members)} }}\n"
-        for name, members in _by_set(plans, timed=False).items()
+        f"{verb} element {TABLE} {name} {{ {', '.join(texts)} }}\n"
+        for name, texts in members.items()
         for verb in ("add", "delete")
     )
 
 
-def _renewed(plans: Sequence[Plan]) -> str:
+def _renewed(members: Members) -> str:
     """Delete and add within one transaction: older kernels keep a present element's timeout."""
-    return _deleted(plans) + _added(plans)
+    return _deleted(members) + _added(members)
 
 
-def _by_set(plans: Iterable[Plan], *, timed: bool) -> dict[str, list[str]]:
-    """Give the members of each set, each once: the last plan's lease counts."""
-    members: dict[str, dict[str, str]] = {}
-    for plan in plans:
-        element = element_of(plan.action.target)
-        if element is not None:
-            lease_ms = max(1, -(-plan.action.lease_ns // _MS_NS))
-            text = f"{element.key} timeout {lease_ms}ms" if timed else element.key
-            members.setdefault(element.set_name, {})[element.key] = text
-    return {name: list(texts.values()) for name, texts in members.items()}
+_COMMANDS: Final = {
+    Operation.APPLY: _added,
+    Operation.RENEW: _renewed,
+    Operation.UNDO: _deleted,
+}
 
 
-def _targets(listing: str) -> Iterator[Entity]:
-    """Read the targets out of the JSON that the library gives for one set."""
-    for entry in _LISTING.decode(listing).nftables:
-        for member in entry.set.elem:
-            value = member
-            if isinstance(value, _Member) and value.elem is not None:
-                value = value.elem.val
-            if isinstance(value, str):
-                yield Entity(EntityKind.ADDRESS, value)
-            elif len(value.concat) == 5:
-                number, client, client_port, server, port = value.concat
-                protocol = _NUMBERS.get(number, "other")
-                yield flow_entity(protocol, str(client), int(client_port), str(server), int(port))
-
-
-def _version(text: str) -> int:
-    """Give 4 or 6 for an address in canonical spelling that a packet can carry, else 0."""
-    try:
-        packed = socket.inet_pton(socket.AF_INET, text)
-    except (OSError, ValueError):
-        return _version_6(text)
-    return 4 if socket.inet_ntop(socket.AF_INET, packed) == text else 0
-
-
-def _version_6(text: str) -> int:
-    try:
-        address = ipaddress.IPv6Address(text)
-    except ValueError:
-        return 0
-    travels = not address.scope_id and address.ipv4_mapped is None
-    return 6 if travels and str(address) == text else 0
-
-
-def _endpoint(text: str) -> tuple[str, int] | None:
-    host, _, port = text.rpartition(":")
-    if not _version(host) or not port.isascii() or not port.isdigit() or len(port) > 5:
-        return None
-    return (host, int(port)) if int(port) <= 65535 else None
+def _unable(action: Action) -> str:
+    return (
+        f"nftables cannot {action.verb} {action.target.kind} {action.target.value}: it denies "
+        "addresses, networks, segments and TCP or UDP flows and services, and limits addresses, "
+        "in canonical spelling."
+    )
 
 
 def _done(plan: Plan, operation: Operation) -> str:
+    target, lease_s = plan.action.target.value, plan.action.lease_ns / 1e9
     if operation is Operation.UNDO:
-        return f"{plan.action.target.value} passes again."
-    return f"{plan.action.target.value} is dropped for {plan.action.lease_ns / 1e9:.1f} s."
+        return f"{target} passes again."
+    done = "limited" if plan.action.verb is Verb.LIMIT else "dropped"
+    return f"{target} is {done} for {lease_s:.1f} s."
 
 
-def _said(plan: Plan, operation: Operation, detail: str, *, ok: bool) -> Outcome:
+def _said(
+    action: Action, operation: Operation, detail: str, *, ok: bool, undo: str = ""
+) -> Outcome:
     return Outcome(
-        plan.action.action_id,
-        plan.action.incident_id,
+        action.action_id,
+        action.incident_id,
         operation,
         ok=ok,
         verified=False,
         detail=detail,
-        undo=plan.undo_summary,
+        undo=undo,
     )

@@ -1,63 +1,48 @@
+import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.unit.respond.stage import deny
 
-from cronos.respond.nftables import Element, element_of
-from cronos.types import Entity, EntityKind
-
-A, F = EntityKind.ADDRESS, EntityKind.FLOW
+from cronos.respond.nftables import NftablesConfig, NftablesExecutor
+from cronos.types import Blast, EntityKind, Outcome, Reversal, Verb
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "element"),
-    [
-        (A, "192.0.2.7", Element("deny4", "192.0.2.7")),
-        (A, "2001:db8::7", Element("deny6", "2001:db8::7")),
-        (
-            F,
-            "tcp/192.0.2.7:40312>198.51.100.2:502",
-            Element("flow4", "6 . 192.0.2.7 . 40312 . 198.51.100.2 . 502"),
-        ),
-        (
-            F,
-            "udp/2001:db8::7:53>2001:db8::1:5353",
-            Element("flow6", "17 . 2001:db8::7 . 53 . 2001:db8::1 . 5353"),
-        ),
-    ],
-)
-def test_targets_become_members_of_the_right_set(kind, value, element):
-    assert element_of(Entity(kind, value)) == element
+@pytest.fixture
+def planner():
+    """An executor that only plans: what it would do to the kernel needs a namespace."""
+    executor = NftablesExecutor.__new__(NftablesExecutor)
+    executor._config = NftablesConfig()
+    executor._segments = {}
+    return executor
+
+
+def test_each_ability_is_timed_out_by_the_kernel_and_what_takes_away_more_costs_more():
+    abilities = {(one.verb, one.kind): one for one in NftablesExecutor.manifest.abilities}
+    assert {one.reversal for one in abilities.values()} == {Reversal.KERNEL}
+    assert abilities[Verb.DENY, EntityKind.NETWORK].blast is Blast.FLEET
+    assert abilities[Verb.DENY, EntityKind.SERVICE].blast is Blast.SERVICE
+    assert abilities[Verb.LIMIT, EntityKind.ADDRESS].blast is Blast.NARROW
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"),
+    ("value", "kind", "verb"),
     [
-        (A, ""),
-        (A, "192.0.2.7 } ; flush ruleset"),
-        (A, "192.0.2.0/24"),
-        (A, "192.0.2.007"),
-        (A, "2001:DB8::7"),
-        (A, "fe80::1%eth0"),
-        (F, "tcp/192.0.2.7:40312"),
-        (F, "icmp/192.0.2.7:1>192.0.2.8:2"),
-        (F, "tcp/192.0.2.7:40312>2001:db8::1:502"),
-        (F, "tcp/192.0.2.7:99999>192.0.2.8:502"),
-        (F, "tcp/192.0.2.7:040>192.0.2.8:502"),
-        (F, "tcp/192.0.2.7:٣>192.0.2.8:502"),
-        (F, "tcp/192.0.2.7:1>192.0.2.8:502>x"),
-        (EntityKind.HOST, "192.0.2.7"),
+        ("10.0.0.0/7", EntityKind.NETWORK, Verb.DENY),
+        ("2001::/16", EntityKind.NETWORK, Verb.DENY),
+        ("nowhere", EntityKind.SEGMENT, Verb.DENY),
+        ("plc-1", EntityKind.HOST, Verb.DENY),
+        ("192.0.2.7", EntityKind.ADDRESS, Verb.CONTAIN),
+        ("192.0.2.0/24", EntityKind.NETWORK, Verb.LIMIT),
     ],
 )
-def test_anything_else_becomes_nothing(kind, value):
-    assert element_of(Entity(kind, value)) is None
+def test_what_cannot_or_must_not_be_done_is_refused_with_a_sentence(planner, value, kind, verb):
+    (refusal,) = planner.plan([deny(value, kind=kind, verb=verb, point="nftables")])
+    assert isinstance(refusal, Outcome)
+    assert not refusal.ok
+    assert value in refusal.detail
 
 
-@given(
-    st.sampled_from([A, F]),
-    st.text(max_size=60) | st.text("tcpud/0123456789abcdef.:>{};, \n%", max_size=60),
-)
-@settings(max_examples=200, deadline=None)
-def test_whatever_the_text_a_command_holds_numbers_and_addresses_only(kind, value):
-    element = element_of(Entity(kind, value))
-    if element is not None:
-        assert set(element.key) <= set("0123456789abcdef.: ")
+def test_a_plan_says_what_it_does_and_carries_its_recipe(planner):
+    (plan,) = planner.plan([deny("tcp/192.0.2.7:22", kind=EntityKind.SERVICE, point="nftables")])
+    assert plan.kernel_timeout
+    assert "its answers" in plan.summary
+    assert msgspec.json.decode(plan.recipe)["set"] == "service4"

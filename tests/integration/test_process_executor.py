@@ -1,0 +1,328 @@
+"""Real processes frozen in real control groups, and killed by descriptor."""
+
+import os
+import socket
+import subprocess
+
+import msgspec
+import pytest
+from tests.integration.processes import Family, Orphan, end, require_freezer
+from tests.unit.respond.stage import deny
+
+from cronos.respond import procfs
+from cronos.respond.freezer import group_of
+from cronos.respond.process import ProcessConfig, ProcessExecutor
+from cronos.testing.conformance.executor import ReversibleExecutorConformance
+from cronos.testing.conformance.irreversible import IrreversibleExecutorConformance
+from cronos.types import EntityKind, Outcome, Plan, Verb
+
+pytestmark = pytest.mark.net
+BASE = f"cronos-test-{os.getpid()}"
+
+
+def contain(pid, host="localhost", verb=Verb.CONTAIN, **told):
+    return deny(f"{host}/{pid}", point="process", kind=EntityKind.PROCESS, verb=verb, **told)
+
+
+@pytest.fixture
+def mount():
+    return require_freezer()
+
+
+@pytest.fixture
+def family():
+    family = Family()
+    yield family
+    family.close()
+
+
+@pytest.fixture
+def executor(mount):
+    return ProcessExecutor(ProcessConfig(cgroup=BASE))
+
+
+def test_a_process_and_its_children_stand_still_and_run_again_where_they_ran(
+    mount, family, executor
+):
+    homes = [mount / f"{BASE}-home-{i}" for i in range(2)]
+    for home in homes:
+        home.mkdir()
+    try:
+        (homes[0] / "cgroup.procs").write_text(str(family.pids[0]))
+        (homes[1] / "cgroup.procs").write_text(str(family.pids[1]))
+        before = family.state()
+        (plan,) = executor.plan([contain(family.pids[0])])
+        assert family.state() == before
+        (done,) = executor.apply([plan])
+        assert done.ok, done.detail
+        assert executor.verify([plan]) == [True]
+        assert executor.observe() == {plan.action.action_id}
+        assert family.runs(wait_ms=100) == [False, False, False]
+        assert executor.renew([plan])[0].ok
+        assert executor.undo([plan])[0].ok
+        assert family.state() == before
+        assert not (mount / BASE).exists()
+        assert family.runs() == [True, True, True]
+    finally:
+        family.close()
+        for home in homes:
+            home.rmdir()
+
+
+def test_children_born_after_the_plan_are_caught_too_and_go_where_their_parent_was(mount, executor):
+    script = "import subprocess, sys; sys.stdin.read(1); p = subprocess.Popen(['sleep', '60'])"
+    parent = Orphan("python3", "-c", script + "; print(p.pid, flush=True); p.wait()")
+    born = None
+    home = mount / f"{BASE}-home"
+    home.mkdir()
+    try:
+        (home / "cgroup.procs").write_text(str(parent.pid))
+        (plan,) = executor.plan([contain(parent.pid)])
+        parent.stdin.write(b"x")
+        parent.stdin.flush()
+        born = procfs.read(int(parent.stdout.readline()))
+        assert executor.apply([plan])[0].ok
+        folder = mount / BASE / plan.action.action_id
+        inside = {int(line) for line in (folder / "cgroup.procs").read_text().split()}
+        assert inside == {parent.pid, born.pid}
+        assert executor.undo([plan])[0].ok
+        assert group_of(born.pid) == group_of(parent.pid) == f"/{home.name}"
+    finally:
+        if born is not None:
+            end(born.pid, born.start)
+        parent.close()
+        home.rmdir()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("released", [0, 1])
+def test_two_effects_on_one_family_end_each_in_its_own_time(
+    mount, family, executor, first, released
+):
+    before = family.state()
+    held = {}
+    for who in (first, 1 - first):
+        (held[who],) = executor.plan([contain(family.pids[who])])
+        assert executor.apply([held[who]])[0].ok
+    # As the reconciler does: what another effect has taken is taken back.
+    for plan in held.values():
+        assert executor.verify([plan]) == [True] or executor.apply([plan])[0].ok
+    assert executor.observe() == {plan.action.action_id for plan in held.values()}
+    assert executor.undo([held[released]])[0].ok
+    still = held[1 - released]
+    assert executor.verify([still]) == [True]
+    assert executor.undo([still])[0].ok
+    assert family.state() == before
+    assert not (mount / BASE).exists()
+
+
+def test_a_second_incident_puts_back_what_was_before_the_first_also_after_a_restart(
+    mount, family, executor
+):
+    before = family.state()
+    (one,) = executor.plan([contain(family.pids[0])])
+    assert executor.apply([one])[0].ok
+    later = ProcessExecutor(ProcessConfig(cgroup=BASE))
+    assert later.verify([one]) == [True]  # as an enforcer looks at all it holds when it starts
+    (two,) = later.plan([contain(family.pids[0], incident="inc-2")])
+    assert two.recipe == one.recipe
+    assert later.apply([two])[0].ok
+    assert later.undo([two])[0].ok
+    assert family.state() == before
+
+
+def test_with_the_book_lost_it_is_let_go_into_the_root(mount, family, executor):
+    (one,) = executor.plan([contain(family.pids[0])])
+    assert executor.apply([one])[0].ok
+    later = ProcessExecutor(ProcessConfig(cgroup=BASE))
+    (two,) = later.plan([contain(family.pids[0])])
+    assert later.undo([two])[0].ok
+    assert [group for _, group, _ in family.state()] == ["/"] * 3
+    assert not (mount / BASE).exists()
+
+
+def test_the_group_a_process_came_from_may_be_gone(mount, family, executor):
+    home = mount / f"{BASE}-home"
+    home.mkdir()
+    (home / "cgroup.procs").write_text(str(family.pids[1]))
+    (plan,) = executor.plan([contain(family.pids[1])])
+    assert executor.apply([plan])[0].ok
+    home.rmdir()
+    assert executor.undo([plan])[0].ok
+    assert group_of(family.pids[1]) == "/"
+    assert family.runs() == [True, True, True]
+
+
+def test_what_has_ended_is_not_contained_and_its_number_is_left_alone(mount, executor):
+    short, later = Orphan("sleep", "60"), Orphan("sleep", "60")
+    try:
+        (plan,) = executor.plan([contain(short.pid)])
+        short.close()
+        recipe = msgspec.json.decode(plan.recipe)
+        # As if the number had been given to another process meanwhile, which started later.
+        recipe["members"][0][:2] = [later.pid, later.start - 1]
+        reused = msgspec.structs.replace(plan, recipe=msgspec.json.encode(recipe))
+        for ended in (plan, reused):
+            (refused,) = executor.apply([ended])
+            assert "has ended" in refused.detail
+            assert executor.verify([ended]) == [False]
+        assert group_of(later.pid) == group_of(os.getpid())
+        assert not (mount / BASE).exists()
+    finally:
+        later.close()
+
+
+def test_a_damaged_recipe_lets_the_process_run_and_says_where_it_stays(mount, family, executor):
+    (plan,) = executor.plan([contain(family.pids[2])])
+    assert executor.apply([plan])[0].ok
+    before = group_of(os.getpid())
+    damaged = [b"", b"{", b'{"members":[]}', b'{"members":[[1,1,"/"]]}', b"[" * 5000]
+    for recipe in damaged:
+        broken = msgspec.structs.replace(plan, recipe=recipe)
+        (undone,) = executor.undo([broken])
+        assert undone.ok
+        assert "damaged" in undone.detail
+        assert executor.verify([broken]) == [False]
+    assert family.runs() == [True, True, True]
+    assert executor.undo([plan])[0].ok
+    assert group_of(family.pids[2]) == before
+    assert not (mount / BASE).exists()
+
+
+def test_a_recipe_cannot_lead_out_of_the_mount(mount, family, executor):
+    (plan,) = executor.plan([contain(family.pids[2])])
+    recipe = msgspec.json.decode(plan.recipe)
+    recipe["members"][0][2] = "/../../../../tmp"
+    assert executor.apply([plan])[0].ok
+    forged = msgspec.structs.replace(plan, recipe=msgspec.json.encode(recipe))
+    assert executor.undo([forged])[0].ok
+    assert group_of(family.pids[2]) == "/"
+
+
+def test_what_must_not_be_touched_is_refused(mount, executor):
+    thread = next(p.pid for p in procfs.all_processes() if p.is_kernel)
+    own = subprocess.Popen(["sleep", "60"])  # of our session
+    try:
+        refused = [1, os.getpid(), os.getppid(), own.pid, thread]
+        for verb in (Verb.CONTAIN, Verb.STOP):
+            answers = executor.plan([contain(pid, verb=verb) for pid in refused])
+            assert [isinstance(one, Outcome) and not one.ok for one in answers] == [True] * 5
+        assert own.poll() is None
+    finally:
+        own.kill()
+        own.wait()
+
+
+def test_a_protected_executable_is_refused_by_path_and_by_the_name_of_roots_file(mount, family):
+    path, is_roots = procfs.executable_of(family.pids[0])
+    (refused,) = ProcessExecutor(ProcessConfig(protected=(path,))).plan([contain(family.pids[0])])
+    assert "protected" in refused.detail
+    named = ProcessExecutor(ProcessConfig(protected=(path.rpartition("/")[2],)))
+    (answer,) = named.plan([contain(family.pids[0])])
+    assert isinstance(answer, Outcome) == is_roots
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "1", "localhost", "localhost/", "localhost/0", "localhost/-1", "localhost/07",
+     "localhost/1 ", "elsewhere.example/42", "localhost/٣", "localhost/1/2", "../../1"],
+)  # fmt: skip
+def test_a_target_in_another_form_is_refused(executor, value):
+    answers = executor.plan(
+        [deny(value, point="process", kind=EntityKind.PROCESS, verb=v)
+         for v in (Verb.CONTAIN, Verb.STOP)]
+    )  # fmt: skip
+    assert [isinstance(one, Outcome) and not one.ok for one in answers] == [True, True]
+
+
+def test_this_machine_is_named_by_its_name_too(mount, family, executor):
+    (plan,) = executor.plan([contain(family.pids[0], host=socket.gethostname().upper())])
+    assert isinstance(plan, Plan)
+
+
+def test_a_process_is_killed_for_good_even_when_it_is_frozen(mount, family, executor):
+    (frozen,) = executor.plan([contain(family.pids[1])])
+    assert executor.apply([frozen])[0].ok
+    (doomed,) = executor.plan([contain(family.pids[1], verb=Verb.STOP)])
+    assert (doomed.recipe, doomed.undo_summary) == (b"", "")
+    assert executor.verify([doomed]) == [False]
+    (done,) = executor.apply([doomed])
+    assert done.ok, done.detail
+    assert executor.verify([doomed]) == [True]
+    assert executor.verify([frozen]) == [False]
+    assert executor.undo([frozen])[0].ok
+    assert not (mount / BASE).exists()
+
+
+def test_a_plan_of_an_earlier_process_kills_nobody(mount, family, executor):
+    (doomed,) = executor.plan([contain(family.pids[1], verb=Verb.STOP)])
+    later = ProcessExecutor(ProcessConfig(cgroup=BASE))
+    (refused,) = later.apply([doomed])
+    assert not refused.ok
+    assert later.verify([doomed]) == [False]
+    assert family.runs() == [True, True, True]
+
+
+def test_without_a_writable_cgroup_v2_it_says_so_and_still_kills(monkeypatch, family):
+    monkeypatch.setattr("cronos.respond.freezer.find_mount", lambda: None)
+    executor = ProcessExecutor(ProcessConfig())
+    (refused,) = executor.plan([contain(family.pids[2])])
+    assert "cgroup v2 is not mounted" in refused.detail
+    assert executor.observe() == frozenset()
+    (plan,) = executor.plan([contain(family.pids[2], verb=Verb.STOP)])
+    assert executor.apply([plan])[0].ok
+    assert executor.verify([plan]) == [True]
+
+
+class _Families:
+    """Three families for each executor that a suite asks for; the third is a bystander."""
+
+    def setup_method(self):
+        self.mount = require_freezer()
+        self.families = []
+
+    def teardown_method(self):
+        for family in self.families:
+            family.close()
+        # What a test left contained is empty by now.
+        for folder in [*(self.mount / BASE).glob("*/"), self.mount / BASE]:
+            if folder.exists():
+                folder.rmdir()
+
+    def make(self):
+        self.teardown_method()
+        self.families = [Family() for _ in range(3)]
+        return self.again()
+
+    def again(self):
+        return ProcessExecutor(ProcessConfig(cgroup=BASE))
+
+    def impossible(self):
+        return contain(1)
+
+
+class TestContain(_Families, ReversibleExecutorConformance):
+    crash_points = 40
+
+    def actions(self):
+        return [contain(family.pids[0]) for family in self.families[:2]]
+
+    def state(self):
+        there = (self.mount / BASE).exists()
+        return [family.state() for family in self.families], self.families[2].runs(), there
+
+
+class TestStop(_Families, IrreversibleExecutorConformance):
+    crash_points = 12
+
+    def actions(self):
+        return [contain(family.pids[0], verb=Verb.STOP) for family in self.families[:2]]
+
+    def is_done(self, action):
+        pid = int(action.target.value.partition("/")[2])
+        (family,) = [one for one in self.families if pid in one.pids]
+        return not procfs.is_alive(pid, family.started[0])
+
+    def bystanders(self):
+        children = [family.state()[1:] for family in self.families[:2]]
+        return children, self.families[2].state(), self.families[2].runs()
