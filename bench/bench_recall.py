@@ -2,8 +2,8 @@
 
 Usage: python bench/bench_recall.py [records] [--json]
 
-The records are those of a busy day: of ten, one says how an incident stood. Readable, so that the
-figure is the ledger's own; opening a sealed record adds what bench_sealed_stores.py measures.
+The records are those of a busy day: of ten, one says how an incident stood. First a readable
+ledger of that many, which is the ledger's own figure; then a sealed one of 200,000 records.
 """
 
 import sys
@@ -13,6 +13,9 @@ from pathlib import Path
 
 from report import Report, quantile
 
+from cronos.config import Config
+from cronos.front.keyring import using_keys
+from cronos.front.sealed import sealer_of
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
 from cronos.govern.recall import Recollection
 from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
@@ -33,6 +36,7 @@ from cronos.types import (
 
 ROUNDS = 5
 CHUNK = 4_000
+SEALED = 200_000
 
 
 def records(first: int, count: int, now_ns: int, total: int) -> list[bytes]:
@@ -68,8 +72,35 @@ def records(first: int, count: int, now_ns: int, total: int) -> list[bytes]:
     return made
 
 
+def fill(ledger: SqliteLedger, total: int, now_ns: int) -> None:
+    """Append a day's records."""
+    for first in range(0, total, CHUNK):
+        ledger.append(records(first, min(CHUNK, total - first), now_ns, total))
+
+
+def measure(ledger: SqliteLedger, report: Report, name: str) -> None:
+    """Recall a day from a ledger, and close it."""
+    whole: list[float] = []
+    waits: list[float] = []
+    found = read = 0
+    for _ in range(ROUNDS):
+        asked = Recollection(ledger, Recall(1, 25))
+        begun = time.perf_counter()
+        while not asked.done:
+            piece = time.perf_counter()
+            asked.step()
+            waits.append((time.perf_counter() - piece) * 1e3)
+        found = sum(len(part.incidents) for part in asked.parts())
+        whole.append(time.perf_counter() - begun)
+        read = asked.read
+    ledger.close()
+    report.add(f"{name}: {read:,} records read back", whole, "s", found, "<= 10")
+    waited = [quantile(waits, q) for q in (0.5, 0.99, 1.0)]
+    report.add(f"{name}: an append waits, p50, p99, most", waited, "ms", len(waits))
+
+
 def main() -> None:
-    """Fill a ledger and recall from it."""
+    """Fill ledgers and recall from them."""
     given = [word for word in sys.argv[1:] if word.isdigit()]
     total = int(given[0]) if given else 1_000_000
     clock = SystemClock()
@@ -77,26 +108,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sealer = PlaintextSealer(PlaintextConfig())
         ledger = SqliteLedger(SqliteConfig("bench"), Path(folder), sealer, clock)
-        now_ns = clock.now().wall_ns
-        for first in range(0, total, CHUNK):
-            ledger.append(records(first, min(CHUNK, total - first), now_ns, total))
-        whole: list[float] = []
-        waits: list[float] = []
-        found = read = 0
-        for _ in range(ROUNDS):
-            asked = Recollection(ledger, Recall(1, 24))
-            begun = time.perf_counter()
-            while not asked.done:
-                piece = time.perf_counter()
-                asked.step()
-                waits.append((time.perf_counter() - piece) * 1e3)
-            found = sum(len(part.incidents) for part in asked.parts())
-            whole.append(time.perf_counter() - begun)
-            read = asked.read
-        ledger.close()
-    report.add(f"24 h recalled, {read:,} records read back", whole, "s", found, "<= 15")
-    waited = [quantile(waits, q) for q in (0.5, 0.99, 1.0)]
-    report.add("an append waits for a piece: p50, p99, most", waited, "ms", len(waits))
+        fill(ledger, total, clock.now().wall_ns)
+        measure(ledger, report, "readable")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        using_keys(Config(), Path(folder), ensure=True) as keys,
+    ):
+        place = Path(folder) / "local" / "ledger"
+        late = sealer_of(Config(), place, clock, "ledger", lambda: keys)
+        ledger = SqliteLedger(SqliteConfig("local"), place, late, clock)
+        fill(ledger, SEALED, clock.now().wall_ns)
+        measure(ledger, report, "sealed")
     report.show()
 
 

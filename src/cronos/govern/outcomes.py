@@ -208,7 +208,8 @@ def _learn(case: _Case, record: AuditRecord, body: Datum) -> None:
             case.opened_ns = case.opened_ns or record.wall_ns
         case Decision():
             case.decided = True
-            case.would |= body.would in _ACTING
+            # A step besides is no answer to whether this is an attack.
+            case.would |= body.would in _ACTING and record.kind != "step"
         case Question() | Answer() | Verdict():
             _heard(case, body)
         case Outcome() if body.operation is Operation.APPLY and record.kind != "workflow":

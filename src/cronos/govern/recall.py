@@ -1,8 +1,8 @@
 """How incidents last stood, read back from the ledger: what a kernel that starts goes on from.
 
 The ledger is read backwards, piece by piece, so that whoever holds it can serve others between
-two pieces. What is read is bounded in records and in bytes whatever the ledger holds, newest
-first: where the bound is met, it is the oldest that is left out.
+two pieces. What is read is bounded in records, bytes and time whatever the ledger holds, newest
+first: where a bound is met, it is the oldest that is left out.
 
 Rule: nothing that a single record holds may keep the others from being found. One that was
 erased, damaged, or written by a later version is passed over.
@@ -27,6 +27,8 @@ _MAX_HOURS: Final = 24 * 366
 _PIECE: Final = 512
 _PATIENCE: Final = 50  # pieces that the keys did not open at once, before it gives up
 _HOUR_NS: Final = 3_600_000_000_000
+# A kernel that waits gives up after 10 s, with nothing; before that it gets the newest.
+MAX_READING_NS: Final = 8_000_000_000
 _ITEM_BYTES: Final = 16  # around an incident in its part, and its time
 
 
@@ -51,6 +53,7 @@ class Recollection:
         checkpoint = ledger.checkpoint()
         hours = min(max(recall.hours, 0), _MAX_HOURS)
         self._ledger = ledger
+        self._began_ns = checkpoint.wall_ns
         self._request_id = recall.request_id
         self._since_ns = checkpoint.wall_ns - hours * _HOUR_NS
         self._last = checkpoint.size
@@ -86,9 +89,13 @@ class Recollection:
                 old += told.wall_ns < self._since_ns
                 self._keep(told)
         # A wall clock may have been set back for a while: one piece must be old altogether.
-        if (known and old == known) or self.damaged > _MAX_DAMAGED or self._bytes > _MAX_BYTES:
+        if (known and old == known) or self._exhausted():
             self._stop()
         return True
+
+    def _exhausted(self) -> bool:
+        late = self._ledger.checkpoint().wall_ns - self._began_ns > MAX_READING_NS
+        return late or self.damaged > _MAX_DAMAGED or self._bytes > _MAX_BYTES
 
     def parts(self) -> Iterator[Recalled]:
         """Give what was found, what changed last at the end; the last part is `complete`.

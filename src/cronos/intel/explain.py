@@ -26,6 +26,7 @@ from cronos.types import (
     Finding,
     Option,
     Provenance,
+    Reversal,
     Snapshot,
 )
 
@@ -38,6 +39,8 @@ _MAX_OPTIONS: Final = 16
 _MAX_CHARS: Final = 160
 _LEAST: Final = 1e-6
 _ALIKE: Final = 1e-6
+_EVEN: Final = 0.5
+_SHARED: Final = 0.5
 _NS_PER_S: Final = 1_000_000_000
 _SAID: Final = {
     Disposition.EXECUTE: "acted at once",
@@ -50,9 +53,9 @@ _SAID: Final = {
 
 
 class Ground(msgspec.Struct, frozen=True):
-    """One detector's claim. `share` is its part of all log-odds, from -1 to 1; 0 where `barred`.
+    """One detector's claim. `share` is its part of all that counts, 0 where it is `barred`.
 
-    Below 0.5 a claim speaks against an attack, and its share is negative.
+    Where nothing above 0.5 counts, the strongest speaks against an attack: its share is -1.
     """
 
     detector: str
@@ -98,6 +101,7 @@ class Explanation(msgspec.Struct, frozen=True):
     clocks: tuple[Clock, ...]
     counterfactuals: tuple[str, ...]
     policy_version: int
+    persons: int = 1  # who have to approve
 
 
 def explain(
@@ -135,6 +139,7 @@ def explain(
         clocks=regulation.clocks(impact.data, tactics),
         counterfactuals=tuple(_counterfactuals(snapshot, decision, decide)),
         policy_version=decision.policy_version,
+        persons=decision.persons,
     )
 
 
@@ -147,7 +152,9 @@ def lines(told: Explanation) -> list[str]:
     )
     found += [f"More careful because {reason}." for reason in told.reasons]
     if told.proposal:
-        found.append(f"Proposed to people: {told.proposal}.")
+        found.append(f"Proposed to people meanwhile: {told.proposal}.")
+    if told.persons > 1:
+        found.append(f"It takes {told.persons} persons to approve it.")
     found += [_ground_line(one) for one in told.grounds]
     for one in told.techniques:
         tactics = ", ".join(one.tactic_names)
@@ -175,7 +182,7 @@ def _grounds(snapshot: Snapshot, findings: Sequence[Finding]) -> tuple[Ground, .
     titles: dict[str, dict[str, None]] = {}
     for finding in findings:
         titles.setdefault(finding.detector, {})[finding.title] = None
-    odds = [0.0 if _barred(one) else _log_odds(one.confidence) for one in claims]
+    odds = weights(claims)
     whole = math.fsum(abs(one) for one in odds) or 1.0
     grounds = [
         Ground(
@@ -183,13 +190,35 @@ def _grounds(snapshot: Snapshot, findings: Sequence[Finding]) -> tuple[Ground, .
             one.confidence,
             round(_log_odds(one.confidence), 4),
             round(weight / whole, 4),
-            _barred(one),
+            _barred(one) or ("" if weight else "too weak to add anything"),
             tuple(_shown(title) for title in list(titles.get(one.detector, ()))[:3]),
         )
         for one, weight in zip(claims, odds, strict=True)
     ]
     grounds.sort(key=lambda one: (-abs(one.share), -one.confidence, one.detector))
     return tuple(grounds[:_MAX_SHOWN])
+
+
+def weights(claims: Sequence[Evidence]) -> list[float]:
+    """Give the log-odds that each claim adds, as the decision counts them.
+
+    The strongest that may act counts whole, every other above 0.5 by half; the rest not at all.
+    The tests hold this to what the kernel makes of the same claims.
+    """
+    held = _strongest(claims)
+    return [
+        0.0
+        if _barred(one) or (place != held and one.confidence <= _EVEN)
+        else _log_odds(one.confidence) * (1.0 if place == held else _SHARED)
+        for place, one in enumerate(claims)
+    ]
+
+
+def _strongest(claims: Sequence[Evidence]) -> int:
+    return max(
+        range(len(claims)),
+        key=lambda place: (not _barred(claims[place]), claims[place].confidence),
+    )
 
 
 def _barred(claim: Evidence) -> str:
@@ -290,16 +319,19 @@ def _without_guardrails(snapshot: Snapshot, was: Disposition, decide: Decide) ->
 
 
 def _at(snapshot: Snapshot, confidence: float, decide: Decide) -> Decision | None:
-    """Decide with another confidence: the snapshot's own, or that of its claims where they count.
+    """Decide with another confidence: that of the claims, or the snapshot's where it has none.
 
     None where neither moves it, as with evidence that may not act at all.
     """
-    once = Evidence("counterfactual", confidence, snapshot.evidence, snapshot.provenance)
-    for changed in (
-        replace(snapshot, confidence=confidence),
-        replace(snapshot, confidence=confidence, claims=(once,)),
-    ):
-        other = decide(changed)
+    changed = replace(snapshot, confidence=confidence)
+    if snapshot.claims:
+        strongest = snapshot.claims[_strongest(snapshot.claims)]
+        claims = (replace(strongest, confidence=confidence),)
+        alone = replace(changed, claims=claims)
+    else:
+        alone = changed
+    for case in (alone, changed):
+        other = decide(case)
         if abs(other.confidence - confidence) <= _ALIKE:
             return other
     return None
@@ -345,8 +377,12 @@ def _outside_maintenance(case: Snapshot) -> Snapshot:
     return replace(case, impact=replace(case.impact, maintenance=False))
 
 
-def _no_legacy(case: Snapshot) -> Snapshot:
-    return replace(case, impact=replace(case.impact, legacy=False))
+def _reversible(case: Snapshot) -> Snapshot:
+    def undone(known: Reversal) -> Reversal:
+        return Reversal.LEASED if known is Reversal.NONE else known
+
+    options = tuple(replace(one, reversal=undone(one.reversal)) for one in case.options)
+    return replace(case, options=options)
 
 
 _GUARDRAILS: Final[tuple[tuple[str, Callable[[Snapshot], Snapshot]], ...]] = (
@@ -357,7 +393,7 @@ _GUARDRAILS: Final[tuple[tuple[str, Callable[[Snapshot], Snapshot]], ...]] = (
     ("if the evidence could not be forged", _vouched_for),
     ("if the anomaly were calibrated on this site", _declared),
     ("outside the maintenance window", _outside_maintenance),
-    ("if the asset were no legacy system", _no_legacy),
+    ("if it could be taken back", _reversible),
 )
 
 

@@ -127,7 +127,8 @@ def _simulated(asset: Asset, config: FairConfig) -> Loss:
         if law is not None and law.probability > 0:
             draws = _Draws(config.seed, asset.name, name, size)
             cost = _checked(f"[plugin.fair] {name}", law.loss)
-            more = _costs(draws, cost, law.probability)
+            # The events rise; what follows them must not rise with them.
+            more = draws.shuffled(_costs(draws, cost, law.probability))
             events = [one + other for one, other in zip(events, more, strict=True)]
     years = _counts(_Draws(config.seed, asset.name, "frequency", size), asset.attacks_per_year)
     mean = math.fsum(events) / size
@@ -150,16 +151,15 @@ class _Draws:
         scale = 2.0**-53 / size
         step = 1 / size
         self.rising: Final = [n * step + (raw[n] >> 11) * scale for n in range(size)]
-        keys = raw[size:]
-        self._order = sorted(range(size), key=keys.__getitem__)
+        self._keys = raw[size:]
 
     def shuffled(self, values: list[float]) -> list[float]:
         """Put what was made of the rising numbers into the order in which they were drawn."""
-        return [values[n] for n in self._order]
+        return [values[n] for n in sorted(range(self.size), key=self._keys.__getitem__)]
 
 
 def _costs(draws: _Draws, cost: Pert, probability: float = 1.0) -> list[float]:
-    """Draw costs: PERT with this probability, nothing otherwise."""
+    """Draw costs, in rising order: PERT with this probability; nothing otherwise, at the end."""
     least, _, most = cost
     values = [0.0] * draws.size
     width = most - least
@@ -174,7 +174,7 @@ def _costs(draws: _Draws, cost: Pert, probability: float = 1.0) -> list[float]:
             below, above = above, cumulated[cell]
         within = (share - below) / (above - below) if above > below else 0.0
         values[n] = least + width * (cell + within) / _CELLS
-    return draws.shuffled(values)
+    return values
 
 
 def _cumulated(cost: Pert) -> list[float]:

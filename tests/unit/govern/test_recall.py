@@ -1,9 +1,14 @@
 """How incidents last stood is found again, whatever else lies in the ledger."""
 
+import contextlib
+import sqlite3
+
 import pytest
 
 from cronos.errors import DeniedError, UnreachableError
-from cronos.govern.recall import MAX_PART_BYTES, Recollection
+from cronos.govern.ledger import SqliteConfig, SqliteLedger
+from cronos.govern.recall import MAX_PART_BYTES, MAX_READING_NS, Recollection
+from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemoryLedger, MemorySealer
 from cronos.types import (
@@ -163,6 +168,39 @@ def test_what_is_read_is_bounded_and_the_newest_are_kept(story):
     assert asked.read == 700
     assert part.incidents[-1].incident_id == "i-1999"
     assert len(part.incidents) == 700
+
+
+def test_reading_that_takes_too_long_ends_with_the_newest(story):
+    for n in range(3_000):
+        story.tell(incident(f"i-{n}"))
+    asked = Recollection(story.ledger, Recall(1, 24))
+    assert asked.step()
+    story.clock.advance(MAX_READING_NS + 1)
+    assert asked.step()
+
+    assert asked.done
+    (part,) = asked.parts()
+    assert part.complete
+    assert part.incidents[-1].incident_id == "i-2999"
+    assert len(part.incidents) == asked.read == 1_024
+
+
+def test_damage_in_a_real_ledger_hides_the_damaged_record_alone(story, tmp_path):
+    sealer = PlaintextSealer(PlaintextConfig())
+    story.ledger = SqliteLedger(SqliteConfig("local"), tmp_path, sealer, story.clock)
+    for n in range(700):
+        story.tell(incident(f"i-{n}"))
+    with contextlib.closing(sqlite3.connect(story.ledger.path)) as database, database:
+        database.execute("UPDATE record SET stored = x'00ff' WHERE position = 300")
+        database.execute("UPDATE record SET chain = x'00' WHERE position = 500")
+
+    asked = story.recall()
+    names = {one.incident_id for part in asked.parts() for one in part.incidents}
+    story.ledger.close()
+
+    # A changed hash also bars the record behind it, whose own is made of it.
+    assert set(map("i-{}".format, range(700))) - names == {"i-299", "i-499", "i-500"}
+    assert asked.damaged == 3
 
 
 def test_every_part_fits_a_frame_and_only_the_last_is_complete(story):

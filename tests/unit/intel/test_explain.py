@@ -1,11 +1,16 @@
 """A decision is explained from what was decided about, by asking the real `decide` again."""
 
+import math
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cronos.intel.explain import ROWS, explain, lines
+from cronos.intel.explain import ROWS, explain, lines, weights
 from cronos.kernel.policy import CONFIDENCE_ROWS, decide
 from cronos.types import (
+    Blast,
     Disposition,
     Entity,
     EntityKind,
@@ -16,6 +21,7 @@ from cronos.types import (
     Now,
     Option,
     Provenance,
+    Reversal,
     Snapshot,
     Verb,
 )
@@ -117,7 +123,7 @@ def test_two_guardrails_are_lifted_together_where_one_alone_changes_nothing():
     )
 
 
-def test_evidence_is_weighed_by_its_log_odds_and_what_is_barred_weighs_nothing():
+def test_evidence_is_weighed_as_the_decision_weighs_it_and_what_is_barred_weighs_nothing():
     claims = (
         Evidence("scan", 0.8, STATISTICAL, SURE),
         Evidence("syslog", 0.99, DECLARED, SPOOFABLE),
@@ -127,21 +133,76 @@ def test_evidence_is_weighed_by_its_log_odds_and_what_is_barred_weighs_nothing()
     )
     told = explained(case(claims=claims))
 
-    first, second, third, *barred = told.grounds
-    assert [one.detector for one in (first, second, third)] == [
-        "modbus-policy", "reputation", "sigma",
-    ]  # fmt: skip
-    assert sum(abs(one.share) for one in told.grounds) == pytest.approx(1.0, abs=1e-3)
-    assert second.share < 0 < third.share < first.share
-    assert {one.detector: bool(one.barred) for one in barred} == {"scan": True, "syslog": True}
+    first, second, *barred = told.grounds
+    assert [one.detector for one in (first, second)] == ["modbus-policy", "sigma"]
+    assert first.share + second.share == pytest.approx(1.0, abs=1e-3)
+    assert {one.detector: one.barred for one in barred} == {
+        "scan": "statistical, and not calibrated on this site",
+        "syslog": "someone else could have forged it",
+        "reputation": "too weak to add anything",
+    }
     assert all(one.share == 0 for one in barred)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Evidence,
+            st.text(max_size=3),
+            st.floats(0.0, 0.99),
+            st.sampled_from(EvidenceClass),
+            st.sampled_from(Provenance),
+        ),
+        min_size=1,
+        max_size=16,
+    )
+)
+def test_the_weights_add_up_to_the_confidence_that_decided(claims):
+    told = decide(case(claims=tuple(claims)))
+    odds = sum(weights(claims))
+
+    acting = [one for one in claims if one.evidence is DECLARED and one.provenance is not SPOOFABLE]
+    if acting and max(one.confidence for one in acting) > 1e-5:
+        assert 1 / (1 + math.exp(-odds)) == pytest.approx(told.confidence, abs=1e-3)
+    elif not acting:
+        assert odds == 0.0
 
 
 def test_certainty_and_impossibility_stay_finite():
     claims = (Evidence("a", 1.0, DECLARED, SURE), Evidence("b", 0.0, DECLARED, SURE))
-    told = explained(case(1.0, claims=claims))
+    assert [one.share for one in explained(case(1.0, claims=claims)).grounds] == [1.0, 0.0]
+    doubt = (Evidence("b", 0.0, DECLARED, SURE),)
+    assert [one.share for one in explained(case(0.0, claims=doubt)).grounds] == [-1.0]
 
-    assert [one.share for one in told.grounds] == [0.5, -0.5]
+
+def test_what_is_proposed_while_a_narrow_lease_holds_is_said():
+    host = Entity(EntityKind.HOST, "pump-1")
+    contain = Option("agent", Verb.CONTAIN, host, 0.75, 90.0, 0.95, 60.0, blast=Blast.HOST)
+    told = explained(case(options=(contain, BLOCK)))
+
+    assert told.action.startswith("deny address")
+    assert told.proposal.startswith("contain host pump-1")
+    assert [one.why_not for one in told.considered] == ["proposed to people", ""]
+    assert any("Proposed to people meanwhile: contain" in one for one in lines(told))
+
+
+def test_what_cannot_be_taken_back_takes_two_persons():
+    stop = Option(
+        "process", Verb.STOP, Entity(EntityKind.PROCESS, "h/1"), 0.2, 90.0,
+        reversal=Reversal.NONE,
+    )  # fmt: skip
+    told = explained(case(options=(stop,)))
+
+    assert told.persons == 2
+    assert "It takes 2 persons to approve it." in lines(told)
+    assert "would have acted at once if it could be taken back" in told.counterfactuals
+
+
+def test_a_maintenance_window_is_lifted_too():
+    told = explained(case(impact=Impact("pump", maintenance=True)))
+
+    assert told.disposition == "ask_analyst"
+    assert any(one.endswith("outside the maintenance window") for one in told.counterfactuals)
 
 
 def test_what_was_considered_is_said_with_its_worth_and_why_not():

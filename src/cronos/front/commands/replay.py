@@ -24,6 +24,8 @@ from cronos.front.sealed import sealer_of, seals
 from cronos.link.text import plain
 from cronos.types import AuditRecord, Decision, Finding, Snapshot, decode
 
+# Decisions about an incident, and about the steps that were proposed besides.
+_DECIDED: Final = frozenset({"decision", "step"})
 _MAX_DECISIONS: Final = 10_000
 _MAX_FINDINGS: Final = 1_000
 _NO_KEYS: Final = frozenset({"crypto.no_keystore", "crypto.unreadable"})
@@ -102,7 +104,7 @@ def collect(records: Iterator[tuple[int, bytes]], incident_id: str) -> Case:
         case.records += 1
         if record.kind == "snapshot":
             snapshot = record.body
-        elif record.kind == "decision":
+        elif record.kind in _DECIDED:
             pair = Pair(position, snapshot, record.body)
             if not snapshot:
                 case.unpaired += 1

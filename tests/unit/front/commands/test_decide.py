@@ -61,6 +61,26 @@ def test_a_dial_at_ask_asks_and_that_is_a_finding_too(run):
     assert (code, document["acts"], document["asks"]) == (1, False, True)
 
 
+def test_what_is_at_stake_is_that_of_the_attacked_asset(run):
+    config = """executors = ["nftables"]
+[[asset]]
+name = "ward"
+addresses = ["198.51.100.2"]
+criticality = 5
+loss = [1000.0, 2000.0, 3000.0]
+data = ["personal"]
+[plugin.fair]
+secondary = {}
+"""
+    event = {**FINDING, "target": {"kind": "address", "value": "198.51.100.2"}}
+    _, text = run(event, "--json", config=config)
+    told = json.loads(text)["decisions"][0]["explanation"]
+
+    assert told["asset"] == "ward"
+    assert told["loss_mean"] == pytest.approx(2_000, rel=0.01)
+    assert [one["law"] for one in told["clocks"]] == ["GDPR", "GDPR"]
+
+
 def test_findings_about_one_attacker_are_one_case_and_of_two_are_two(run):
     other = {**FINDING, "actor": {"kind": "address", "value": "192.0.2.8"}}
     _, text = run([FINDING, FINDING, other], "--json")
