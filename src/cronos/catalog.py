@@ -37,6 +37,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "tap": "cronos.respond.tap:TapExecutor",
         "workflow": "cronos.respond.workflow:WorkflowExecutor",
     },
+    "planner": {"playbooks": "cronos.respond.playbook:PlaybookPlanner"},
     "service": {
         "forwarding-tap": "cronos.gateway.tap:Tap",
         "certificate-renewal": "cronos.link.renewal:CertificateRenewal",
