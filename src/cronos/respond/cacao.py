@@ -45,6 +45,7 @@ OURSELVES: Final = "cronos"
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 _LIKE: Final = "--0a1b2c3d-0001-4000-8000-000000000001"
 _TIME: Final = re.compile(r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9](:[0-5][0-9]){2}(\.[0-9]+)?Z")
+_MOST_SHOWN: Final = 64
 _NAME: Final = re.compile(r"(?=.*\S)[^\x00-\x1f\x7f-\x9f]{1,120}")
 _POINT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _TECHNIQUE: Final = re.compile(r"T[0-9]{4}(\.[0-9]{3})?")
@@ -110,9 +111,7 @@ def read_playbook(data: bytes, origin: str) -> Playbook:
         raise whole.at("revoked").refuse(
             "the playbook was revoked", "Use the one that replaced it."
         )
-    for key in ("created", "modified"):
-        whole.at(key).text(_TIME, "2026-01-31T12:00:00.000Z")
-    _id(whole.at("created_by"), "identity")
+    _check_about(whole)
     _check_variables(whole)
     agents = _agents(whole.at("agent_definitions"))
     playbook = Playbook(
@@ -131,6 +130,26 @@ def read_playbook(data: bytes, origin: str) -> Playbook:
 
 def _id(place: Place, kind: str) -> str:
     return place.text(re.compile(f"{kind}--{_UUID}"), kind + _LIKE)
+
+
+def _check_about(whole: Place) -> None:
+    """Require what is only shown to be of its kind: it is written out again as it is."""
+    for key in ("created", "modified"):
+        whole.at(key).text(_TIME, "2026-01-31T12:00:00.000Z")
+    _id(whole.at("created_by"), "identity")
+    for key in ABOUT:
+        place = whole.at(key)
+        if key not in whole.members() or key in ("created", "modified", "created_by"):
+            continue
+        if key == "description":
+            place.text()
+        elif key in ("severity", "impact"):
+            place.whole(0, 100)
+        elif key == "external_references":
+            for one in place.items(_MOST_SHOWN):
+                one.at("name").text()
+        else:
+            place.texts(_MOST_SHOWN, _NAME, "a short text")
 
 
 def _check_variables(whole: Place) -> None:
@@ -162,6 +181,8 @@ def _agents(place: Place) -> dict[str, Agent]:
         machine = kind == "security-category"
         if machine or one.at("category").value is not None:
             category = one.at("category").texts(MAX_BRANCHES, _WORD, "orchestrator")
+            if not category:
+                raise one.at("category").refuse("it names none", 'Write ["orchestrator"].')
         name = one.at("name").text(_POINT if machine else _NAME, OURSELVES)
         agents[agent_id] = Agent(agent_id, kind, name, category)
     return agents
