@@ -48,7 +48,7 @@ class Policy(Section, frozen=True):
     # This node's part of the budgets in a federation: split in advance, never borrowed.
     budget_share: Annotated[float, Meta(gt=0.0, le=1.0)] = 1.0
     # Open cases about one asset, beyond which further ones are one case: a flood.
-    flood_incidents: Positive = 2000
+    flood_incidents: Positive = 10_000
     analyst_deadline_s: Positive = 300
     manager_deadline_s: Positive = 900
     max_open_incidents: Positive = 100_000

@@ -203,7 +203,9 @@ class Ability(Datum, frozen=True):
     """One thing an executor can do: `verb` to a target of `kind`.
 
     `openc2` is the OpenC2 target's name (``ipv4_net``), `d3fend` the id of the countermeasure
-    (``D3-NTF``), `p99_ms` how long it takes at most, nearly always.
+    (``D3-NTF``), `p99_ms` how long it takes at most, nearly always. The rest lies in [0, 1]:
+    what it risks, but never less than its blast class does; how surely it ends an attack, 0 where
+    no finding leads to it but only a planner; what part of its target's work it disturbs.
     """
 
     verb: Verb
@@ -213,6 +215,9 @@ class Ability(Datum, frozen=True):
     reversal: Reversal
     blast: Blast
     p99_ms: int
+    risk: float = 0.0
+    efficacy: float = 0.0
+    disruption: float = 0.5
 
 
 class Disposition(Term):

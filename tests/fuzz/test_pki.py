@@ -1,11 +1,13 @@
 """Hostile bytes at every door of the PKI: refused with an error of ours, or taken as they are."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.crypto.pki.plant import NOW_NS, shared_credential, shared_plant
 
-from cronos.crypto.pki import requests
+from cronos.crypto.pki import pemfolder, requests
 from cronos.crypto.pki.chain import verify_chain, verify_issuer
 from cronos.crypto.pki.credential import unpack_credential
 from cronos.crypto.pki.orders import Nonces, sign_order, verify_order
@@ -95,3 +97,33 @@ def test_an_edited_message_is_never_taken(door, good, data):
 def test_a_cut_order_is_never_taken(end):
     with pytest.raises(CronosError):
         DOORS["order"](ORDER[:end])
+
+
+PEMS = pemfolder._pems(PLANT.authority.issue("service", "fuzz", ()))
+
+
+def read_pems(contents):
+    """Whose these files are; None where they are refused."""
+    try:
+        return pemfolder._service(Path("/x"), pemfolder._credential(Path("/x"), contents))
+    except CronosError as error:
+        assert error.code == "crypto.pems_unfit"  # noqa: PT017 - nothing of the parser's words
+        assert error.__cause__ is None  # noqa: PT017 - comes out
+        return None
+
+
+@pytest.mark.parametrize("name", PEMS)
+@given(st.data())
+@settings(max_examples=60)
+def test_a_changed_file_of_a_service_is_refused_or_says_the_same(name, data):
+    whole = PEMS[name]
+    changed = data.draw(
+        st.one_of(
+            st.binary(max_size=2_000),
+            st.integers(0, len(whole)).map(lambda end: whole[:end]),
+            edits(len(whole)).map(lambda changes: edited(whole, changes)),
+            st.sampled_from(sorted(PEMS.values())),
+            st.binary(max_size=200).map(lambda more: whole + more),
+        )
+    )
+    assert read_pems({**PEMS, name: changed}) in (None, read_pems(PEMS))

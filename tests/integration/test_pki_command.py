@@ -74,6 +74,38 @@ def test_a_node_joins_renews_and_is_revoked_over_the_network(site):
         assert (refused.code, refused.document["code"]) == (4, "link.enrolment_refused")
 
 
+def test_a_services_folder_is_renewed_with_its_own_certificate_and_no_node_at_all(site):
+    out = site / "gateway"
+    assert pki(site, "issue", "--service", "gateway", "--out", out).code == 0
+    before = (out / "p-384.chain.pem").read_bytes()
+    with serving(site) as address:
+        asked = ("rotate", "--service", out, "--address", address)
+        standing = pki(site, *asked)
+        assert (standing.code, standing.document["done"]) == (0, "standing"), standing.err
+        assert (out / "p-384.chain.pem").read_bytes() == before
+
+        rotated = pki(site, *asked, "--now")
+        assert rotated.code == 0, rotated.err
+        assert rotated.document["done"] == "rotated"
+        assert rotated.document["certificates"][0]["kind"] == "service"
+        assert rotated.document["outputs"] == [
+            str(out / f"{algorithm}.{part}.pem")
+            for algorithm in ("p-384", "ml-dsa-87")
+            for part in ("key", "chain", "root")
+        ]
+        renewed = (out / "p-384.chain.pem").read_bytes()
+        assert renewed != before
+
+        assert pki(site, "revoke", "service/gateway").code == 0
+        refused = pki(site, *asked, "--now")
+        assert (refused.code, refused.document["code"]) == (4, "link.enrolment_refused")
+        assert "cronos pki issue --service gateway" in refused.document["remedy"]
+    gone = pki(site, *asked, "--now")
+    assert gone.document["code"] == "link.unreachable"
+    assert (out / "p-384.chain.pem").read_bytes() == renewed
+    assert not (site / "state").exists() or not (site / "state" / "alpha" / "pki").exists()
+
+
 def test_a_node_whose_keystore_gets_another_root_key_still_renews(site):
     config, state = site / "alpha.toml", site / "state"
     with serving(site) as address:

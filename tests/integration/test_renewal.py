@@ -10,10 +10,12 @@ import pytest
 from tests.integration.product import ENVIRONMENT
 from tests.integration.test_enrolment import serving
 from tests.unit.crypto.pki.plant import HOUR_NS, S_NS, Plant
+from tests.unit.crypto.pki.test_pemfolder import issued, require_whole
 from tests.unit.front.worker_spec import spec_for
 from tests.unit.link.test_renewal import Told, health, service
 
 from cronos.config import Config
+from cronos.crypto.pki.pemfolder import PemFolder
 from cronos.crypto.pki.profile import DAY_NS
 from cronos.crypto.pki.tokens import parse_token
 from cronos.front.membership import bound_of, holder_of
@@ -101,6 +103,81 @@ def test_a_revoked_node_goes_on_saying_why_it_is_not_renewed(plant):
 
     assert told[0][2]["code"] == "link.enrolment_refused"
     assert "does not take the certificate" in health(made)
+
+
+def test_for_a_year_a_services_folder_is_renewed_every_sixty_days_and_always_whole(plant, tmp_path):
+    told = Told()
+    path = issued(plant, tmp_path / "gateway")
+    with serving(plant) as (address, _):
+        made = service(plant, told, folders=(str(path),), addresses=(address,))
+        for _ in range(365):
+            made.step()
+            require_whole(path)
+            left_ns = PemFolder(path, plant.clock).own().not_after_ns - plant.clock.now().wall_ns
+            assert left_ns > 29 * DAY_NS
+            assert health(made) == "ok"
+            plant.clock.advance(DAY_NS)
+            plant.authority.refresh()
+
+    renewals = [more for _, event, more in told if event == "pki.renewed"]
+    assert len(renewals) == len(told) == 6
+    assert {one["folder"] for one in renewals} == {str(path)}
+
+
+def test_a_folder_is_renewed_where_the_node_joined_and_each_failure_names_its_folder(
+    plant, tmp_path
+):
+    told = Told()
+    one, two = issued(plant, tmp_path / "one", "one"), issued(plant, tmp_path / "two", "two")
+    plant.authority.revoke("service/two", "key-compromise")
+    with serving(plant) as (address, _):
+        plant.joined(address=address)
+        made = service(plant, told, folders=(str(one), str(two)))
+        plant.clock.advance(60 * DAY_NS)
+        plant.joined(address=address)
+        plant.authority.refresh()
+        made.step()
+
+    events = {more.get("folder"): (event, more.get("code")) for _, event, more in told}
+    assert events[str(one)] == ("pki.renewed", None)
+    assert events[str(two)] == ("pki.renewal_failed", "link.enrolment_refused")
+    assert health(made).startswith(f"{two}: The certificates end at")
+
+
+def test_the_worker_of_the_service_renews_a_folder_on_a_machine_that_joined_nothing(tmp_path):
+    ago = VirtualClock(wall_ns=SystemClock().now().wall_ns - 61 * DAY_NS)
+    plant = Plant(tmp_path / "plant", clock=ago)
+    path = issued(plant, tmp_path / "gateway")
+    first = PemFolder(path, SystemClock()).own()
+    ago.set_wall(SystemClock().now().wall_ns)
+    with serving(plant) as (address, reports):
+        table = {"folders": [str(path)], "addresses": [address]}
+        line = served(tmp_path, {"certificate-renewal": table})
+
+    second = PemFolder(path, SystemClock()).own()
+    assert (line["event"], line["folder"]) == ("pki.renewed", str(path))
+    assert line["serial"] == second.serial != first.serial
+    assert ("enrolment.renew", "gateway") in reports
+    require_whole(path)
+
+
+def served(tmp_path, plugin):
+    """The first line of the service's own process."""
+    config = Config(sealer="plaintext", services=("certificate-renewal",), plugin=plugin)
+    home = tmp_path / "state" / config.node.instance
+    home.mkdir(mode=0o700, parents=True)
+    spec = spec_for(home, "service", config=config)
+    spec = msgspec.structs.replace(spec, service="certificate-renewal")
+    (tmp_path / "service.json").write_bytes(msgspec.json.encode(spec))
+    command = [sys.executable, "-m", "cronos.front.workers", str(tmp_path / "service.json")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        try:
+            line = json.loads(process.stderr.readline())
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    return line
 
 
 def test_the_worker_of_the_service_renews_with_the_nodes_own_keystore(tmp_path):

@@ -20,7 +20,7 @@ from cronos.errors import DeniedError
 from cronos.types import KeyState
 
 SECOND_NS: Final = 1_000_000_000
-_SHORT_LIFE_S: Final = 7 * 86_400
+_SHORT_LIFE_NS: Final = 7 * 86_400 * SECOND_NS
 MAX_TOMBSTONES: Final = 1024
 MAX_LIFE_S: Final = 100 * 366 * 86_400
 
@@ -86,14 +86,23 @@ def next_version(image: KeystoreImage, name: str) -> int:
     return dict(image.versions).get(name, 0) + 1
 
 
-def renewal_ns(life_s: int) -> int:
-    """Say how long after its making a key of this life is replaced; 0 is never.
+def renewal_ns(life_ns: int) -> int:
+    """Say how long after its making a key or a certificate of this life is replaced; 0 is never.
 
     A life of up to a week at its half (24 h after 12 h), a longer one after two thirds (90 days
-    after 60): the rest is the overlap.
+    after 60): the rest is the overlap. There is no other rule: keys, the certificates of nodes and
+    those of services all come here.
     """
-    share = life_s // 2 if life_s <= _SHORT_LIFE_S else life_s * 2 // 3
-    return share * SECOND_NS
+    return life_ns // 2 if life_ns <= _SHORT_LIFE_NS else life_ns * 2 // 3
+
+
+def due(ends_ns: int, life_ns: int, now_ns: int) -> bool:
+    """Say whether what ends at `ends_ns` is to be replaced by now; see `renewal_ns`.
+
+    `life_ns` is the life of its kind. One that was cut short, because its issuer ends before it,
+    is due while as much is left as of any other.
+    """
+    return now_ns >= ends_ns - (life_ns - renewal_ns(life_ns))
 
 
 def to_destroy(image: KeystoreImage, now_ns: int) -> tuple[KeyEntry, ...]:

@@ -59,7 +59,8 @@ class Change:
             kid=bytes(16),
             public=b"",
             created_ns=0,
-            renew_ns=plan.renew_s * lifecycle.SECOND_NS or lifecycle.renewal_ns(plan.life_s),
+            renew_ns=plan.renew_s * lifecycle.SECOND_NS
+            or lifecycle.renewal_ns(plan.life_s * lifecycle.SECOND_NS),
             expires_ns=plan.life_s * lifecycle.SECOND_NS,
             forget=plan.forget,
             contexts=plan.contexts,

@@ -320,7 +320,8 @@ class Node:
         for incident in self._reflex.incidents():
             case = self._reflex.cases.get(incident.incident_id) or Case()
             positions = (case.first_position, case.last_position, case.recorded_boot_ns)
-            shown.append(show(incident, case.findings, case.outcomes, case.question, positions))
+            question = next(reversed(case.questions.values()), None)
+            shown.append(show(incident, case.findings, case.outcomes, question, positions))
         return tuple(shown)
 
     # --- from the workers ------------------------------------------------------------------------

@@ -55,12 +55,12 @@ class PkiDocument(msgspec.Struct, frozen=True):
 
     Attributes:
         done: what was done: founded, issued, invited, joined, requested, answered, rotated,
-            revoked, listed, backed-up, restored, served.
+            standing (nothing was due), revoked, listed, backed-up, restored, served.
         domain: the trust domain.
         pin: the fingerprint of its roots.
         token: the join token, of ``issue --node``; whoever has it can join.
         outputs: the files that were written.
-        certificates: of ``list`` and ``revoke``, and a node's own after ``join`` and ``rotate``.
+        certificates: of ``list`` and ``revoke``; the holder's own after ``join`` and ``rotate``.
         remarks: what a person should know.
     """
 

@@ -6,7 +6,13 @@ from typing import Any, cast
 
 import msgspec
 
-from cronos.types import Finding, Incident, Outcome, Question
+from cronos.types import (
+    Action,
+    Finding,
+    Incident,
+    Outcome,
+    Question,
+)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -27,6 +33,22 @@ class Done(msgspec.Struct, frozen=True):
     dry_run: bool
     lease_s: float
     reasons: tuple[str, ...]
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """A step besides the decision's own: carried out, or proposed and waiting for a person."""
+
+    action: str
+    waiting: bool
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The strongest claim of one detector, and whether it counts towards what acts."""
+
+    detector: str
+    confidence: float
+    evidence: str
+    provenance: str
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -58,6 +80,11 @@ class IncidentView(msgspec.Struct, frozen=True):
     done: Done
     ledger: Position
     question: str = ""
+    claims: tuple[Claim, ...] = ()
+    beside: tuple[Beside, ...] = ()
+    # What would have been done with every dial at "act".
+    would: str = ""
+    verdict: str = ""
 
 
 class DefectView(msgspec.Struct, frozen=True):
@@ -135,7 +162,18 @@ def show(
         _done(incident, outcomes),
         Position(first, last),
         question.text if question and incident.state == "waiting" else "",
+        tuple([Claim(c.detector, c.confidence, c.evidence, c.provenance) for c in incident.claims]),
+        tuple(
+            [Beside(_named(one), waiting=False) for one in incident.beside]
+            + [Beside(_named(one), waiting=True) for one in incident.proposed]
+        ),
+        incident.decision.would.value if incident.decision else "",
+        incident.verdict,
     )
+
+
+def _named(action: Action) -> str:
+    return f"{action.verb} {action.target.kind} {action.target.value} at {action.enforcement_point}"
 
 
 def _done(incident: Incident, outcomes: list[Outcome]) -> Done:
@@ -153,7 +191,7 @@ def _done(incident: Incident, outcomes: list[Outcome]) -> Done:
     return Done(
         decision.disposition.value,
         decision.cell,
-        f"{action.verb} {action.target.kind} {action.target.value} at {action.enforcement_point}",
+        _named(action),
         latest.detail if latest else "not executed",
         undo,
         any(one.dry_run for one in ours),

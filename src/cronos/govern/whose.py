@@ -7,6 +7,8 @@ is kept for the same subject, also where it names nobody (an outcome) or names t
 an incident (a kill switch, a membership) belongs to nobody and is never erased; nor is the target
 of an attack erased where the actor is another.
 
+A finding is its own actor's, also in a case about an asset that several are said to have attacked.
+
 Rule: a record of which this cannot be said is kept for nobody rather than for the wrong one.
 """
 
@@ -54,6 +56,10 @@ class Whose:
         told = _decoded(record)
         if not isinstance(told, AuditRecord) or not told.incident_id:
             return ""
+        if told.kind == "finding" and (own := subject_of(_actor(_decoded(told.body)))):
+            if told.incident_id not in self._incidents:
+                self._remember(told.incident_id, own)
+            return own
         known = self._incidents.get(told.incident_id)
         return self._learn(told) if known is None else known
 
@@ -67,10 +73,13 @@ class Whose:
             return self._incidents.get(told.incident_id) or self._learn(told)
         subject = subject or subject_of(_acted_upon(body))
         if subject:
-            self._incidents[told.incident_id] = subject
-            if len(self._incidents) > _MAX_INCIDENTS:
-                self._incidents.popitem(last=False)
+            self._remember(told.incident_id, subject)
         return subject
+
+    def _remember(self, incident_id: str, subject: str) -> None:
+        self._incidents[incident_id] = subject
+        if len(self._incidents) > _MAX_INCIDENTS:
+            self._incidents.popitem(last=False)
 
 
 def _decoded(data: bytes) -> Datum | Unknown | None:

@@ -11,13 +11,17 @@ from typing import Any, Final
 from cronos import types as t
 from cronos.config import Config
 from cronos.kernel.audit import Audit
+from cronos.kernel.cases import Cases
 from cronos.kernel.communication import Communication
 from cronos.kernel.defense import Defense
 from cronos.kernel.operations import Operations
-from cronos.kernel.policy import Options
+from cronos.kernel.options import Options
+from cronos.kernel.people import People
+from cronos.kernel.recovery import Recovery
 
 # What one agency says to the others; all else is for the shell.
 _SPOKEN: Final = frozenset({t.Publish, t.Confirm})
+_NO_LOSSES: Final = t.LossTable()
 
 
 class Kernel:
@@ -27,17 +31,30 @@ class Kernel:
         config: the core's configuration.
         incarnation: rises with every start, so that identifiers never repeat.
         points: the enforcement points and what each can do.
+        losses: what losing each asset costs; middling figures stand in for it.
+
+    Raises:
+        InputError: the configuration contradicts itself.
     """
 
     def __init__(
-        self, config: Config, incarnation: int, points: dict[str, tuple[t.Ability, ...]]
+        self,
+        config: Config,
+        incarnation: int,
+        points: dict[str, tuple[t.Ability, ...]],
+        losses: t.LossTable = _NO_LOSSES,
     ) -> None:
-        able = {name: verbs for name, verbs in points.items() if name != t.WORKFLOW_POINT}
-        self.defense: Final = Defense(config, config.node.instance, incarnation, Options(able))
+        options = Options(config, points, losses)
+        self.cases: Final = Cases(config)
+        self.max_active: Final = config.policy.max_active_incidents
+        lease_max_ns = config.lease.max_s * 1_000_000_000
+        self.people: Final = People(self.cases, lease_max_ns, options.persons)
+        self.recovery: Final = Recovery(self.cases, self.people)
+        self.defense: Final = Defense(config, incarnation, options, self.cases, self.people)
         self.operations: Final = Operations(config.workload)
         self.audit: Final = Audit()
         self.communication: Final = Communication(config.node.instance)
-        defense = self.defense
+        defense, people = self.defense, self.people
         # Which agencies an event concerns, and in which order they hear of it.
         self._hear: Final[dict[type[t.Event], Callable[[Any, t.Now], list[t.Effect]]]] = {
             t.Finding: defense.on_finding,
@@ -49,10 +66,14 @@ class Kernel:
             t.Receipt: self._on_receipt,
             t.Members: self._on_members,
             t.Confirm: defense.on_confirm,
-            t.Answer: defense.on_answer,
-            t.Release: defense.on_release,
-            t.Kill: defense.on_kill,
+            t.Propose: defense.on_propose,
+            t.Answer: people.on_answer,
+            t.Unanswered: people.on_unanswered,
+            t.Verdict: people.on_verdict,
+            t.Release: people.on_release,
+            t.Kill: people.on_kill,
             t.Restart: self._on_restart,
+            t.Recalled: self.recovery.on_recalled,
         }
 
     def step(self, event: t.Event, now: t.Now) -> list[t.Effect]:
@@ -81,8 +102,7 @@ class Kernel:
 
     def incident(self, incident_id: str) -> t.Incident | None:
         """Give an incident, open or lately closed."""
-        open_one = self.defense.incidents.get(incident_id)
-        return open_one or self.defense.closed.get(incident_id)
+        return self.cases.open.get(incident_id) or self.cases.closed.get(incident_id)
 
     def _on_outcome(self, outcome: t.Outcome, now: t.Now) -> list[t.Effect]:
         return self.defense.on_outcome(outcome, now) or self.operations.on_outcome(outcome)
@@ -96,7 +116,7 @@ class Kernel:
         return said + self.communication.on_bulletin(bulletin)
 
     def _on_restart(self, restart: t.Restart, now: t.Now) -> list[t.Effect]:
-        return self.defense.on_restart(restart, now) + self.operations.on_restart(restart)
+        return self.recovery.on_restart(restart, now) + self.operations.on_restart(restart)
 
     def _on_receipt(self, receipt: t.Receipt, _now: t.Now) -> list[t.Effect]:
         return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)

@@ -15,10 +15,11 @@ from typing import Annotated, Final, Protocol
 import msgspec
 from msgspec import Meta
 
+from cronos.crypto.lifecycle import due
 from cronos.crypto.pki.chain import Identity, verify_chain
 from cronos.crypto.pki.credential import Credential
 from cronos.crypto.pki.names import NODE, SERVICE
-from cronos.crypto.pki.node import Holder, due
+from cronos.crypto.pki.node import Holder, Membership
 from cronos.crypto.pki.profile import LIFE_NS, MAX_GRACE_NS, MLDSA
 from cronos.crypto.pki.requests import MAX_REQUEST_BYTES, Bound
 from cronos.crypto.pki.revocation import MAX_BUNDLE_BYTES, Revocations
@@ -107,10 +108,26 @@ class Issuing(Protocol):
         ...
 
 
+class Renewing(Protocol):
+    """Who holds a credential that is renewed here: `node.Holder`, or `pemfolder.PemFolder`."""
+
+    def membership(self) -> Membership:
+        """Give the credential that stands."""
+        ...
+
+    def revocations(self) -> Revocations:
+        """Give the lists that are known."""
+        ...
+
+    def renew(self, ask: Callable[[bytes], bytes], bound: Bound | None = None) -> Identity:
+        """Ask for new certificates and let them take the place of the present ones."""
+        ...
+
+
 class EnrolmentServer:
     """Serves an authority to whoever joins or renews.
 
-    Its own certificate is made when it starts and again at half its life; its keys never touch a
+    Its own certificate is made when it starts and again when it is due; its keys never touch a
     disk. A peer that stalls, babbles or floods costs one of sixteen places, for ten seconds
     with each of handshake and messages.
 
@@ -203,7 +220,7 @@ class EnrolmentServer:
             own = self._credential.identity(self._clock.now(), self._revoked)
         except DeniedError:
             own = None
-        if own is None or due(own, LIFE_NS[SERVICE], self._clock.now()):
+        if own is None or due(own.not_after_ns, LIFE_NS[SERVICE], self._clock.now().wall_ns):
             self._credential = self._fresh()
             self._endpoint.renew(self._credential)
 
@@ -297,7 +314,7 @@ def join(
 
 
 def renew(
-    holder: Holder, clock: Clock, egress: Egress, bound: Bound | None = None, address: str = ""
+    holder: Renewing, clock: Clock, egress: Egress, bound: Bound | None = None, address: str = ""
 ) -> Identity:
     """Renew the credential of `holder` with the present one, and take the newest lists.
 
@@ -306,7 +323,8 @@ def renew(
         clock: the time.
         egress: the gate that the call passes.
         bound: the signing key to bind; see `Holder.request`.
-        address: of another enrolment service than the one that was joined at.
+        address: of another enrolment service than the one that was joined at; a service's folder
+            knows of none.
 
     Raises:
         UnreachableError: nobody answers.
@@ -334,7 +352,7 @@ def fetch_lists(holder: Holder, clock: Clock, egress: Egress, address: str = "")
     return holder.learn(bundle)
 
 
-def _connected(holder: Holder, clock: Clock, egress: Egress, other: str) -> TlsLink:
+def _connected(holder: Renewing, clock: Clock, egress: Egress, other: str) -> TlsLink:
     member = holder.membership()
     address = _permitted(other or member.address, egress)
     trust = member.credential.trust
@@ -389,8 +407,9 @@ def _permitted(address: str, egress: Egress) -> tuple[str, int]:
 
 
 def _hung_up(own: Identity) -> DeniedError:
+    again = "Join again with a new token" if own.kind == NODE else "Issue it a new folder"
     return DeniedError(
         "link.enrolment_refused",
         f"The enrolment service does not take the certificate of {own.name}.",
-        f"It may be revoked. Join again with a new token (`cronos pki issue --{NODE} {own.name}`).",
+        f"It may be revoked. {again} (`cronos pki issue --{own.kind} {own.name}`).",
     )

@@ -119,6 +119,9 @@ class NftablesExecutor:
                 Reversal.KERNEL,
                 Blast.NARROW,
                 50,
+                risk=0.40,
+                efficacy=0.95,
+                disruption=0.20,
             ),
             Ability(
                 Verb.DENY,
@@ -128,6 +131,9 @@ class NftablesExecutor:
                 Reversal.KERNEL,
                 Blast.NARROW,
                 50,
+                risk=0.30,
+                efficacy=0.50,
+                disruption=0.05,
             ),
         ),
     )

@@ -23,8 +23,10 @@ from cronos.types import (
     Verb,
 )
 
-_HELD: Final = Reversal.LEASED
-_NARROW: Final = Blast.NARROW
+_DENY: Final = Verb.DENY
+_FLOW: Final = EntityKind.FLOW
+_NARROW: Final = (Reversal.LEASED, Blast.NARROW, 50)
+_WIDE: Final = (Reversal.LEASED, Blast.HOST, 50)
 
 
 class RecordingConfig(Section, frozen=True):
@@ -40,9 +42,9 @@ class RecordingExecutor:
         "recording",
         "Dry run: records what would be done and changes nothing",
         abilities=(
-            Ability(Verb.DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", _HELD, _NARROW, 50),
-            Ability(Verb.DENY, EntityKind.FLOW, "ipv4_connection", "D3-NTF", _HELD, _NARROW, 50),
-            Ability(Verb.CONTAIN, EntityKind.HOST, "device", "D3-NI", _HELD, Blast.HOST, 50),
+            Ability(_DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", *_NARROW, 0.40, 0.95, 0.20),
+            Ability(_DENY, _FLOW, "ipv4_connection", "D3-NTF", *_NARROW, 0.30, 0.50, 0.05),
+            Ability(Verb.CONTAIN, EntityKind.HOST, "device", "D3-NI", *_WIDE, 0.75, 0.95, 0.60),
         ),
     )
     config_type: ClassVar[type[Section]] = RecordingConfig

@@ -56,6 +56,9 @@ class TapExecutor:
                 Reversal.KERNEL,
                 Blast.NARROW,
                 50,
+                risk=0.40,
+                efficacy=0.95,
+                disruption=0.20,
             ),
             Ability(
                 Verb.DENY,
@@ -65,6 +68,9 @@ class TapExecutor:
                 Reversal.KERNEL,
                 Blast.NARROW,
                 50,
+                risk=0.30,
+                efficacy=0.50,
+                disruption=0.05,
             ),
         ),
     )

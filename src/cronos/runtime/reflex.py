@@ -7,23 +7,26 @@ signature; the one rule is the enforcer's, that what must be undone is durable b
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
 from cronos.kernel.node import Kernel
 from cronos.link.metrics import MemoryMetrics
-from cronos.ports import Clock
+from cronos.ports import Clock, Planner
+from cronos.runtime.backlog import Backlog
 from cronos.runtime.telemetry import Log
 from cronos.types import (
     Action,
     After,
+    Answer,
     Append,
     Appended,
     Ask,
     AuditRecord,
     Datum,
+    Decision,
     Do,
     Effect,
     Event,
@@ -35,10 +38,14 @@ from cronos.types import (
     Order,
     Outcome,
     Outcomes,
+    Propose,
     Question,
+    Recall,
+    Recalled,
     Report,
     Reported,
     Restart,
+    Snapshot,
     State,
     Unknown,
     encode,
@@ -49,7 +56,13 @@ _ORDER_AT: Final = 250
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _MAX_CASES: Final = 20_000
 _LEDGER_RETRY_S: Final = 1.0
-_TOLD: Final = frozenset({"decision", "outcome", "workflow", "closed", "adopted", "kill"})
+_RECALL_S: Final = 10.0
+_TOLD: Final = frozenset(
+    {"decision", "outcome", "workflow", "closed", "adopted", "kill", "recalled", "step", "answer"}
+)
+# After these a planner may see its next step due.
+_PLANNED: Final = frozenset({"confirmed", "outcome", "answer"})
+_HELD: Final = frozenset({State.ISOLATED, State.CONFIRMED})
 _UNSETTLED: Final = frozenset({State.DETECTED, State.ISOLATING, State.ISOLATED})
 
 Send = Callable[[Datum], bool]
@@ -61,7 +74,10 @@ class Case:
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.outcomes: list[Outcome] = []
-        self.question: Question | None = None
+        self.answers: list[Answer] = []
+        self.questions: dict[str, Question] = {}
+        self.proposed: set[tuple[str, str, str, int]] = set()
+        self.snapshot: Snapshot | None = None
         self.first_position = 0
         self.last_position = 0
         self.recorded_boot_ns = 0
@@ -76,8 +92,16 @@ class Reflex:
         clock: the time.
         log: where each step of an incident is told.
         send_order: gives an `Order` to the enforcer.
-        send_append: gives an `Append` to the ledger.
+        send_append: gives an `Append`, or a `Recall`, to the ledger.
+
+    Attributes:
+        planners: propose steps after an isolation.
+        recall_hours: how far back incidents are taken up from the ledger at the start; 0 for none.
+            Until they are, or too long has passed, findings and what the enforcer holds wait.
     """
+
+    planners: Sequence[Planner] = ()
+    recall_hours: int = 0
 
     def __init__(
         self,
@@ -107,6 +131,10 @@ class Reflex:
         self._retry: asyncio.TimerHandle | None = None
         self._answers: list[Callable[[], bool]] = []
         self._owed: deque[tuple[int, Callable[[], bool]]] = deque()
+        self._backlog = Backlog()
+        self._to_plan: dict[str, None] = {}
+        self._most_active = kernel.max_active
+        self._restarts: list[Restart] = []
 
     def take(self, event: Event) -> None:
         """Give the kernel an event and carry out what it answers."""
@@ -117,12 +145,29 @@ class Reflex:
     # --- from the workers --------------------------------------------------------------------
 
     def on_report(self, report: Report, answer: Callable[[Datum], bool]) -> None:
-        """Take findings; they are acknowledged once all that follows from them is durable."""
-        for finding in report.findings:
-            self.metrics.count("findings")
+        """Take findings; they are acknowledged once all that follows from them is durable.
+
+        While `max_active_incidents` are under way they wait, the gravest first.
+        """
+
+        def taken() -> None:
+            self._answers.append(lambda: answer(Reported(report.report_id)))
+            self._flush_soon()
+
+        self.metrics.count("findings", len(report.findings))
+        self._backlog.put(report.findings, taken)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Take what waits, as far as there is room."""
+        cases = self.kernel.cases
+        while self._backlog and not self.recall_hours and cases.active < self._most_active:
+            finding, done = self._backlog.get()
             self.take(finding)
-        self._answers.append(lambda: answer(Reported(report.report_id)))
-        self._flush_soon()
+            done()
+        if self._backlog:
+            self.metrics.count("deferred")
+        self.metrics.gauge("backlog", len(self._backlog))
 
     def on_enforcer(self, datum: Datum | Unknown) -> None:
         """Take outcomes, and at each connection what the enforcer holds."""
@@ -132,6 +177,9 @@ class Reflex:
                 self._case(outcome.incident_id).outcomes.append(outcome)
                 self.take(outcome)
                 self._measure(outcome)
+            self._drain()
+        elif isinstance(datum, Restart) and self.recall_hours:
+            self._restarts.append(datum)
         elif isinstance(datum, Restart):
             self.take(datum)
 
@@ -161,6 +209,10 @@ class Reflex:
 
     def on_ledger(self, datum: Datum | Unknown) -> None:
         """Learn what is durable; what could not be stored is tried again."""
+        if isinstance(datum, Recalled) and self.recall_hours:
+            self.take(datum)
+            if datum.complete:
+                self._go_on()
         if not isinstance(datum, Appended) or datum.request_id not in self._unstored:
             return
         self.refused = datum.error
@@ -193,25 +245,54 @@ class Reflex:
         for order in self._unanswered.values():
             self._send_order(order)
 
+    def _go_on(self) -> None:
+        """Begin with what has waited for the past to be taken up."""
+        self.recall_hours = 0
+        restarts, self._restarts = self._restarts, []
+        for restart in restarts:
+            self.take(restart)
+        self._drain()
+
+    def _give_up_recall(self) -> None:
+        if self.recall_hours:
+            self._log.write("error", "ledger.recall_failed", detail="It did not answer in time.")
+            self._go_on()
+
     def resend_records(self) -> None:
         """Send again what the ledger has not acknowledged; it may come to hold a record twice."""
+        if self.recall_hours:
+            self._send_append(Recall(self._take_id(), self.recall_hours))
+            asyncio.get_running_loop().call_later(_RECALL_S, self._give_up_recall)
         for append, _ in self._unstored.values():
             self._send_append(append)
 
     def settled(self) -> bool:
         """Say whether no case is on its way and nothing is unanswered or unrecorded."""
-        busy = self._flushing or self._unanswered or self._unstored or self._owed
+        busy = self._flushing or self._unanswered or self._unstored or self._owed or self._backlog
         return not busy and not any(
-            case.state in _UNSETTLED for case in self.kernel.defense.incidents.values()
+            case.state in _UNSETTLED for case in self.kernel.cases.open.values()
         )
 
     def incidents(self) -> list[Incident]:
         """Give all incidents, open and lately closed, in the order in which they began."""
-        defense = self.kernel.defense
-        every = [*defense.closed.values(), *defense.incidents.values()]
+        cases = self.kernel.cases
+        every = [*cases.closed.values(), *cases.open.values()]
         return sorted(
             every, key=lambda one: (one.opened_wall_ns, len(one.incident_id), one.incident_id)
         )
+
+    def questions(self) -> list[Question]:
+        """Give what people are asked and have not answered, the oldest first."""
+        waiting: list[Question] = []
+        for incident_id, case in self.cases.items():
+            incident = self.kernel.cases.open.get(incident_id) if case.questions else None
+            if incident is None:
+                continue
+            asked = {one.action_id for one in incident.proposed}
+            if incident.state is State.WAITING and incident.decision and incident.decision.action:
+                asked.add(incident.decision.action.action_id)
+            waiting += [one for name, one in case.questions.items() if name in asked]
+        return waiting
 
     # --- effects -----------------------------------------------------------------------------
 
@@ -227,10 +308,10 @@ class Reflex:
                     self._order()
                 self._flush_soon()
             case After(delay_ns, event):
-                asyncio.get_running_loop().call_later(delay_ns / 1e9, self.take, event)
+                asyncio.get_running_loop().call_later(delay_ns / 1e9, self._ring, event)
             case Ask(question):
-                self._case(question.incident_id).question = question
-                self.metrics.count("questions")
+                self._case(question.incident_id).questions[question.action.action_id] = question
+                self.metrics.count(f"questions.{question.audience}")
                 self._log.write(
                     "info", "approval.needed", question.incident_id, question=question.text
                 )
@@ -238,11 +319,26 @@ class Reflex:
                 # Publish and Confirm: this node is alone until a mesh carries them.
                 self.metrics.count("bulletins")
 
+    def _ring(self, event: Event) -> None:
+        self.take(event)
+        self._drain()
+
     def _note(self, note: Note, now: Now) -> None:
-        if isinstance(note.body, Finding):
-            findings = self._case(note.incident_id).findings
-            if len(findings) < 16:
-                findings.append(note.body)
+        match note.body:
+            case Finding():
+                findings = self._case(note.incident_id).findings
+                if len(findings) < 16:
+                    findings.append(note.body)
+            case Answer():
+                self._case(note.incident_id).answers.append(note.body)
+            case Decision(disposition=disposition):
+                self.metrics.count(f"decisions.{disposition}")
+            case Snapshot():
+                self._case(note.incident_id).snapshot = note.body
+            case _:
+                pass
+        if self.planners and note.kind in _PLANNED:
+            self._to_plan[note.incident_id] = None
         if note.kind in _TOLD:
             self._tell(note)
         self._notes.append((note, now))
@@ -295,6 +391,29 @@ class Reflex:
         self._owed.extend([(self._next_id - 1, answer) for answer in self._answers])
         self._answers.clear()
         self._acknowledge()
+        if self._to_plan:
+            self._plan()
+
+    def _plan(self) -> None:
+        """Ask the planners what else is due; what is proposed once is not proposed again."""
+        due, self._to_plan = self._to_plan, {}
+        for incident_id in due:
+            incident, case = self.kernel.incident(incident_id), self._case(incident_id)
+            if incident is None or incident.state not in _HELD:
+                continue
+            history: list[Outcome | Answer] = [*case.outcomes, *case.answers]
+            for planner in self.planners:
+                name = planner.manifest.name
+                try:
+                    steps = planner.plan(incident, history)
+                except Exception as error:  # noqa: BLE001 - a plug-in's fault must not end the node
+                    self._log.write("error", "planner.failed", incident_id, detail=repr(error))
+                    continue
+                keyed = {(name, s.verb, s.target.value, len(history)): s for s in steps}
+                fresh = [step for key, step in keyed.items() if key not in case.proposed]
+                case.proposed.update(keyed)
+                if fresh:
+                    self.take(Propose(incident_id, tuple(fresh), name))
 
     def _record(self, note: Note, now: Now) -> bytes:
         body = encode(note.body)

@@ -29,11 +29,11 @@ from cronos.types import (
 
 POINTS: dict[str, tuple[Ability, ...]] = {
     "recording": tuple(
-        Ability(verb, kind, "", "", Reversal.LEASED, blast, 50)
-        for verb, kind, blast in (
-            (Verb.DENY, EntityKind.ADDRESS, Blast.NARROW),
-            (Verb.DENY, EntityKind.FLOW, Blast.NARROW),
-            (Verb.CONTAIN, EntityKind.HOST, Blast.HOST),
+        Ability(verb, kind, "", "", Reversal.LEASED, blast, 50, *figures)
+        for verb, kind, blast, figures in (
+            (Verb.DENY, EntityKind.ADDRESS, Blast.NARROW, (0.40, 0.95, 0.20)),
+            (Verb.DENY, EntityKind.FLOW, Blast.NARROW, (0.30, 0.50, 0.05)),
+            (Verb.CONTAIN, EntityKind.HOST, Blast.HOST, (0.75, 0.95, 0.60)),
         )
     )
 }
@@ -96,8 +96,8 @@ class Story:
 
     def only_incident(self) -> Incident:
         """Give the one incident there is, open or closed."""
-        defense = self.kernel.defense
-        (incident,) = [*defense.incidents.values(), *defense.closed.values()]
+        cases = self.kernel.cases
+        (incident,) = [*cases.open.values(), *cases.closed.values()]
         return incident
 
     def said(self, kind: type[Effect]) -> list[Effect]:

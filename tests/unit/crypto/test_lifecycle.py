@@ -4,9 +4,11 @@ import itertools
 
 import msgspec
 import pytest
+from tests.unit.crypto.pki.plant import NOW_NS, S_NS
 from tests.unit.crypto.test_keyfile import ENTRY, IMAGE
 
 from cronos.crypto import lifecycle
+from cronos.crypto.pki.profile import LIFE_NS
 from cronos.errors import DeniedError
 from cronos.types import KeyState
 
@@ -50,7 +52,21 @@ def test_keys_are_sorted_by_name_and_number_and_versions_only_rise():
     ("life_s", "renew_s"), [(0, 0), (86_400, 43_200), (7 * 86_400, 302_400), (7_776_000, 5_184_000)]
 )
 def test_a_day_is_renewed_at_its_half_and_90_days_at_60(life_s, renew_s):
-    assert lifecycle.renewal_ns(life_s) == renew_s * 1_000_000_000
+    assert lifecycle.renewal_ns(life_s * S_NS) == renew_s * S_NS
+
+
+@pytest.mark.parametrize(("kind", "left_s"), [("node", 43_200), ("service", 30 * 86_400)])
+def test_a_certificate_is_due_when_what_is_left_is_the_overlap_and_not_before(kind, left_s):
+    ends_ns = NOW_NS + LIFE_NS[kind]
+    moment = ends_ns - left_s * S_NS
+    assert not lifecycle.due(ends_ns, LIFE_NS[kind], moment - 1)
+    assert lifecycle.due(ends_ns, LIFE_NS[kind], moment)
+    assert lifecycle.due(ends_ns, LIFE_NS[kind], ends_ns + 1)
+
+
+def test_a_certificate_that_was_cut_short_is_due_while_as_much_is_left_as_of_any_other():
+    short_ns = NOW_NS + 20 * 86_400 * S_NS
+    assert lifecycle.due(short_ns, LIFE_NS["service"], NOW_NS)
 
 
 @pytest.mark.parametrize("state", ORDER)

@@ -1,6 +1,7 @@
 """Whose record it is: the actor's of its incident, said in one place."""
 
 import pytest
+from msgspec.structs import replace
 
 from cronos.govern.whose import Whose, subject_of
 from cronos.types import (
@@ -38,8 +39,8 @@ _BULLETIN = Bulletin(
 )
 
 
-def _record(body, incident="n-1-i1"):
-    return encode(AuditRecord("n", "kind", 1, 2, incident, encode(body)))
+def _record(body, incident="n-1-i1", kind="kind"):
+    return encode(AuditRecord("n", kind, 1, 2, incident, encode(body)))
 
 
 @pytest.mark.parametrize("body", [_FINDING, _BULLETIN, _DECISION])
@@ -52,6 +53,15 @@ def test_what_names_nobody_belongs_to_the_actor_of_its_incident():
     whose.of(_record(_FINDING))
     assert whose.of(_record(_OUTCOME)) == "address 192.0.2.7"
     assert whose.of(_record(_OUTCOME, "n-1-i2")) == ""
+
+
+def test_a_finding_in_a_case_of_many_is_its_own_actors():
+    whose = Whose(tuple)
+    other = replace(_FINDING, actor=Entity(EntityKind.ADDRESS, "192.0.2.8"))
+
+    assert whose.of(_record(_FINDING, kind="finding")) == "address 192.0.2.7"
+    assert whose.of(_record(other, kind="finding")) == "address 192.0.2.8"
+    assert whose.of(_record(_OUTCOME)) == "address 192.0.2.7"
 
 
 def test_after_a_restart_the_newest_records_are_asked_once():

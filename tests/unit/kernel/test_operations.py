@@ -42,7 +42,7 @@ def test_a_workload_comes_back_when_the_last_of_its_assets_does():
     story = Story(CONFIG)
     story.tell(finding(1, attacker="192.0.2.66"))
     story.tell(finding(2, attacker="192.0.2.67"))
-    first, second = story.kernel.defense.incidents
+    first, second = story.kernel.cases.open
 
     story.tell(Release(first, "eve"))
     assert (Operation.UNDO, Verb.REDIRECT, "reports") not in adjustments(story)
@@ -77,7 +77,7 @@ def test_a_workload_held_before_a_restart_comes_back_when_its_isolation_ends():
     after = Story(CONFIG)
 
     after.tell(Restart(tuple(reversed(leases))))
-    assert len(after.kernel.defense.incidents) == 1
+    assert len(after.kernel.cases.open) == 1
     after.wait(3)
 
     assert adjustments(after) == [

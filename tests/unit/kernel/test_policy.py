@@ -4,14 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronos.config import Policy
-from cronos.kernel.policy import CAUTION, Options, Protected, cell, decide
+from cronos.config import Config, Policy
+from cronos.kernel.assets import Protected
+from cronos.kernel.options import Options
+from cronos.kernel.policy import CAUTION, cell, decide
 from cronos.testing.story import POINTS, finding
 from cronos.types import (
     Disposition,
     Entity,
     EntityKind,
     EvidenceClass,
+    LossTable,
     Now,
     Provenance,
     Snapshot,
@@ -33,7 +36,7 @@ MATRIX = {
 
 def snapshot(**changes):
     claim = finding()
-    options = Options(POINTS).against(claim)
+    options = Options(Config(), POINTS, LossTable()).against(claim, claim.confidence, Now(1, 2))[0]
     given_values = {
         "now": Now(1, 2),
         "incident_id": "local-1-1",
@@ -148,6 +151,7 @@ def test_protected_assets_are_recognised_in_every_spelling(target, covered):
 
 def test_a_host_is_contained_only_where_no_outside_address_acts():
     claim = finding()
-    kinds = {option.target.kind for option in Options(POINTS).against(claim)}
+    options, _ = Options(Config(), POINTS, LossTable()).against(claim, 0.97, Now(1, 2))
+    kinds = {option.target.kind for option in options}
 
     assert kinds == {EntityKind.ADDRESS, EntityKind.FLOW}

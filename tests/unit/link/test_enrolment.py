@@ -62,12 +62,17 @@ def test_what_is_no_message_ends_the_conversation(server, data):
         server._answer(NewcomerLink(), data)
 
 
-def test_its_own_certificate_is_renewed_at_half_its_life(server):
+def test_its_own_certificate_is_renewed_after_sixty_of_its_ninety_days(server):
     before = server._credential
     server._renew_own()
     assert server._credential is before
 
-    server.plant.clock.advance(45 * DAY_NS)
+    server.plant.clock.advance(60 * DAY_NS - 1)
+    server.plant.authority.refresh()
+    server._renew_own()
+    assert server._credential is before
+
+    server.plant.clock.advance(1)
     server.plant.authority.refresh()
     server._renew_own()
     assert server._credential is not before

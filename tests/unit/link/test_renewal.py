@@ -9,10 +9,12 @@ import pytest
 from tests.unit.crypto.pki.plant import S_NS, Plant, shared_plant
 
 from cronos.crypto.pki.node import own_bound
+from cronos.crypto.pki.pemfolder import write_pems
 from cronos.crypto.pki.profile import DAY_NS
 from cronos.errors import DeniedError
 from cronos.link.egress import EgressGate
-from cronos.link.renewal import CertificateRenewal, RenewalConfig
+from cronos.link.renewal import CertificateRenewal
+from cronos.link.upkeep import RenewalConfig
 from cronos.runtime.tasks import AsyncTasks
 from cronos.testing.conformance.service import ServiceConformance
 
@@ -140,6 +142,51 @@ def test_a_call_that_the_egress_gate_forbids_is_not_made_and_told(plant):
     made.step()
 
     assert told[0][2]["code"] == "link.egress_closed"
+
+
+def test_a_folder_that_is_not_there_or_not_whole_is_told_once_and_looked_at_again(plant, tmp_path):
+    told = Told()
+    path = tmp_path / "gateway"
+    made = service(plant, told, folders=(str(path),))
+    made.step()
+    made.step()
+    assert [(event, more["folder"]) for _, event, more in told] == [
+        ("crypto.missing_file", str(path))
+    ]
+    assert health(made).startswith(f"{path}: There is no folder")
+
+    write_pems(path, plant.authority.issue("service", "gateway", ()))
+    made.step()
+    assert (health(made), len(told)) == ("ok", 1)
+
+
+def test_without_any_enrolment_service_a_folder_that_is_due_says_what_to_set(plant, tmp_path):
+    told = Told()
+    write_pems(tmp_path / "gateway", plant.authority.issue("service", "gateway", ()))
+    made = service(plant, told, folders=(str(tmp_path / "gateway"),))
+    made.step()
+    assert told == []
+
+    plant.clock.advance(60 * DAY_NS)
+    made.step()
+    assert told[0][2]["code"] == "link.no_enrolment_service"
+    assert "1 tries in a row" in health(made)
+
+
+def test_folders_go_on_though_the_nodes_own_credential_does_not_open(plant, tmp_path):
+    told = Told()
+
+    def locked():
+        raise DeniedError("crypto.refused", "It does not open.", "Look.")
+
+    write_pems(tmp_path / "gateway", plant.authority.issue("service", "gateway", ()))
+    folders = (str(tmp_path / "gateway"),)
+    made = service(plant, told, holder=locked, folders=folders, addresses=(NOBODY,))
+    plant.clock.advance(60 * DAY_NS)
+    made.step()
+
+    assert [event for _, event, _ in told] == ["crypto.refused", "pki.renewal_failed"]
+    assert health(made) == "It does not open."
 
 
 def test_a_credential_that_does_not_open_is_told_once_and_looked_at_again(plant):

@@ -2,21 +2,31 @@
 
 import asyncio
 
-from cronos.config import Config
+from msgspec.structs import replace
+
+from cronos.config import Config, Policy
 from cronos.kernel.node import Kernel
 from cronos.runtime.reflex import Reflex
 from cronos.runtime.telemetry import Log
 from cronos.testing.clock import VirtualClock
-from cronos.testing.story import POINTS, finding, obedient
+from cronos.testing.story import POINTS, Story, finding, obedient
 from cronos.types import (
     Appended,
     AuditRecord,
+    Deadline,
     Decision,
     EvidenceClass,
+    Manifest,
     Operation,
+    Option,
     Outcomes,
+    Recall,
+    Recalled,
     Report,
     Reported,
+    Restart,
+    State,
+    Verb,
     decode,
 )
 
@@ -24,11 +34,11 @@ from cronos.types import (
 class Stage:
     """A reflex between a ledger and an enforcer that a test plays."""
 
-    def __init__(self):
+    def __init__(self, config=None):
         self.orders, self.appends, self.answers = [], [], []
-        clock = VirtualClock()
+        clock = self.clock = VirtualClock()
         self.reflex = Reflex(
-            Kernel(Config(), 1, POINTS),
+            Kernel(config or Config(), 1, POINTS),
             "north",
             clock,
             Log("north", clock, least="error"),
@@ -52,9 +62,9 @@ class Stage:
         self.reflex.on_enforcer(Outcomes(order.order_id, outcomes))
 
 
-def play(story):
+def play(story, config=None):
     async def run():
-        stage = Stage()
+        stage = Stage(config)
         await story(stage)
 
     asyncio.run(run())
@@ -213,5 +223,121 @@ def test_large_batches_are_cut_to_fit_a_frame():
         await turn()
         assert [len(order.actions) for order in stage.orders] == [250] * 6
         assert all(sum(map(len, append.records)) <= 1 << 20 for append in stage.appends)
+
+    play(story)
+
+
+def test_findings_wait_while_enough_is_under_way_and_the_gravest_goes_first():
+    async def story(stage):
+        grave = replace(finding(3, attacker="192.0.2.3"), severity=5)
+        stage.report(1, finding(1, attacker="192.0.2.1"))
+        stage.report(2, finding(2, attacker="192.0.2.2"), grave)
+        await turn()
+        assert [a.target.value for order in stage.orders for a in order.actions] == ["192.0.2.1"]
+        assert not stage.reflex.settled()
+
+        stage.obey()
+        await turn()
+
+        assert [a.target.value for order in stage.orders for a in order.actions] == ["192.0.2.3"]
+        stage.obey()
+        await turn()
+        stage.obey()
+        await turn()
+        assert stage.answers == []
+        stage.store()
+        assert stage.answers == [Reported(1), Reported(2)]
+
+    play(story, Config(policy=Policy(max_active_incidents=1)))
+
+
+def test_what_waits_is_taken_when_the_enforcer_stays_silent():
+    async def story(stage):
+        stage.report(1, finding(1, attacker="192.0.2.1"), finding(2, attacker="192.0.2.2"))
+        await turn()
+        for case in list(stage.reflex.kernel.cases.open.values()):
+            stage.reflex._ring(Deadline(case.incident_id, case.version))
+        await turn()
+
+        assert len(stage.orders) == 2
+
+    play(story, Config(policy=Policy(max_active_incidents=1)))
+
+
+def test_nothing_is_taken_before_the_past_is():
+    async def story(stage):
+        stage.reflex.recall_hours = 24
+        stage.reflex.resend_records()
+        (recall,) = stage.appends
+        assert recall == Recall(recall.request_id, 24)
+        stage.appends.clear()
+        stage.report(1, finding())
+        stage.reflex.on_enforcer(Restart(()))
+        await turn()
+        assert (stage.orders, stage.appends) == ([], [])
+
+        past = Story()
+        past.tell(finding(7, attacker="192.0.2.7"))
+        held = replace(past.only_incident(), incident_id="local-0-1")
+        stage.reflex.on_ledger(
+            Recalled(recall.request_id, (held,), (stage.clock.now().wall_ns,), False)
+        )
+        await turn()
+        assert stage.orders == []
+        stage.reflex.on_ledger(Recalled(recall.request_id, (), ()))
+        await turn()
+
+        applied = [one for one in stage.orders if one.operation is Operation.APPLY]
+        assert [one.actions[0].incident_id for one in applied] == ["local-1-1"]
+        assert stage.reflex.kernel.incident(held.incident_id).state is State.CLOSED
+
+    play(story)
+
+
+def test_a_ledger_that_does_not_recall_holds_nothing_up_for_good():
+    async def story(stage):
+        stage.reflex.recall_hours = 24
+        stage.report(1, finding())
+        stage.reflex._give_up_recall()
+        stage.reflex._give_up_recall()
+        await turn()
+
+        assert len(stage.orders) == 1
+
+    play(story)
+
+
+class FlowPlanner:
+    """Proposes to cut the flow as well, as long as one outcome is known."""
+
+    manifest = Manifest("flow", "a test's")
+
+    def plan(self, incident, history):
+        if len(history) != 1:
+            return ()
+        return [Option("recording", Verb.DENY, finding().flow, 0.3, 1.0)]
+
+
+class BrokenPlanner:
+    manifest = Manifest("broken", "a test's")
+
+    def plan(self, incident, history):
+        raise ValueError(incident.incident_id)
+
+
+def test_a_planner_proposes_once_and_a_broken_one_stops_nobody():
+    async def story(stage):
+        stage.reflex.planners = (BrokenPlanner(), FlowPlanner())
+        stage.report(1, finding())
+        await turn()
+        stage.obey()
+        await turn()
+        await turn()
+        (order,) = stage.orders
+        assert [action.target for action in order.actions] == [finding().flow]
+        stage.obey()
+        await turn()
+
+        assert stage.orders == []
 
     play(story)

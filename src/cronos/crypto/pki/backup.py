@@ -41,6 +41,12 @@ class _Backup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 _BACKUPS: Final = msgspec.msgpack.Decoder(_Backup)
 
 
+def _elsewheres(path: Path, folder: Path) -> bool:
+    """Say whether a file is none of the authority's: half written, or of a service's folder."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return hidden or path.is_symlink()
+
+
 def back_up(folder: Path, root: RootKey, made_ns: int) -> bytes:
     """Give all files of an authority, sealed under `root`.
 
@@ -53,7 +59,7 @@ def back_up(folder: Path, root: RootKey, made_ns: int) -> bytes:
         files = tuple(
             _File(path.relative_to(folder).as_posix(), sealed.read(path, "file"))
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and not path.name.startswith(".") and path.name not in _SKIPPED
+            if path.is_file() and path.name not in _SKIPPED and not _elsewheres(path, folder)
         )
     return sealed.seal(root, msgspec.msgpack.encode(_Backup(1, made_ns, files)), _PURPOSE)
 

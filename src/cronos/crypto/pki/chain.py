@@ -188,6 +188,19 @@ def root_key(trust: Trust) -> Any:
         raise refused() from None
 
 
+def claimed_domain(leaf: bytes) -> str:
+    """Give the trust domain that a leaf names; nothing is verified yet.
+
+    Raises:
+        DeniedError: it names none.
+    """
+    try:
+        alternatives = _load(leaf).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return _subject(alternatives.value)[0]
+    except _UNPARSED:
+        raise refused() from None
+
+
 def common_name(certificate: x509.Certificate) -> str:
     """Give the common name, which for an issuer is its name."""
     (name,) = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -345,5 +358,5 @@ def _require_time(certificate: x509.Certificate, now: Now, name: str, grace_ns: 
         raise DeniedError(
             EXPIRED,
             f"The certificate of `{name}` has expired.",
-            "Renew it with `cronos pki rotate`, or let its node join again.",
+            "Renew it with `cronos pki rotate`; after the grace, join or issue it anew.",
         )

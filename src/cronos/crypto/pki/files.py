@@ -1,12 +1,10 @@
-"""Credentials as files: an operator's sealed one, and the PEM files that other software reads."""
+"""An operator's credential as a file, sealed under a passphrase."""
 
 from pathlib import Path
 from typing import Final
 
-from cronos.crypto.durable import private_folder
 from cronos.crypto.pki import sealed
-from cronos.crypto.pki.credential import Credential, pack_credential, to_pem, unpack_credential
-from cronos.crypto.pki.profile import ALGORITHMS
+from cronos.crypto.pki.credential import Credential, pack_credential, unpack_credential
 from cronos.errors import InputError
 from cronos.ports import RootKey
 
@@ -33,29 +31,6 @@ def read_credential(path: Path, root: RootKey) -> Credential:
     """
     data = sealed.read(path, "credential")
     return unpack_credential(sealed.unseal(root, data, _PURPOSE))
-
-
-def write_pems(folder: Path, credential: Credential) -> tuple[Path, ...]:
-    """Write keys, chains and roots for software that reads PEM, such as Envoy; give the paths.
-
-    Its private keys are readable to whoever may read the folder (0700, files 0600): such software
-    has no other way.
-
-    Raises:
-        InputError: one of the files is there already.
-        DeniedError: the disk is full or read-only.
-    """
-    private_folder(folder)
-    contents: dict[str, bytes] = {}
-    for algorithm in ALGORITHMS:
-        contents[f"{algorithm}.key.pem"] = credential.key_pem(algorithm)
-        contents[f"{algorithm}.chain.pem"] = credential.chain_pem(algorithm)
-        contents[f"{algorithm}.root.pem"] = to_pem(credential.trust.roots()[algorithm])
-    for name in contents:
-        require_new(folder / name)
-    for name, data in contents.items():
-        sealed.replace(folder / name, data)
-    return tuple(folder / name for name in contents)
 
 
 def require_new(path: Path) -> None:

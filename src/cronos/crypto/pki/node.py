@@ -48,7 +48,9 @@ class Membership(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
         return f"<the membership of {self.name}>"
 
 
-class _Pending(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class Pending(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What was asked for, with the keys that it was asked for; the answer is checked with it."""
+
     keys: Keys
     name: str
     address: str
@@ -60,7 +62,7 @@ class _Pending(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 _MEMBERSHIPS: Final = msgspec.msgpack.Decoder(Membership)
-_PENDINGS: Final = msgspec.msgpack.Decoder(_Pending)
+_PENDINGS: Final = msgspec.msgpack.Decoder(Pending)
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
 
 
@@ -96,7 +98,7 @@ class Holder:
                 "Ask for a new one; if it is new, this machine's clock is ahead.",
             )
         proof = (token.token_id, token.key())
-        request, pending = _asked(token.name, token.address, token.pin, bound, proof)
+        request, pending = asked(token.name, token.address, token.pin, bound, proof)
         secret = sealed.seal(self._root, msgspec.msgpack.encode(pending), _PENDING)
         sealed.replace(self._folder / "pending", secret)
         return request
@@ -117,7 +119,7 @@ class Holder:
         """
         member = self.membership()
         pin = member.credential.trust.fingerprint
-        request, pending = _asked(member.name, member.address, pin, bound, None)
+        request, pending = asked(member.name, member.address, pin, bound, None)
         answer = ask(request)
         with sealed.locked(self._folder):
             return self._take(answer, pending)
@@ -134,16 +136,10 @@ class Holder:
             (self._folder / "pending").unlink(missing_ok=True)
         return identity
 
-    def _take(self, data: bytes, pending: "_Pending") -> Identity:
+    def _take(self, data: bytes, pending: Pending) -> Identity:
         """Check an answer and let its credential take the place of the one before."""
-        response = requests.read_response(data)
-        if not hmac.compare_digest(response.trust.fingerprint, pending.pin):
-            raise refused()
-        revoked = self._merged(response)
-        credential = Credential(response.chains, pending.keys, response.trust)
-        identity = require_own(
-            credential, pending.name, pending.bound_hash, self._clock.now(), revoked
-        )
+        before = read_bounded(self._folder / "revoked", MAX_BUNDLE_BYTES)
+        credential, identity, revoked = answered(data, pending, before or b"", self._clock.now())
         member = Membership(credential, pending.name, pending.address)
         sealed.replace(self._folder / "revoked", revoked.packed())
         secret = sealed.seal(self._root, msgspec.msgpack.encode(member), _CREDENTIAL)
@@ -224,7 +220,7 @@ class Holder:
                     sealed.replace(self._folder / "revoked", now)
         return revoked
 
-    def _pending(self) -> _Pending:
+    def _pending(self) -> Pending:
         path = self._folder / "pending"
         if not path.exists():
             raise InputError(
@@ -238,41 +234,67 @@ class Holder:
         except _UNREADABLE:
             raise refused() from None
 
-    def _merged(self, response: Response) -> Revocations:
-        """Give the lists known before with those of the answer; older ones are not believed."""
-        before = read_bounded(self._folder / "revoked", MAX_BUNDLE_BYTES)
-        try:
-            revoked = Revocations(response.trust, before or b"")
-        except CronosError:
-            # Lists of another authority that this machine was with before.
-            revoked = Revocations(response.trust)
-        try:
-            revoked.update(response.lists)
-        except DeniedError as error:
-            # An authority that was restored from a backup knows less than we do. That is told
-            # where lists are asked for; to let the certificates die of it would help nobody.
-            if error.code != ROLLBACK:
-                raise
-        return revoked
 
-
-def _asked(
+def asked(
     name: str,
     address: str,
     pin: bytes,
     bound: Bound | None,
     proof: tuple[bytes, SigningKey] | None,
-) -> tuple[bytes, _Pending]:
-    """Make keys, a request for their certificates, and what its answer is checked with."""
+) -> tuple[bytes, Pending]:
+    """Make keys, a request for their certificates, and what its answer is checked with.
+
+    Args:
+        name: the holder's name.
+        address: of the enrolment service, to be kept with the credential; may be empty.
+        pin: of the authority that may answer.
+        bound: the signing key to bind; the ML-DSA-87 key of the certificate without one.
+        proof: id and key of a join token; None to renew.
+    """
     keys = generate_keys()
     chosen = bound or own_bound(keys)
     request = requests.make_request(name, keys, chosen, proof)
-    return request, _Pending(keys, name, address, pin, bound_hash(chosen.public))
+    return request, Pending(keys, name, address, pin, bound_hash(chosen.public))
 
 
-def due(identity: Identity, life_ns: int, now: Now) -> bool:
-    """Say whether half of a certificate's life is over."""
-    return now.wall_ns >= identity.not_after_ns - life_ns // 2
+def answered(
+    data: bytes, pending: Pending, before: bytes, now: Now
+) -> tuple[Credential, Identity, Revocations]:
+    """Check an answer; give the new credential, whose it is, and the lists as known now.
+
+    Args:
+        data: the answer.
+        pending: what was asked.
+        before: the revocation lists known before.
+        now: the time.
+
+    Raises:
+        DeniedError: the answer is not for this request, or not from the pinned authority.
+    """
+    response = requests.read_response(data)
+    if not hmac.compare_digest(response.trust.fingerprint, pending.pin):
+        raise refused()
+    revoked = _merged(response, before)
+    credential = Credential(response.chains, pending.keys, response.trust)
+    identity = require_own(credential, pending.name, pending.bound_hash, now, revoked)
+    return credential, identity, revoked
+
+
+def _merged(response: Response, before: bytes) -> Revocations:
+    """Give the lists known before with those of the answer; older ones are not believed."""
+    try:
+        revoked = Revocations(response.trust, before)
+    except CronosError:
+        # Lists of another authority that this machine was with before.
+        revoked = Revocations(response.trust)
+    try:
+        revoked.update(response.lists)
+    except DeniedError as error:
+        # An authority that was restored from a backup knows less than we do. That is told
+        # where lists are asked for; to let the certificates die of it would help nobody.
+        if error.code != ROLLBACK:
+            raise
+    return revoked
 
 
 def own_bound(keys: Keys) -> Bound:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cronos.config import Config
-from cronos.errors import InputError
+from cronos.errors import InputError, UnreachableError
 from cronos.front import keyring, membership, plugins, settings
 from cronos.front.documents_pki import (
     PkiDocument,
@@ -94,7 +94,16 @@ def _declare_node(actions: Any) -> None:
     join.add_argument(
         "--accept", type=Path, metavar="FILE", help="take the answer that was carried"
     )
-    _action(actions, "rotate", "renew this node's certificates; the old ones stand until then")
+    rotate = _action(
+        actions, "rotate", "renew this node's or a service's certificates; the old stand until then"
+    )
+    rotate.add_argument(
+        "--service", type=Path, metavar="DIR", help="of a service's folder, if they are due"
+    )
+    rotate.add_argument("--now", action="store_true", help="with --service: due or not")
+    rotate.add_argument(
+        "--address", default="", metavar="HOST:PORT", help="of another enrolment service"
+    )
 
 
 def _authority(actions: Any, name: str, summary: str) -> argparse.ArgumentParser:
@@ -168,6 +177,16 @@ class _Place:
     def bound(self) -> Any:
         """Give the node's signing key, which the authority binds, for a while."""
         return membership.bound_of(self.config, self.state, ask=_asking())
+
+    def at_first(self, address: str, ask: Callable[[str], Any]) -> Any:
+        """Ask the enrolment service that was named, or the configured ones until one answers."""
+        service = plugins.load("service", "certificate-renewal")
+        known = plugins.settings_of(service, "certificate-renewal", self.config, None).addresses
+        *others, last = [address] if address else known or [_LISTEN]
+        for one in others:
+            with contextlib.suppress(UnreachableError):
+                return ask(one)
+        return ask(last)
 
     def read(self, path: Path, what: str) -> bytes:
         """Read a file that was carried here."""
@@ -329,12 +348,29 @@ def _join(options: argparse.Namespace, place: _Place) -> PkiDocument:
         return _own("joined", holder, join(holder, token, place.clock, gate, bound))
 
 
-def _rotate(_: argparse.Namespace, place: _Place) -> PkiDocument:
+def _rotate(options: argparse.Namespace, place: _Place) -> PkiDocument:
+    if options.service is not None:
+        return _rotate_service(options, place)
     holder = place.holder()
     renew = plugins.load("entry", "enrolment-renew")
     with place.bound() as bound:
         gate = EgressGate(place.config.egress)
-        return _own("rotated", holder, renew(holder, place.clock, gate, bound))
+        identity = renew(holder, place.clock, gate, bound, options.address)
+        return _own("rotated", holder, identity)
+
+
+def _rotate_service(options: argparse.Namespace, place: _Place) -> PkiDocument:
+    """Renew a service's folder if it is due; asked again, it says so and changes nothing."""
+    folder = plugins.load("entry", "pki-pems")(options.service.absolute(), place.clock)
+    if not options.now and not folder.due():
+        remark = "Nothing is due: they are renewed after two thirds of their life, or with --now."
+        return _own("standing", folder, folder.own(), remarks=(remark,))
+    renew = plugins.load("entry", "enrolment-renew")
+    gate = EgressGate(place.config.egress)
+    identity = place.at_first(
+        options.address, lambda one: renew(folder, place.clock, gate, None, one)
+    )
+    return _own("rotated", folder, identity, outputs=tuple(map(_shown, folder.paths())))
 
 
 _ACTIONS: Final[dict[str, Callable[[argparse.Namespace, _Place], PkiDocument]]] = {
@@ -354,10 +390,10 @@ def _document(done: str, authority: Any, **more: Any) -> PkiDocument:
     return PkiDocument(done, authority.trust.domain, authority.trust.fingerprint.hex(), **more)
 
 
-def _own(done: str, holder: Any, identity: Any) -> PkiDocument:
+def _own(done: str, holder: Any, identity: Any, **more: Any) -> PkiDocument:
     trust = holder.membership().credential.trust
     view = (identity_view(identity),)
-    return PkiDocument(done, trust.domain, trust.fingerprint.hex(), certificates=view)
+    return PkiDocument(done, trust.domain, trust.fingerprint.hex(), certificates=view, **more)
 
 
 def _require_free(path: Path) -> None:

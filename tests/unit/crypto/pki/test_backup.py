@@ -5,6 +5,7 @@ from tests.unit.crypto.pki.plant import NOW_NS, S_NS, Plant, passphrase_root
 
 from cronos.crypto.pki.authority import Authority
 from cronos.crypto.pki.backup import back_up, restore
+from cronos.crypto.pki.pemfolder import write_pems
 from cronos.crypto.pki.revocation import Revocations
 from cronos.errors import CronosError, DeniedError
 
@@ -45,6 +46,16 @@ def test_lists_of_a_restored_authority_do_not_fall_behind_those_it_signed_before
     own = Revocations(plant.trust, again.lists())
     numbers = {one.scope: one.number for one in own.standing()}
     assert numbers["issuer-1"] > {one.scope: one.number for one in known.standing()}["issuer-1"]
+
+
+def test_the_folder_of_a_service_that_was_written_into_it_is_no_part_of_the_authority(
+    plant, tmp_path
+):
+    write_pems(plant.ca / "gateway", plant.authority.issue("service", "gateway", ()))
+    restore(back_up(plant.ca, plant.offline, NOW_NS), tmp_path / "new", plant.offline)
+
+    assert not (tmp_path / "new" / "gateway").exists()
+    assert Authority(tmp_path / "new", plant.online, plant.clock).listing().issued
 
 
 def test_another_passphrase_a_changed_byte_and_every_cut_restore_nothing(plant, tmp_path):

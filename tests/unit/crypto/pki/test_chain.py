@@ -5,10 +5,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from tests.unit.crypto.pki import forge
-from tests.unit.crypto.pki.plant import NOW_NS, S_NS, Plant, shared_credential, shared_plant
+from tests.unit.crypto.pki.plant import DOMAIN, NOW_NS, S_NS, Plant, shared_credential, shared_plant
 
 from cronos.crypto.pki import profile
-from cronos.crypto.pki.chain import EXPIRED, NOT_YET, REVOKED, verify_chain, verify_issuer
+from cronos.crypto.pki.chain import (
+    EXPIRED,
+    NOT_YET,
+    REVOKED,
+    claimed_domain,
+    verify_chain,
+    verify_issuer,
+)
 from cronos.crypto.pki.chain import _issuer as issuers
 from cronos.crypto.pki.profile import ALGORITHMS, MLDSA, P384
 from cronos.crypto.pki.revocation import Revocations
@@ -417,3 +424,12 @@ def test_a_leaf_without_a_common_name_is_named_by_its_id_when_it_has_expired():
     with pytest.raises(DeniedError) as refused:
         verified(chain, Now(1, NOW_NS + profile.DAY_NS))
     assert (refused.value.code, "`alpha`" in refused.value.sentence) == (EXPIRED, True)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_domain_that_a_leaf_claims_is_read_and_an_issuer_claims_none(algorithm):
+    leaf, issuer = shared_credential().chains.of(algorithm)
+    assert claimed_domain(leaf) == DOMAIN
+    for other in (issuer, leaf[:-1], b"", b"\x30\x84\xff\xff\xff\xff"):
+        with pytest.raises(DeniedError):
+            claimed_domain(other)

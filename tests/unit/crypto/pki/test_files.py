@@ -1,11 +1,9 @@
-"""Credentials as files: sealed for people, PEM for other software, never over another file."""
+"""An operator's credential as a file: sealed, and never over another file."""
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.unit.crypto.pki.plant import passphrase_root, shared_credential
 
-from cronos.crypto.pki.files import read_credential, write_credential, write_pems
+from cronos.crypto.pki.files import read_credential, write_credential
 from cronos.errors import DeniedError, InputError
 
 
@@ -28,18 +26,3 @@ def test_no_file_is_overwritten(tmp_path):
     with pytest.raises(InputError):
         write_credential(path, shared_credential(), passphrase_root(tmp_path))
     assert path.read_bytes() == b"mine"
-
-
-def test_pems_are_for_the_owner_alone_and_belong_together(tmp_path):
-    written = write_pems(tmp_path / "gw", shared_credential())
-
-    assert len(written) == 6
-    assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
-    assert (tmp_path / "gw").stat().st_mode & 0o777 == 0o700
-    for algorithm in ("p-384", "ml-dsa-87"):
-        chain = (tmp_path / "gw" / f"{algorithm}.chain.pem").read_bytes()
-        key = (tmp_path / "gw" / f"{algorithm}.key.pem").read_bytes()
-        leaf = x509.load_pem_x509_certificates(chain)[0]
-        assert load_pem_private_key(key, None).public_key() == leaf.public_key()
-    with pytest.raises(InputError):
-        write_pems(tmp_path / "gw", shared_credential())

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.crypto.pki.plant import S_NS, Plant
 
 from cronos.crypto.pki import requests
-from cronos.crypto.pki.node import Holder, due
-from cronos.crypto.pki.profile import DAY_NS, bound_hash
+from cronos.crypto.pki.node import Holder
+from cronos.crypto.pki.profile import bound_hash
 from cronos.crypto.pki.requests import Bound, pack_response, read_response
 from cronos.crypto.pki.revocation import ROLLBACK, Revocations, pack_bundle
 from cronos.crypto.roots.machine import MachineConfig, MachineRoot
@@ -112,18 +112,6 @@ def test_the_old_credential_stands_until_the_new_one_does(plant):
 
     assert standing == [before]
     assert holder.membership().credential != before
-
-
-def test_half_of_the_life_is_when_renewal_is_due(plant):
-    identity = (
-        plant.joined()
-        .membership()
-        .credential.identity(plant.clock.now(), plant.holder().revocations())
-    )
-
-    assert not due(identity, DAY_NS, plant.clock.now())
-    plant.clock.advance(DAY_NS // 2)
-    assert due(identity, DAY_NS, plant.clock.now())
 
 
 def test_lists_are_kept_and_a_restart_does_not_fall_back_behind_them(plant):

@@ -99,6 +99,29 @@ def test_a_service_gets_pem_files(founded, place):
     assert (place / "envoy" / "p-384.key.pem").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_folder_of_a_service_is_not_renewed_before_it_is_due(founded, place):
+    founded("issue", "--service", "envoy", "--out", place / "envoy")
+    document = founded("rotate", "--service", place / "envoy")
+
+    assert document["done"] == "standing"
+    assert document["certificates"][0]["name"] == "envoy"
+    assert document["outputs"] == []
+    assert "Nothing is due" in document["remarks"][0]
+
+
+def test_the_enrolment_services_of_the_configuration_are_tried_in_turn(founded, place):
+    settings = place / "cronos.toml"
+    table = '[plugin.certificate-renewal]\naddresses = ["127.0.0.1:1", "192.0.2.1:7445"]\n'
+    settings.write_text(settings.read_text() + table)
+    founded("issue", "--service", "envoy", "--out", place / "envoy")
+    asked = ("rotate", "--service", place / "envoy", "--now")
+
+    # The first one does not answer; the second is behind the egress gate.
+    assert founded(*asked, code=4)["code"] == "link.egress_closed"
+    assert founded(*asked, "--address", "127.0.0.1:1", code=3)["code"] == "link.unreachable"
+    assert founded("rotate", "--service", place / "x", code=2)["code"] == "crypto.missing_file"
+
+
 @pytest.mark.parametrize("name", ["../etc", "a/b", "Alpha", "é", "other.example", ""])
 def test_a_name_with_tricks_is_refused(founded, name):
     founded("issue", "--service", name or " ", code=2)

@@ -1,0 +1,136 @@
+"""Recovery: what a kernel that starts anew takes up, from the ledger and from the enforcer.
+
+The ledger says how each incident last stood, the enforcer what is really held. Boot times of
+another boot mean nothing, so that only what was left of a deadline is carried over. An isolation
+that nobody holds any more has ended; one that no incident explains is adopted all the same.
+"""
+
+from msgspec.structs import replace
+
+from cronos.kernel.cases import CLOSED_NS, Cases
+from cronos.kernel.incident import Signal
+from cronos.kernel.people import People
+from cronos.types import (
+    WORKFLOW_POINT,
+    Decision,
+    Disposition,
+    Effect,
+    EvidenceClass,
+    Incident,
+    Lease,
+    Moment,
+    Note,
+    Now,
+    Provenance,
+    Recalled,
+    Restart,
+    State,
+)
+
+_HELD = frozenset({State.ISOLATED, State.CONFIRMED})
+
+
+class Recovery:
+    """Takes up the past; its state is which incidents still have to be found at the enforcer."""
+
+    def __init__(self, cases: Cases, people: People) -> None:
+        self._cases = cases
+        self._people = people
+        self._unproved: set[str] = set()
+
+    def on_recalled(self, recalled: Recalled, now: Now) -> list[Effect]:
+        """Take up incidents as they last stood; what waits for a person is asked again."""
+        effects: list[Effect] = []
+        for incident, written_ns in zip(recalled.incidents, recalled.written_wall_ns, strict=True):
+            cases = self._cases
+            if incident.incident_id in cases.open or incident.incident_id in cases.closed:
+                continue
+            age_ns = max(0, now.wall_ns - written_ns)
+            if incident.state is State.CLOSED:
+                if age_ns < CLOSED_NS:
+                    ended = (Moment("closed", now.boot_ns - age_ns),)
+                    cases.closed[incident.incident_id] = replace(
+                        incident, moments=(*incident.moments[:-1], *ended)
+                    )
+            else:
+                self._take_up(incident, age_ns, now, effects)
+        return effects
+
+    def _take_up(self, incident: Incident, age_ns: int, now: Now, effects: list[Effect]) -> None:
+        proposed = incident.proposed
+        began_ns = incident.moments[-1].boot_ns if incident.moments else 0
+        left_ns = max(0, incident.deadline_boot_ns - began_ns - age_ns)
+        lease_ns = max(0, incident.lease_until_boot_ns - began_ns - age_ns)
+        incident = replace(
+            incident,
+            deadline_boot_ns=now.boot_ns + left_ns,
+            lease_until_boot_ns=now.boot_ns + lease_ns if incident.lease_until_boot_ns else 0,
+            version=incident.version + 1,
+            proposed=(),
+        )
+        effects += self._cases.add(incident, incident.actor or incident.target)
+        effects.append(Note("recalled", incident.incident_id, incident))
+        if incident.state in _HELD:
+            self._unproved.add(incident.incident_id)
+        self._cases.await_deadline(incident, now, effects)
+        if incident.state is State.WAITING:
+            self._people.ask(incident, effects)
+        for action in proposed:
+            current = self._cases.open[incident.incident_id]
+            effects += self._people.propose(current, action, 0)
+
+    def on_restart(self, restart: Restart, now: Now) -> list[Effect]:
+        """Adopt what the enforcer still holds, so that it ends, or is released, like any other.
+
+        What was recalled as held and is not is over: it ended while nobody looked.
+        """
+        effects: list[Effect] = []
+        for lease in restart.leases:
+            action = lease.plan.action
+            self._unproved.discard(action.incident_id)
+            if action.enforcement_point == WORKFLOW_POINT:
+                continue  # a workload's, which operations takes up
+            if action.incident_id not in self._cases.open:
+                self._adopt(lease, now, effects)
+        for incident_id in sorted(self._unproved):
+            incident = self._cases.open.get(incident_id)
+            if incident is not None and incident.state in _HELD:
+                effects.append(Note("ended", incident_id, incident))
+                self._cases.move(incident, Signal.UNDONE, now, effects)
+        self._unproved.clear()
+        return effects
+
+    def _adopt(self, lease: Lease, now: Now, effects: list[Effect]) -> None:
+        action = lease.plan.action
+        decision = Decision(
+            action.incident_id,
+            Disposition.EXECUTE,
+            1.0,
+            0.0,
+            "adopted",
+            action,
+            ("held by the enforcer when this process started",),
+        )
+        incident = Incident(
+            action.incident_id,
+            State.CONFIRMED,
+            action.target,
+            None,
+            f"Held since before a restart: {lease.plan.summary}",
+            1.0,
+            3,
+            EvidenceClass.DECLARED,
+            Provenance.AUTHENTICATED,
+            (),
+            (),
+            0,
+            now.wall_ns,
+            lease.expires_boot_ns,
+            1,
+            (Moment("adopted", now.boot_ns),),
+            decision,
+            lease_until_boot_ns=lease.expires_boot_ns,
+        )
+        effects += self._cases.add(incident, action.target)
+        effects.append(Note("adopted", incident.incident_id, lease))
+        self._cases.await_deadline(incident, now, effects)

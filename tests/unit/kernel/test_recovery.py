@@ -1,0 +1,185 @@
+"""A kernel that starts anew takes up what the ledger and the enforcer tell it."""
+
+import pytest
+from msgspec.structs import replace
+
+from cronos.config import Config, Deadlines
+from cronos.kernel.node import Kernel
+from cronos.testing.story import Story, finding
+from cronos.types import (
+    Ability,
+    Ask,
+    Blast,
+    Deadline,
+    Do,
+    Entity,
+    EntityKind,
+    EvidenceClass,
+    Lease,
+    Note,
+    Operation,
+    Plan,
+    Recalled,
+    Restart,
+    Reversal,
+    State,
+    Verb,
+)
+
+DAY_S = 86_400
+
+
+def rested(story):
+    """Give what the ledger would: each incident as it last stood, and when that was written."""
+    last = {}
+    for note in story.said(Note):
+        if note.kind in ("state", "closed", "evicted"):
+            last[note.incident_id] = note.body
+    return list(last.values())
+
+
+def recalled(before, wall_ns=None):
+    cases = rested(before)
+    times = tuple(wall_ns or before.now.wall_ns for _ in cases)
+    return Recalled(1, tuple(cases), times)
+
+
+def another_boot():
+    after = Story()
+    after.boot_ns = 77
+    return after
+
+
+def waiting_story():
+    story = Story()
+    story.tell(replace(finding(), actor=None, flow=None, target=Entity(EntityKind.HOST, "desk-7")))
+    assert story.only_incident().state is State.WAITING
+    return story
+
+
+def lease_of(incident, expires_ns):
+    action = incident.decision.action
+    return Lease(Plan(action, b"{}", "x", "y"), "boot", 0, expires_ns, applied=True)
+
+
+def test_a_question_that_waited_is_asked_again_with_what_was_left_of_its_time():
+    before, after = waiting_story(), another_boot()
+    after.tell(recalled(before))
+
+    (incident,) = after.kernel.cases.open.values()
+    assert incident.state is State.WAITING
+    assert [ask.question.action for ask in after.said(Ask)] == [incident.decision.action]
+    assert incident.deadline_boot_ns == after.boot_ns + 300 * 10**9
+
+
+def test_a_deadline_that_passed_meanwhile_is_taken_at_once():
+    before, after = waiting_story(), another_boot()
+    after.boot_ns = 10**15  # an hour and more later by the wall
+    after.tell(recalled(before))
+    after.wait(0.001)
+
+    assert [ask.question.audience for ask in after.said(Ask)] == ["analyst", "manager"]
+
+
+def test_a_clock_set_back_gives_no_more_than_was_left():
+    before, after = waiting_story(), another_boot()
+    after.tell(recalled(before, wall_ns=10**19))
+
+    (incident,) = after.kernel.cases.open.values()
+    assert incident.deadline_boot_ns == after.boot_ns + 300 * 10**9
+
+
+def test_an_isolation_that_still_holds_is_the_case_it_was():
+    before, after = Story(), another_boot()
+    before.tell(finding())
+    incident = before.only_incident()
+    after.tell(recalled(before))
+    after.tell(Restart((lease_of(incident, after.boot_ns + 10**11),)))
+
+    again = after.only_incident()
+    assert (again.title, again.state) == (incident.title, State.CONFIRMED)
+    assert after.said(Do) == []
+
+    after.wait(4000)
+
+    assert after.only_incident().state is State.CLOSED
+    assert after.said(Do)[-1].operation is Operation.UNDO
+
+
+def test_an_isolation_that_nobody_holds_any_more_has_ended():
+    before, after = Story(), another_boot()
+    before.tell(finding())
+    after.tell(recalled(before))
+    after.tell(Restart(()))
+
+    assert after.only_incident().state is State.CLOSED
+    assert "ended" in [note.kind for note in after.said(Note)]
+
+
+def test_evidence_that_comes_again_is_the_same_finding():
+    before, after = Story(), another_boot()
+    before.tell(finding(1, evidence=EvidenceClass.STATISTICAL))
+    after.tell(recalled(before))
+    after.tell(finding(1, evidence=EvidenceClass.STATISTICAL))
+
+    assert after.only_incident().finding_count == 1
+
+
+def test_what_closed_within_a_day_is_shown_again_and_no_longer():
+    before = Story(Config(deadlines=Deadlines(observed_s=60)))
+    before.tell(finding(evidence=EvidenceClass.STATISTICAL))
+    before.wait(61)
+    after, later = Story(), Story()
+    after.boot_ns = before.boot_ns + 3600 * 10**9
+    later.boot_ns = before.boot_ns + (DAY_S + 1) * 10**9
+    after.tell(recalled(before))
+    later.tell(recalled(before))
+
+    assert len(after.kernel.cases.closed) == 1
+    assert len(later.kernel.cases.closed) == 0
+
+
+def test_recalled_twice_is_once():
+    before, after = waiting_story(), another_boot()
+    after.tell(recalled(before))
+    after.tell(recalled(before))
+
+    assert len(after.kernel.cases.open) == 1
+    assert len(after.said(Ask)) == 1
+
+
+@pytest.mark.parametrize("state", [s for s in State if s is not State.CLOSED])
+def test_whatever_state_is_recalled_it_closes_in_the_end(state):
+    before, after = waiting_story(), another_boot()
+    case = replace(rested(before)[0], state=state)
+    after.tell(Recalled(1, (case,), (before.now.wall_ns,)))
+    after.wait(20_000)
+
+    assert after.only_incident().state is State.CLOSED
+
+
+def test_a_stale_deadline_of_the_former_life_does_nothing():
+    before, after = waiting_story(), another_boot()
+    after.tell(recalled(before))
+    (incident,) = after.kernel.cases.open.values()
+
+    assert after.tell(Deadline(incident.incident_id, incident.version - 1)) == []
+
+
+def test_a_proposal_that_waited_is_asked_again():
+    before, after = another_boot(), another_boot()
+    kill = Ability(
+        Verb.STOP, EntityKind.PROCESS, "", "", Reversal.NONE, Blast.NARROW, 50, 0.9, 0.99
+    )
+    freeze = Ability(
+        Verb.CONTAIN, EntityKind.PROCESS, "", "", Reversal.LEASED, Blast.NARROW, 50, 0.5, 0.7
+    )
+    for story in (before, after):
+        story.kernel = Kernel(Config(), 1, {"process": (kill, freeze)})
+    actor = Entity(EntityKind.PROCESS, "desk/7")
+    before.tell(replace(finding(), actor=actor, flow=None))
+    after.tell(recalled(before))
+
+    (question,) = [ask.question for ask in after.said(Ask)]
+    assert question.action.verb is Verb.STOP
+    assert after.only_incident().proposed == (question.action,)
