@@ -18,7 +18,7 @@ from cronos.respond.cacao_export import write_playbook
 from cronos.respond.playbook import PlaybookPlanner, PlaybooksConfig, entities
 from cronos.respond.playbook_steps import Act, Manual
 from cronos.respond.playbook_walk import MAX_DUE, MAX_VISITS
-from cronos.types import Dial, Entity, EntityKind, Operation
+from cronos.types import Answer, Dial, Entity, EntityKind, Operation
 
 VARIABLES = ("actor", "target", "flow", "service", "user", "pod", "workload", "credential")
 COMMANDS = st.one_of(
@@ -141,6 +141,9 @@ def story(made, case, choices):
             outcome(one, operation=Operation.UNDO),
         )
         history.append(news[(choice // 7) % len(news)])
+        if choice % 2:
+            # As the node keeps them: outcomes first, then answers.
+            history.sort(key=lambda event: isinstance(event, Answer))
 
 
 CHOICES = st.lists(st.integers(0, 1_000), max_size=24)

@@ -7,17 +7,19 @@ guardrails. These are the figures it begins with, for actions that no finding su
 from collections.abc import Mapping
 from typing import Final
 
-from cronos.types import Ability, Blast, Entity, Incident, Option, Reversal, Verb
+from msgspec.structs import replace
 
-# Risk and disruption in [0, 1]: what is leased and narrow is medium, a host or more is high.
-BY_BLAST: Final[Mapping[Blast, tuple[float, float]]] = {
-    Blast.NARROW: (0.40, 0.20),
-    Blast.IDENTITY: (0.55, 0.30),
-    Blast.SERVICE: (0.60, 0.40),
-    Blast.HOST: (0.75, 0.60),
-    Blast.FLEET: (0.85, 0.80),
+from cronos.types import Ability, Blast, Dial, Entity, Incident, Option, Reversal, Verb
+
+# What an action risks at least, as for the kernel: what is leased and narrow is medium.
+BY_BLAST: Final[Mapping[Blast, float]] = {
+    Blast.NARROW: 0.30,
+    Blast.IDENTITY: 0.50,
+    Blast.SERVICE: 0.50,
+    Blast.HOST: 0.70,
+    Blast.FLEET: 0.70,
 }
-# How surely it ends what the attacker does, in [0, 1].
+# How surely it ends what the attacker does, where its executor does not say so.
 BY_VERB: Final[Mapping[Verb, float]] = {
     Verb.DENY: 0.80,
     Verb.LIMIT: 0.50,
@@ -30,7 +32,17 @@ BY_VERB: Final[Mapping[Verb, float]] = {
     Verb.DELETE: 0.90,
 }
 IRREVERSIBLE_RISK: Final = 0.95
+# High in every row of the matrix: what a question is about needs a person's word.
+QUESTION_RISK: Final = 0.95
 _LOSS_PER_SEVERITY: Final = 0.2
+
+
+def asking(option: Option) -> Option:
+    """Give the same option, to be had by a person's word alone.
+
+    The dial says so, and so does the risk, which nobody downstream may lower.
+    """
+    return replace(option, dial=Dial.ASK, risk=max(option.risk, QUESTION_RISK))
 
 
 def option_of(point: str, ability: Ability, target: Entity, incident: Incident) -> Option:
@@ -39,10 +51,10 @@ def option_of(point: str, ability: Ability, target: Entity, incident: Incident) 
     Utility is p · efficacy · loss - (1 - p) · disruption, the loss taken from the severity, as for
     the options of the kernel.
     """
-    risk, disruption = BY_BLAST[ability.blast]
+    risk = max(ability.risk, BY_BLAST[ability.blast])
     if ability.reversal is Reversal.NONE:
         risk = IRREVERSIBLE_RISK
-    efficacy = BY_VERB[ability.verb]
+    efficacy, disruption = ability.efficacy or BY_VERB[ability.verb], ability.disruption
     gain = incident.confidence * efficacy * incident.severity * _LOSS_PER_SEVERITY
     return Option(
         point,

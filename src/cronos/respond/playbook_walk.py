@@ -6,18 +6,17 @@ history over its steps, so that the same history gives the same answer in any pr
 1. A step counts as done once the history says so; each outcome is used up by one visit, so that
    a loop which repeats an action waits for another outcome.
 2. A question that was not granted, or not answered, ends the whole playbook: nothing is due any
-   more. Its action is proposed with the dial at `ask`, and can be had in no other way through it.
+   more. Its action is proposed as one that only a person can allow.
 3. However a playbook is written, one call visits at most `MAX_VISITS` steps and names at most
    `MAX_DUE` actions.
 """
 
 import enum
 from collections.abc import Callable, Iterable
-from typing import Final, assert_never
-
-from msgspec.structs import replace
+from typing import Final, TypeVar, assert_never
 
 from cronos.respond.cacao_condition import OUTCOME, Fact, holds
+from cronos.respond.playbook_figures import asking
 from cronos.respond.playbook_steps import (
     Act,
     End,
@@ -32,6 +31,8 @@ from cronos.respond.playbook_steps import (
 )
 from cronos.types import Answer, Dial, Operation, Option, Outcome, action_id
 
+Event = TypeVar("Event", Outcome, Answer)
+
 MAX_VISITS: Final = 2_048
 MAX_DUE: Final = 32
 
@@ -45,19 +46,22 @@ class _Flow(enum.Enum):
 
 
 class History:
-    """What has become of an incident's actions: by action id, in order."""
+    """What has become of an incident's actions: outcomes and answers by action id, each in order.
+
+    Nothing is taken from the order between an outcome and an answer: they come by different ways.
+    """
 
     def __init__(self, incident_id: str, events: Iterable[Outcome | Answer]) -> None:
-        self._by_action: dict[str, list[Outcome | Answer]] = {}
+        self.outcomes: dict[str, list[Outcome]] = {}
+        self.answers: dict[str, list[Answer]] = {}
         for event in events:
-            # Only what decides about a step: renewals and undoing say nothing of it.
-            counts = isinstance(event, Answer) or event.operation is Operation.APPLY
-            if counts and event.incident_id == incident_id:
-                self._by_action.setdefault(event.action_id, []).append(event)
-
-    def of(self, name: str) -> list[Outcome | Answer]:
-        """Give what has become of one action."""
-        return self._by_action.get(name, [])
+            if event.incident_id != incident_id:
+                continue
+            if isinstance(event, Answer):
+                self.answers.setdefault(event.action_id, []).append(event)
+            elif event.operation is Operation.APPLY:
+                # Renewals and undoing say nothing of a step.
+                self.outcomes.setdefault(event.action_id, []).append(event)
 
 
 class Walk:
@@ -85,7 +89,8 @@ class Walk:
         self._facts = dict(facts)
         self._resolve = resolve
         self._history = history
-        self._used: dict[str, int] = {}
+        self._outcomes: dict[str, int] = {}  # how many of each action are used up
+        self._answers: dict[str, int] = {}
         self._granted: set[str] = set()
         self._visits = 0
         if self._branch(playbook.start) is _Flow.DENIED:
@@ -154,14 +159,14 @@ class Walk:
         name = _named(option)
         asked = name in self._granted
         self._granted.discard(name)
-        for event in self._unused(name):
-            self._used[name] = self._used.get(name, 0) + 1
-            if isinstance(event, Outcome):
-                return event.ok and event.verified
-            if not event.granted:
-                return False
-            asked = True
-        if not asked:
+        outcome = self._take(self._history.outcomes, self._outcomes, name)
+        # A question of the matrix was answered before its outcome; one of ours is used up already.
+        answer = None if asked else self._take(self._history.answers, self._answers, name)
+        if outcome is not None:
+            return outcome.ok and outcome.verified
+        if answer is not None and not answer.granted:
+            return False
+        if not asked and answer is None:
             self._propose(option)
         return None
 
@@ -172,21 +177,26 @@ class Walk:
         if option is None:
             return _Flow.DENIED, ""  # nobody can be asked about what cannot be done
         name = _named(option)
-        for position, event in enumerate(self._unused(name), self._used.get(name, 0)):
-            if isinstance(event, Outcome):
-                continue  # carried out for another reason: nobody was asked in this place
-            self._used[name] = position + 1
-            if not event.granted:
-                return _Flow.DENIED, ""
-            self._granted.add(name)
-            return _Flow.ENDED, kind.then
-        asked = replace(option, dial=Dial.ASK)
-        self.questions.append((kind.question, asked))
-        self._propose(asked)
-        return _Flow.WAITS, ""
+        answer = self._take(self._history.answers, self._answers, name)
+        if answer is None:
+            asked = asking(option)
+            self.questions.append((kind.question, asked))
+            self._propose(asked)
+            return _Flow.WAITS, ""
+        if not answer.granted:
+            return _Flow.DENIED, ""
+        self._granted.add(name)
+        return _Flow.ENDED, kind.then
 
-    def _unused(self, name: str) -> list[Outcome | Answer]:
-        return self._history.of(name)[self._used.get(name, 0) :]
+    def _take(
+        self, events: dict[str, list[Event]], used: dict[str, int], name: str
+    ) -> Event | None:
+        """Use up the next event of an action; None where there is none yet."""
+        known, number = events.get(name, []), used.get(name, 0)
+        if number >= len(known):
+            return None
+        used[name] = number + 1
+        return known[number]
 
     def _propose(self, option: Option) -> None:
         """Add what is due, once; of two that name the same effect the more careful one stays."""

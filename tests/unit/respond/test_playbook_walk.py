@@ -192,6 +192,7 @@ def test_a_granted_question_is_carried_out_once_and_goes_on():
     (asked,) = made.plan(incident(), [])
     granted = answer(asked, granted=True)
 
+    assert asked.risk >= 0.9
     assert made.plan(incident(), [granted]) == ()
     (after,) = made.plan(incident(), [granted, outcome(asked)])
     assert (after.target.value, after.dial) == ("203.0.113.0/24", Dial.ACT)
@@ -229,6 +230,16 @@ def test_a_question_about_what_cannot_be_done_ends_it_as_well():
     )
 
     assert made.plan(incident(), []) == ()
+
+
+def test_the_order_between_answers_and_outcomes_counts_for_nothing():
+    """The node keeps them apart: all outcomes are told before all answers."""
+    made = asking()
+    (asked,) = made.plan(incident(), [])
+    (after,) = made.plan(incident(), [outcome(asked), answer(asked, granted=True)])
+
+    assert after.target.value == "203.0.113.0/24"
+    assert made.plan(incident(), [outcome(asked), answer(asked, granted=False)]) == ()
 
 
 def test_what_was_carried_out_unasked_elsewhere_answers_no_question():
