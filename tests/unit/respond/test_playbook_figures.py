@@ -6,7 +6,7 @@ from cronos.config import Asset, Config
 from cronos.kernel.options import Options
 from cronos.kernel.policy import ASKING, cell
 from cronos.respond.playbook_figures import BY_BLAST, BY_VERB, asking, option_of
-from cronos.types import Blast, Dial, EntityKind, LossTable, Now, Reversal, Verb
+from cronos.types import Blast, Dial, EntityKind, LossTable, Now, Verb
 
 
 def test_every_class_of_action_has_its_figures():
