@@ -94,6 +94,12 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "verify-file": "cronos.crypto.filesign:verify_file",
         "key-agent-server": "cronos.link.keyagent:KeyAgentServer",
         "run-key-agent": "cronos.link.keyagent:run_agent",
+        "decide": "cronos.kernel.policy:decide",
+        "policy-matrix": "cronos.kernel.policy:CONFIDENCE_ROWS",
+        "policy-protected": "cronos.kernel.assets:Protected",
+        "policy-options": "cronos.kernel.options:Options",
+        "read-playbook": "cronos.respond.cacao:read_playbook",
+        "write-playbook": "cronos.respond.cacao_export:write_playbook",
     },
     "ledger": {"sqlite": "cronos.govern.ledger:SqliteLedger"},
     "sealer": {
