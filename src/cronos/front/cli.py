@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "run": "process captures and logs to the end and print the incidents in them",
     "up": "watch live sources until stopped",
     "demo": "attack a Modbus plant on this machine and see the attack end, with proof",
+    "decide": "say what would be decided about an event, and why",
+    "replay": "decide again what was decided about an incident, and compare",
     "audit": "verify the ledger, or erase a subject from it",
     "keys": "make, list, rotate, export and destroy keys",
     "pki": "run the certificate authority, join it, revoke",

@@ -1,20 +1,15 @@
 """Recorded incidents, read back from a ledger for `cronos policy test`: nothing is written.
 
-The verifier walks the ledger, so that every record counts only where the chain holds; what it
-opens on its way is kept here. Works beside a running node and without it.
+A record counts only where the chain holds up to it. Works beside a running node and without it.
 """
 
 import contextlib
-import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 from msgspec.structs import replace
 
 from cronos.config import Config
-from cronos.errors import InputError
 from cronos.front.keyring import using_keys
 from cronos.front.plugins import load
 from cronos.front.sealed import sealer_of, seals
@@ -35,7 +30,6 @@ from cronos.types import (
 MAX_CASES: Final = 100_000
 MAX_JUDGED: Final = 64
 MAX_HISTORY: Final = 256
-_UNSEALED: Final = "unsealed"
 
 
 class Judged:
@@ -150,23 +144,8 @@ def _opened(record: bytes) -> tuple[AuditRecord | None, Datum | Unknown | None]:
         return None, None
 
 
-class _Listener:
-    """A sealer that lets another one open, and passes on what came of it."""
-
-    def __init__(self, sealer: Any, take: Callable[[bytes], None]) -> None:
-        self.seal_version: int = sealer.seal_version
-        self.sealing: str = sealer.sealing
-        self._sealer = sealer
-        self._take = take
-
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        plain: bytes = self._sealer.open(sealed, context)
-        self._take(plain)
-        return plain
-
-
 def read_cases(config: Config, state: Path) -> Cases:
-    """Read the incidents of a node's ledger, verifying it on the way.
+    """Read the incidents of a node's ledger, verifying it on the way; nothing is written.
 
     Raises:
         InputError: there is no ledger, or it cannot be read.
@@ -174,36 +153,14 @@ def read_cases(config: Config, state: Path) -> Cases:
     """
     folder = state / config.node.instance / "ledger"
     path = folder / "ledger.db"
-    examine = load("entry", "examine-ledger")
+    read = load("entry", "read-ledger")
     cases = Cases()
-    if not seals(config):
-        found = examine(path)
-    elif not path.is_file():
-        raise InputError(
-            "govern.no_ledger", f"There is no ledger in {folder}.", "Give its --state folder."
-        )
-    else:
-        clock = load("entry", "clock")()
-        with using_keys(config, state) as keys:
+    with contextlib.ExitStack() as held:
+        sealer = None
+        if seals(config) and path.is_file():
+            clock = load("entry", "clock")()
+            keys = held.enter_context(using_keys(config, state))
             sealer = sealer_of(config, folder, clock, "ledger", lambda: keys)
-            found = examine(path, _Listener(sealer, cases.take))
-    if found.checkpoint.sealing == _UNSEALED:
-        _read_unsealed(path, found.checkpoint.size, cases)
-    elif not seals(config) and found.checkpoint.size:
-        raise InputError(
-            "policy.sealed",
-            f"The ledger in {folder} is sealed, and the configuration seals nothing.",
-            "Give the configuration of its node with --config.",
-        )
+        for _, record in read(path, sealer):
+            cases.take(record)
     return cases
-
-
-def _read_unsealed(path: Path, size: int, cases: Cases) -> None:
-    """Read the records of a ledger that was verified just now, up to the size it had then."""
-    uri = f"file:{quote(str(path))}?mode=ro"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
-        rows = database.execute(
-            "SELECT stored FROM record WHERE position <= ? ORDER BY position", (size,)
-        )
-        for (stored,) in rows:
-            cases.take(bytes(stored)[1:])

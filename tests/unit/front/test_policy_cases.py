@@ -2,7 +2,7 @@ import pytest
 from tests.unit.front.recorded import PLAIN, finding, record, snapshot, story, write
 
 from cronos.config import Config
-from cronos.errors import CronosError, InputError
+from cronos.errors import CronosError, DeniedError, InputError
 from cronos.front.keyring import open_keystore, using_keys
 from cronos.front.policy_cases import MAX_JUDGED, read_cases
 from cronos.front.sealed import sealer_of
@@ -76,7 +76,7 @@ def test_a_sealed_ledger_is_opened_with_the_keys_of_its_node(tmp_path):
 
     cases = read_cases(config, tmp_path)
     assert len(cases.by_id["local-1-1"].judged) == 1
-    with pytest.raises(InputError, match="sealed"):
+    with pytest.raises(DeniedError, match="sealed"):
         read_cases(PLAIN, tmp_path)
 
 
