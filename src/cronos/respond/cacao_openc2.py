@@ -25,7 +25,10 @@ TARGETS: Final[Mapping[str, tuple[EntityKind, ...]]] = {
     "process": (_K.PROCESS,),
     **{f"{_OWN}{kind.value}": (kind,) for kind in EntityKind},
 }
-ACTIONS: Final = {verb.value: verb for verb in Verb}
+# OpenC2 knows neither `limit` nor `pause` and allows no further actions: the nearest of its own
+# stands for them, and the verb beside it, as `args` may hold it for extensions.
+_NEAREST: Final = {Verb.LIMIT: "set", Verb.PAUSE: "stop"}
+ACTIONS: Final = {verb.value: verb for verb in Verb if verb not in _NEAREST} | {"set": Verb.LIMIT}
 VARIABLES: Final = (*ROLES, *(kind.value for kind in EntityKind))
 
 _VARIABLE: Final = re.compile(r"__([a-z]{1,32})__(?::value)?")
@@ -34,10 +37,9 @@ _HOST: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:+=\\/-]{0,254}")
 _CONNECTION: Final = frozenset({"protocol", "src_addr", "src_port", "dst_addr", "dst_port"})
 _PROTOCOLS: Final = ("tcp", "udp")
-_REMEDIES: Final = {
-    "args": "Leave it out: a lease lasts as [lease] says, and no playbook makes it longer.",
-    "actuator": "Name an enforcement point as the step's agent.",
-}
+_OURS: Final = "x-cronos"
+_REMEDIES: Final = {"actuator": "Name an enforcement point as the step's agent."}
+_NO_ARGS: Final = "Leave it out: a lease lasts as [lease] says, and no playbook makes it longer."
 
 
 def read_command(place: Place) -> Wanted:
@@ -47,8 +49,8 @@ def read_command(place: Place) -> Wanted:
         InputError: it is none, or wants what nothing here can do.
     """
     found = read_json(place.text(), place.origin, place.path)
-    found.keyed(frozenset({"action", "target"}), ("action", "target"), _REMEDIES)
-    verb = ACTIONS[found.at("action").one_of(ACTIONS, "action of this subset")]
+    found.keyed(frozenset({"action", "target", "args"}), ("action", "target"), _REMEDIES)
+    verb = _verb(found)
     targets = found.at("target").members()
     if len(targets) != 1:
         raise found.at("target").refuse("it names no single target", "Name one target.")
@@ -57,6 +59,25 @@ def read_command(place: Place) -> Wanted:
     if name not in TARGETS:
         raise where.refuse("no such target is understood", f"Use one of: {', '.join(TARGETS)}.")
     return _target(where, verb, name)
+
+
+def _verb(command: Place) -> Verb:
+    """Read the action, and the verb beside it where OpenC2 has no word for it."""
+    action = command.at("action").one_of(ACTIONS, "action of this subset")
+    verb = ACTIONS[action]
+    args = command.at("args")
+    if args.value is not None:
+        own = dict.fromkeys(args.members(), _NO_ARGS)
+        args.keyed(frozenset({_OURS}), (_OURS,), own)
+        args.at(_OURS).keyed(frozenset({"verb"}), ("verb",), {})
+        verb = Verb(args.at(_OURS).at("verb").one_of(tuple(_NEAREST), "verb that OpenC2 lacks"))
+    told = args.value is not None
+    if _NEAREST.get(verb, verb.value) != action or (verb in _NEAREST and not told):
+        raise command.at("action").refuse(
+            f"`{action}` alone does not say what is meant",
+            'Write {"action": "set", "args": {"x-cronos": {"verb": "limit"}}}, or stop and pause.',
+        )
+    return verb
 
 
 def _target(where: Place, verb: Verb, name: str) -> Wanted:
@@ -140,7 +161,10 @@ def write_command(wanted: Wanted) -> Object:
     if literal is not None:
         write = _WRITERS.get(wanted.openc2)
         value = literal.value if write is None else write(literal)
-    return {"action": wanted.verb.value, "target": {wanted.openc2: value}}
+    command: Object = {"action": wanted.verb.value, "target": {wanted.openc2: value}}
+    if wanted.verb in _NEAREST:
+        command |= {"action": _NEAREST[wanted.verb], "args": {_OURS: {"verb": wanted.verb.value}}}
+    return command
 
 
 def _written_connection(entity: Entity) -> Object:

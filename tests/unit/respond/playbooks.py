@@ -36,7 +36,10 @@ def step_id(number, kind="action"):
 
 def openc2(action="deny", target="ipv4_net", value="__actor__:value"):
     """Give the properties of a step that proposes an action."""
-    content = json.dumps({"action": action, "target": {target: value}})
+    written = {"action": action, "target": {target: value}}
+    if action == "pause":
+        written |= {"action": "stop", "args": {"x-cronos": {"verb": "pause"}}}
+    content = json.dumps(written)
     command = {"type": "openc2-http", "command": "POST /openc2 HTTP/1.1", "content": content}
     return {"agent": CRONOS, "commands": [command]}
 

@@ -101,6 +101,34 @@ def test_no_playbook_sets_the_length_of_a_lease():
         read("deny", "ipv4_net", "__actor__", args={"duration": 10**12})
 
 
+def test_verbs_that_openc2_lacks_stand_beside_the_nearest_action():
+    limit = read("set", "ipv4_net", "__actor__", args={"x-cronos": {"verb": "limit"}})
+    pause = read("stop", "x-cronos:workload", "billing", args={"x-cronos": {"verb": "pause"}})
+
+    assert (limit.verb, pause.verb) == (Verb.LIMIT, Verb.PAUSE)
+    assert read("stop", "x-cronos:process", "__process__").verb is Verb.STOP
+    for one in (limit, pause):
+        assert read_command(Place("", "", json.dumps(write_command(one)))) == one
+
+
+@pytest.mark.parametrize(
+    ("action", "args"),
+    [
+        ("set", {}),
+        ("limit", {}),
+        ("pause", {}),
+        ("stop", {"args": {"x-cronos": {"verb": "limit"}}}),
+        ("deny", {"args": {"x-cronos": {"verb": "pause"}}}),
+        ("stop", {"args": {"x-cronos": {"verb": "stop"}}}),
+        ("stop", {"args": {"x-cronos": {"verb": "pause", "lease": 9}}}),
+        ("stop", {"args": {}}),
+    ],
+)
+def test_an_action_that_says_two_things_is_refused(action, args):
+    with pytest.raises(InputError):
+        read(action, "x-cronos:workload", "billing", **args)
+
+
 def test_a_command_names_one_target():
     with pytest.raises(InputError, match="no single target"):
         read_command(Place("p", "", '{"action": "deny", "target": {}}'))
