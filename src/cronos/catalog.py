@@ -125,5 +125,6 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "keystore": "cronos.crypto.keystore:Keystore",
         "key-agent": "cronos.link.keyagent:AgentKeys",
     },
+    "planner": {},
     "analyst": {"deterministic": "cronos.intel.deterministic:DeterministicAnalyst"},
 }

@@ -23,7 +23,8 @@ from msgspec.structs import replace
 from cronos.config import Config, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.layout import Layout
-from cronos.front.plugins import load, settings_of
+from cronos.front.losses import losses_of
+from cronos.front.plugins import load, make, settings_of
 from cronos.front.result import DefectView, IncidentView, show
 from cronos.front.sealed import seals
 from cronos.front.workers import Spec
@@ -38,6 +39,7 @@ from cronos.runtime.world import SystemClock
 from cronos.types import Checkpoint, Datum, Defect, Hello, Report, Unknown
 
 _READY_S: Final = 20.0
+_RECALLED_HOURS: Final = 24
 _SETTLE_S: Final = 30.0
 _REFUSED_NS: Final = 5_000_000_000
 _TERMINATED: Final = 128 + signal.SIGTERM
@@ -93,14 +95,20 @@ class Node:
         self._enforcer = Channel(layout.enforcer_socket, self._on_enforcer, self._enforcer_up)
         self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)
         self._scorer = Channel(run / "scorer.sock", self._on_scorer, self._scorer_up)
+        incarnation = layout.incarnation(self._clock.now().wall_ns)
         self._reflex = Reflex(
-            Kernel(config, layout.incarnation(self._clock.now().wall_ns), points),
+            Kernel(config, incarnation, points, losses_of(config, layout.home)),
             config.node.instance,
             self._clock,
             self._log,
             self._enforcer.send,
             self._ledger.send,
         )
+        self._reflex.planners = [
+            make("planner", name, config, abilities=points) for name in config.planners
+        ]
+        # A run reads everything anew and acts on nobody's behalf; a node goes on where it was.
+        self._reflex.recall_hours = _RECALLED_HOURS if live else 0
 
     # --- life ----------------------------------------------------------------------------------
 

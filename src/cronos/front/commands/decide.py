@@ -14,6 +14,7 @@ from cronos.config import Config
 from cronos.front import settings
 from cronos.front.documents_decide import DecideDocument, DecisionView
 from cronos.front.events import read_event
+from cronos.front.losses import losses_of
 from cronos.front.plugins import load
 from cronos.front.result import print_json
 from cronos.types import Decision, Disposition, Finding, Note, Snapshot
@@ -57,7 +58,7 @@ def _by_kernel(config: Config, findings: Sequence[Finding]) -> list[Decided]:
     """Give the last decision about each incident that the findings make."""
     clock = load("entry", "clock")()
     points = {name: load("executor", name).manifest.abilities for name in config.executors}
-    kernel = load("entry", "kernel-node")(config, 1, points)
+    kernel = load("entry", "kernel-node")(config, 1, points, losses_of(config, None))
     snapshots: dict[str, Snapshot] = {}
     decisions: dict[str, Decision] = {}
     members: dict[str, list[Finding]] = {}
