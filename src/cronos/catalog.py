@@ -37,7 +37,6 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "tap": "cronos.respond.tap:TapExecutor",
         "workflow": "cronos.respond.workflow:WorkflowExecutor",
     },
-    "planner": {"playbooks": "cronos.respond.playbook:PlaybookPlanner"},
     "service": {
         "forwarding-tap": "cronos.gateway.tap:Tap",
         "certificate-renewal": "cronos.link.renewal:CertificateRenewal",
@@ -125,6 +124,6 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "keystore": "cronos.crypto.keystore:Keystore",
         "key-agent": "cronos.link.keyagent:AgentKeys",
     },
-    "planner": {},
+    "planner": {"playbooks": "cronos.respond.playbook:PlaybookPlanner"},
     "analyst": {"deterministic": "cronos.intel.deterministic:DeterministicAnalyst"},
 }
