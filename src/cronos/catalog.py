@@ -119,6 +119,11 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "track-outcomes": "cronos.govern.outcomes:tracking",
         "calibration-candidates": "cronos.govern.outcomes:candidate_file",
         "read-ledger": "cronos.govern.verify:read_file",
+        "policy-matrix": "cronos.kernel.policy:CONFIDENCE_ROWS",
+        "policy-protected": "cronos.kernel.assets:Protected",
+        "policy-options": "cronos.kernel.options:Options",
+        "read-playbook": "cronos.respond.cacao:read_playbook",
+        "write-playbook": "cronos.respond.cacao_export:write_playbook",
     },
     "ledger": {"sqlite": "cronos.govern.ledger:SqliteLedger"},
     "sealer": {
@@ -136,6 +141,6 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "keystore": "cronos.crypto.keystore:Keystore",
         "key-agent": "cronos.link.keyagent:AgentKeys",
     },
-    "planner": {},
+    "planner": {"playbooks": "cronos.respond.playbook:PlaybookPlanner"},
     "analyst": {"deterministic": "cronos.intel.deterministic:DeterministicAnalyst"},
 }

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "open": "decrypt what `seal` wrote",
     "sign": "sign a file with ML-DSA-87",
     "verify": "check a signature",
+    "policy": "explain it, test a changed one on recorded incidents, import and export playbooks",
     "config": "explain every setting, its value and where it came from",
     "bench": "measure a promise of docs/benchmarks.md",
 }
