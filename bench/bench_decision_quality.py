@@ -28,7 +28,9 @@ from cronos.govern.intervals import clopper_pearson
 from cronos.kernel.node import Kernel
 from cronos.respond.recording import RecordingExecutor
 from cronos.types import (
+    Ability,
     Ask,
+    Blast,
     Decision,
     Disposition,
     Do,
@@ -42,6 +44,8 @@ from cronos.types import (
     Observation,
     Operation,
     Provenance,
+    Reversal,
+    Verb,
     flow_entity,
 )
 
@@ -59,7 +63,13 @@ SITUATIONS = ("protected", "forgeable", "statistical", "maintenance", "killed", 
 NOT_ACTING = frozenset({"analyst", "manager", "observe"})
 ADDRESS = re.compile(r'"(?:[^"]*[^\d."])?(\d{1,3}(?:\.\d{1,3}){3})"')
 ATTACKED = Entity(EntityKind.ADDRESS, "198.51.100.2")
-POINTS = {"recording": RecordingExecutor.manifest.abilities}
+# What the dry run can do, as in the first run; and beside it an account, as identity systems can.
+LOCAL = {"recording": RecordingExecutor.manifest.abilities}
+ACCOUNT = Ability(
+    Verb.CONTAIN, EntityKind.USER, "x-cronos:account", "D3-AL", Reversal.LEASED, Blast.IDENTITY,
+    2_000, 0.70, 0.90, 0.50,
+)  # fmt: skip
+NODES = {"without accounts": LOCAL, "with accounts": {**LOCAL, "accounts": (ACCOUNT,)}}
 NOW = Now(10**12, 1_700_000_000 * 10**9)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -97,7 +107,7 @@ def label(case: Case) -> frozenset[str]:
     return frozenset(next(right for fits, right in rules if fits))
 
 
-def response(case: Case) -> str:
+def response(case: Case, points: dict[str, tuple[Ability, ...]]) -> str:
     """Give the kernel the case and read what it does off its effects."""
     policy = Policy()
     asset: tuple[Asset, ...] = ()
@@ -109,7 +119,7 @@ def response(case: Case) -> str:
         asset = (Asset("press", (ATTACKED.value,), maintenance=always),)
     elif case.situation == "spent":
         policy = Policy(actions_per_minute=1)
-    kernel = Kernel(Config(policy=policy, asset=asset), 1, POINTS)
+    kernel = Kernel(Config(policy=policy, asset=asset), 1, points)
     if case.situation == "killed":
         kernel.step(Kill(1, engaged=True), NOW)
     elif case.situation == "spent":
@@ -138,7 +148,9 @@ def cases() -> Iterator[Case]:
     with gzip.open(DATA / "cloud" / "events.jsonl.gz") as lines:
         cloud = [json.loads(line) for line in lines]
     yield from _imported(cloud)
-    simulated = [(n, one, SHARES[n % 4]) for n, one in enumerate(r for r in cloud if r["malicious"])]
+    simulated = [
+        (n, one, SHARES[n % 4]) for n, one in enumerate(r for r in cloud if r["malicious"])
+    ]
     benign = [one for one in cloud if not one["malicious"]]
     yield from _calibrated(simulated, benign)
     yield from _recorded()
@@ -158,8 +170,10 @@ def _imported(cloud: list[dict]) -> Iterator[Case]:
         )  # fmt: skip
         finding = calibrated(finding)
         kind = "address" if found else "account"
+        # Loopback is protected by default.
+        situation = "protected" if found and found[1].startswith("127.") else ""
         yield Case(
-            "cloud-imported", record["malicious"], finding.confidence, kind, (finding,)
+            "cloud-imported", record["malicious"], finding.confidence, kind, (finding,), situation
         )
 
 
@@ -210,6 +224,7 @@ def _modbus() -> Iterator[Case]:
             "src_endpoint.port": 40_000 + number,
             "dst_endpoint.ip": server[1],
             "dst_endpoint.port": 502,
+            "modbus.direction": "request",
             "modbus.unit_id": 1,
             "modbus.function_code": (1, 3, 5, 6, 15, 16, 43, 8)[number % 8],
             "modbus.address": number,
@@ -228,7 +243,10 @@ def _guarded(simulated: list) -> Iterator[Case]:
         situation = SITUATIONS[place % len(SITUATIONS)]
         strong = _finding(f"guarded#{number}", _given(number), 0.97, 4, record=record)
         forged = replace(
-            strong, provenance=Provenance.SPOOFABLE, detector="simulated-c", finding_id=f"f#{number}"
+            strong,
+            provenance=Provenance.SPOOFABLE,
+            detector="simulated-c",
+            finding_id=f"f#{number}",
         )
         findings: tuple[Finding, ...] = (strong,)
         if situation == "forgeable":
@@ -250,9 +268,7 @@ def _agreeing(simulated: list) -> Iterator[Case]:
         else:
             share = 0.80 if situation == "two at 0.80" else 0.60
             more = (
-                replace(
-                    first, detector="simulated-b", finding_id=f"b#{number}", confidence=share
-                ),
+                replace(first, detector="simulated-b", finding_id=f"b#{number}", confidence=share),
             )
         yield Case("agreeing", True, 0.80, "address", (first, *more), situation)
 
@@ -297,36 +313,46 @@ def main() -> None:
     report = Report("decision quality")
     if not DATA.exists():
         sys.exit(f"The labelled data is not at {DATA}.")
+    told = [score(report, node, points) for node, points in NODES.items()]
+    report.show()
+    if "--json" not in sys.argv:
+        print("\n".join(told))
+
+
+def score(report: Report, node: str, points: dict[str, tuple[Ability, ...]]) -> str:
+    """Score all cases on a node with these abilities; give what went wrong as text."""
     confusion: dict[str, Counter[str]] = defaultdict(Counter)
     strata: dict[str, list[bool]] = defaultdict(list)
     wrong: Counter[str] = Counter()
     for case in cases():
-        right, given = label(case), response(case)
+        right, given = label(case), response(case, points)
         strata[case.stratum].append(given in right)
         name = "any that does not act" if right == NOT_ACTING else next(iter(right))
         confusion[name][given] += 1
         if given not in right:
             told = "attack" if case.attack else "no attack"
             wrong[f"{case.stratum}, {told}, {case.share:.2f}, {case.situation or case.who}"] += 1
-    every = [one for ones in strata.values() for one in ones]
-    strata["all"] = every
+    by_stratum = [sum(ones) / len(ones) for ones in strata.values()]
+    strata["all"] = [one for ones in strata.values() for one in ones]
     for name, ones in strata.items():
         low, high = clopper_pearson(sum(ones), len(ones))
         must = ">= 94" if name == "all" else ""
-        report.add(f"{name}, right", [100 * sum(ones) / len(ones)], "%", len(ones), must)
-        report.add(f"{name}, 95 % interval, low", [100 * low], "%", len(ones))
-        report.add(f"{name}, 95 % interval, high", [100 * high], "%", len(ones))
-    by_stratum = [sum(ones) / len(ones) for name, ones in strata.items() if name != "all"]
-    report.add("mean of the strata", [100 * sum(by_stratum) / len(by_stratum)], "%", len(by_stratum))
-    report.show()
-    if "--json" not in sys.argv:
-        given = sorted({one for row in confusion.values() for one in row})
-        print(f"\n  {'right, then given':<24}" + "".join(f"{one:>10}" for one in given))
-        for name, row in sorted(confusion.items()):
-            print(f"  {name:<24}" + "".join(f"{row[one]:>10}" for one in given))
-        print("\n  what was wrong:")
-        for name, count in wrong.most_common():
-            print(f"  {count:>5}  {name}")
+        report.add(f"{node}: {name}", [100 * sum(ones) / len(ones)], "%", len(ones), must)
+        report.add("  95 % interval: low, high", [100 * low, 100 * high], "%", len(ones))
+    mean = 100 * sum(by_stratum) / len(by_stratum)
+    report.add(f"{node}: mean of the strata", [mean], "%", len(by_stratum))
+    return "\n".join(_table(node, confusion, wrong))
+
+
+def _table(node: str, confusion: dict[str, Counter[str]], wrong: Counter[str]) -> Iterator[str]:
+    given = sorted({one for row in confusion.values() for one in row})
+    yield f"\n  {node}; right, then given:"
+    yield f"  {'':<24}" + "".join(f"{one:>10}" for one in given)
+    for name, row in sorted(confusion.items()):
+        yield f"  {name:<24}" + "".join(f"{row[one]:>10}" for one in given)
+    yield "  what was wrong:"
+    for name, count in wrong.most_common():
+        yield f"  {count:>5}  {name}"
 
 
 if __name__ == "__main__":
