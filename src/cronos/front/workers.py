@@ -20,10 +20,12 @@ from cronos import config as configuration
 from cronos.config import Config, Section, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.keyring import open_keystore
+from cronos.front.membership import approvals_of
 from cronos.front.plugins import load, make, names, settings_of
 from cronos.front.sealed import LateSealer, agent_keys, held_in, sealer_of, seals
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
+from cronos.link.killswitch import FILE_NAME
 from cronos.ports import Clock, KeyProvider, Sensor, Source
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SystemClock
@@ -390,6 +392,7 @@ def _serve_enforcer(spec: Spec, clock: Clock) -> None:
     own = {
         "protected": spec.config.policy.protected,
         "actions_per_minute": spec.config.policy.actions_per_minute,
+        "blast_per_minute": spec.config.policy.blast_per_minute,
         "max_lease_s": spec.config.lease.max_s,
         "segments": spec.config.segments,
         "linger": spec.linger,
@@ -397,8 +400,13 @@ def _serve_enforcer(spec: Spec, clock: Clock) -> None:
     }
     settings = configuration.convert(own, load("entry", "enforcer-settings"), "[plugin.enforcer]")
     run = load("entry", "enforcer")
+    state = Path(spec.keys).parents[1] if spec.keys else Path(spec.enforcer).parent
     home = load("entry", "enforcer-home")(
-        Path(spec.enforcer), _enforcer_sealer(spec, clock, log), _say(log)
+        Path(spec.enforcer),
+        _enforcer_sealer(spec, clock, log),
+        _say(log),
+        state / FILE_NAME,
+        approvals_of(spec.config, state, clock),
     )
     try:
         run(settings, executors, home, Path(spec.enforcer_socket), clock)
