@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.unit.crypto.sealed_store import keystore, sealer
+from tests.unit.respond.playbooks import ABILITIES, EXAMPLES, incident
 
 from cronos.catalog import CATALOG
 from cronos.config import EgressRule
@@ -23,7 +24,9 @@ from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
 from cronos.link.egress import EgressGate
 from cronos.link.frames import frame
 from cronos.link.tapfeed import TapFrame, TapHello, pack
+from cronos.respond.cacao import read_playbook
 from cronos.respond.hooks import CommandConfig, CommandWorkflow, Steps
+from cronos.respond.playbook import PlaybookPlanner, PlaybooksConfig
 from cronos.respond.recording import RecordingConfig, RecordingExecutor
 from cronos.respond.workflow import WorkflowExecutor, WorkflowExecutorConfig
 from cronos.runtime.tasks import AsyncTasks
@@ -43,6 +46,7 @@ from cronos.testing.conformance.egress import EgressConformance
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.testing.conformance.ids import IdsConformance
 from cronos.testing.conformance.ledger import LedgerConformance
+from cronos.testing.conformance.planner import PlannerConformance
 from cronos.testing.conformance.samples import deny
 from cronos.testing.conformance.sealer import SealerConformance
 from cronos.testing.conformance.sensor import SensorConformance
@@ -415,6 +419,31 @@ class TestCommandWorkflow(WorkflowConformance):
 
     def workload(self) -> str:
         return "billing"
+
+
+class TestPlaybookPlanner(PlannerConformance):
+    """With each shipped playbook, for an incident that it answers."""
+
+    @pytest.fixture(
+        autouse=True, params=sorted(EXAMPLES.glob("*.json")), ids=lambda path: path.name
+    )
+    def _playbook(self, request: Any):
+        self.playbook = read_playbook(request.param.read_bytes(), request.param.name)
+
+    def make(self):
+        planner = PlaybookPlanner(PlaybooksConfig(), ABILITIES)
+        planner.use([self.playbook])
+        return planner
+
+    def incident(self):
+        kinds = {
+            "Rotate a stolen credential": Entity(EntityKind.CREDENTIAL, "AKIAEXAMPLE"),
+            "Restore a damaged workload": Entity(EntityKind.WORKLOAD, "billing"),
+            "Quarantine a pod": Entity(EntityKind.POD, "plant/historian-0"),
+            "Close a port under attack": Entity(EntityKind.SERVICE, "tcp/198.51.100.2:502"),
+        }
+        target = kinds[self.playbook.name]
+        return incident(target=target, techniques=self.playbook.applies.techniques)
 
 
 # --- what is kept -------------------------------------------------------------------------------

@@ -168,6 +168,7 @@ def test_the_settings_of_each_plug_in_are_those_of_the_code_with_their_defaults(
     }
     owners["enforcer"] = load("entry", "enforcer-settings")
     owners["pki"] = load("entry", "pki").config_type
+    owners["fair"] = load("entry", "fair-settings")
 
     shown = re.findall(r"^### `\[plugin\.([\w-]+)\]`$", read("docs/configuration.md"), re.MULTILINE)
     assert sorted(shown) == sorted(owners)

@@ -36,6 +36,15 @@ def private_folder(folder: Path) -> None:
         found = folder.stat()
     except OSError as error:
         raise unwritable(folder, error) from error
+    require_unshared(folder, found)
+
+
+def require_unshared(folder: Path, found: os.stat_result) -> None:
+    """Refuse a folder that others own or may write to.
+
+    Raises:
+        DeniedError: they do or may.
+    """
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & 0o022:
         raise DeniedError(
             "crypto.folder_shared",
@@ -83,21 +92,21 @@ def _read(path: Path, most: int, judge: Callable[[os.stat_result], None]) -> byt
         return None
     except OSError as error:
         link = "it is a link" if error.errno == errno.ELOOP else ""
-        raise _unreadable(path, link or error.strerror or "no reason given") from error
+        raise unreadable(path, link or error.strerror or "no reason given") from error
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
-            raise _unreadable(path, "it is no regular file")
+            raise unreadable(path, "it is no regular file")
         judge(found)
         data = b""
         while len(data) <= most and (piece := os.read(handle, most + 1 - len(data))):
             data += piece
     except OSError as error:
-        raise _unreadable(path, error.strerror or "no reason given") from error
+        raise unreadable(path, error.strerror or "no reason given") from error
     finally:
         os.close(handle)
     if len(data) > most:
-        raise _unreadable(path, f"it is longer than {most} bytes")
+        raise unreadable(path, f"it is longer than {most} bytes")
     return data
 
 
@@ -197,7 +206,8 @@ def unwritable(path: Path, error: OSError) -> DeniedError:
     )
 
 
-def _unreadable(path: Path, reason: str) -> DeniedError:
+def unreadable(path: Path, reason: str) -> DeniedError:
+    """Give the error of what is there and cannot be read."""
     return DeniedError(
         "crypto.unreadable", f"{path} cannot be read: {reason}.", "Look at who put it there."
     )

@@ -105,6 +105,15 @@ def due(ends_ns: int, life_ns: int, now_ns: int) -> bool:
     return now_ns >= ends_ns - (life_ns - renewal_ns(life_ns))
 
 
+def life_ahead(ends_ns: int, life_ns: int, now_ns: int) -> int:
+    """Give the life that what was made just now is measured by, so that it is not due at once.
+
+    That of its kind; or what is left, where its issuer ends so soon that it is due already. Else
+    one renewal would follow on another's heels until the issuer's end.
+    """
+    return max(1, ends_ns - now_ns) if due(ends_ns, life_ns, now_ns) else life_ns
+
+
 def to_destroy(image: KeystoreImage, now_ns: int) -> tuple[KeyEntry, ...]:
     """Give the keys that are to be forgotten now; see rule 3."""
     return tuple(

@@ -38,6 +38,7 @@ from cronos.detect.bounds import (
     sendable,
     within,
 )
+from cronos.detect.calibration import calibrated
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.link.frames import FrameSocket, require_same_user
 from cronos.ports import Clock, Detector, Sealer
@@ -223,7 +224,8 @@ class Scorer:
             self.state.ended.append(batch.source)
         self._forget(batch.source)
         boot_ns = self._clock.now().boot_ns
-        told = [replace(bounded(finding), detected_boot_ns=boot_ns) for finding in found]
+        held = [calibrated(bounded(finding)) for finding in found]
+        told = [replace(finding, detected_boot_ns=boot_ns) for finding in held]
         refusals = [(finding, sendable(finding)) for finding in told]
         defects += [defect for _, defect in refusals if defect is not None]
         whole = [finding for finding, defect in refusals if defect is None]

@@ -22,8 +22,11 @@ from msgspec.structs import replace
 
 from cronos.config import Config, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
+from cronos.front.desk import Desk, Heard
 from cronos.front.layout import Layout
-from cronos.front.plugins import load, settings_of
+from cronos.front.losses import losses_of
+from cronos.front.plugins import load, make, settings_of
+from cronos.front.reception import Reception
 from cronos.front.result import DefectView, IncidentView, show
 from cronos.front.sealed import seals
 from cronos.front.workers import Spec
@@ -35,15 +38,17 @@ from cronos.runtime.supervise import Supervisor, Worker
 from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SystemClock
-from cronos.types import Checkpoint, Datum, Defect, Hello, Report, Unknown
+from cronos.types import Checkpoint, Datum, Defect, Hello, Incident, Kill, Report, Unknown
 
 _READY_S: Final = 20.0
+_RECALLED_HOURS: Final = 24
 _SETTLE_S: Final = 30.0
 _REFUSED_NS: Final = 5_000_000_000
 _TERMINATED: Final = 128 + signal.SIGTERM
 _MAX_DEFECTS: Final = 1_000
 _POLL_S: Final = 0.01
 _WATCH_S: Final = 0.5
+_FOLLOW_S: Final = 2.0
 
 # How a worker's error comes back to life here, by the name it was written down under.
 _KINDS: Final = {kind.__name__: kind for kind in (DeniedError, UnreachableError, InputError)}
@@ -93,14 +98,25 @@ class Node:
         self._enforcer = Channel(layout.enforcer_socket, self._on_enforcer, self._enforcer_up)
         self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)
         self._scorer = Channel(run / "scorer.sock", self._on_scorer, self._scorer_up)
+        incarnation = layout.incarnation(self._clock.now().wall_ns)
         self._reflex = Reflex(
-            Kernel(config, layout.incarnation(self._clock.now().wall_ns), points),
+            Kernel(config, incarnation, points, losses_of(config, layout.home)),
             config.node.instance,
             self._clock,
             self._log,
             self._enforcer.send,
             self._ledger.send,
         )
+        self._reflex.planners = [
+            make("planner", name, config, abilities=points, assets=config.asset)
+            for name in config.planners
+        ]
+        self._followed: list[Any] = [
+            one for one in self._reflex.planners if live and hasattr(one, "poll")
+        ]
+        self._reception = self._receive() if live else None
+        # A run reads everything anew and acts on nobody's behalf; a node goes on where it was.
+        self._reflex.recall_hours = _RECALLED_HOURS if live else 0
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -125,9 +141,16 @@ class Node:
         for channel in (self._ledger, self._enforcer, self._scorer):
             self._tasks.spawn(channel.run(), "channel")
         await self._until_ready()
+        await self._open_to_people()
         for number, sources in enumerate(self._shares()):
             self._parsers.append(self._parse(f"parser-{number}", sources))
         self._log.write("info", "node.ready", sources=len(self._sources))
+
+    async def _open_to_people(self) -> None:
+        if self._reception is not None:
+            await self._reception.start(self._tasks)
+        if self._followed:
+            self._tasks.spawn(self._follow_planners(), "planners")
 
     async def _until_ready(self) -> None:
         """Wait until all workers answer; as long as it takes while a big ledger is being sealed."""
@@ -283,6 +306,8 @@ class Node:
 
     async def stop(self) -> None:
         """End the workers, the reading ones first; what was acknowledged is durable."""
+        if self._reception is not None:
+            await self._reception.stop()
         await self._supervisor.stop()
         for channel in (self._scorer, self._enforcer, self._ledger):
             channel.close()
@@ -316,13 +341,65 @@ class Node:
 
     def incidents(self) -> tuple[IncidentView, ...]:
         """Give all incidents as people are shown them."""
-        shown: list[IncidentView] = []
-        for incident in self._reflex.incidents():
-            case = self._reflex.cases.get(incident.incident_id) or Case()
-            positions = (case.first_position, case.last_position, case.recorded_boot_ns)
-            question = next(reversed(case.questions.values()), None)
-            shown.append(show(incident, case.findings, case.outcomes, question, positions))
-        return tuple(shown)
+        return tuple(self._view(incident) for incident in self._reflex.incidents())
+
+    def _view(self, incident: Incident) -> IncidentView:
+        case = self._reflex.cases.get(incident.incident_id) or Case()
+        positions = (case.first_position, case.last_position, case.recorded_boot_ns)
+        question = next(reversed(case.questions.values()), None)
+        return show(incident, case.findings, case.outcomes, question, positions)
+
+    # --- from people -----------------------------------------------------------------------------
+
+    def _receive(self) -> Reception:
+        cases = self._reflex.kernel.cases
+        desk = Desk(cases.open, cases.closed, self._view, self._reflex.questions, self._hear)
+        desk.state, desk.reread = self._standing, self._reread
+
+        def report(sentence: str) -> None:
+            self._log.write("warning", "control.report", detail=sentence)
+
+        return Reception(self._config, self._layout, desk, self._clock, self._reflex.take, report)
+
+    def _hear(self, heard: Heard) -> None:
+        """Take what a person said; a kill goes to the enforcer as it came, and at once."""
+        if isinstance(heard, Kill):
+            self._enforcer.send(heard)
+            if self._reception is not None:
+                self._reception.look()
+        else:
+            self._reflex.take(heard)
+
+    def _standing(self) -> dict[str, Any]:
+        """Say how the node stands."""
+        cases = self._reflex.kernel.cases
+        return {
+            "node": self._config.node.instance,
+            "open": len(cases.open),
+            "active": cases.active,
+            "closed": len(cases.closed),
+            "waiting": len(self._reflex.questions()),
+            "recorded": not self._reflex.refused,
+            "workers": self.workers(),
+            "metrics": self.metrics(),
+        }
+
+    def _reread(self) -> str:
+        """Let planners read their files anew; settings of the node wait for its next start."""
+        changed = [planner.manifest.name for planner in self._followed if planner.poll()]
+        told = f"Read anew: {', '.join(changed)}." if changed else "No playbook has changed."
+        return f"{told} The settings of [policy] are read when the node starts."
+
+    async def _follow_planners(self) -> None:
+        """Let planners take up changed files; what does not hold leaves the former in force."""
+        while True:
+            await asyncio.sleep(_FOLLOW_S)
+            for planner in self._followed:
+                try:
+                    if await asyncio.to_thread(planner.poll):
+                        self._log.write("info", "planner.read", detail=planner.manifest.name)
+                except CronosError as error:
+                    self._log.write("error", error.code, detail=error.sentence)
 
     # --- from the workers ------------------------------------------------------------------------
 

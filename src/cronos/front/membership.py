@@ -21,6 +21,31 @@ def holder_of(
     return plugins.load("entry", "pki-holder")(_folder_of(state, config), root, clock)
 
 
+def known_of(config: Config, state: Path, clock: Clock) -> Any:
+    """Give what knows a node's operators: its trust domain, read when it is asked for.
+
+    Nobody is asked for a passphrase: where the root key needs a person, no operator is believed.
+    """
+    open_it = functools.partial(holder_of, config, state, clock)
+    return plugins.load("entry", "pki-membership")(_folder_of(state, config), open_it)
+
+
+def approvals_of(config: Config, state: Path, clock: Clock) -> Callable[[Any], Any]:
+    """Give what tells the enforcer who approved an action; see `cronos.link.people.approvals`.
+
+    It loads cryptography when it is asked first: an enforcer does not wait for that to start.
+    """
+
+    @functools.cache
+    def made() -> Any:
+        return plugins.load("entry", "approvals")(known_of(config, state, clock), clock)
+
+    def approved(action: Any) -> Any:
+        return made()(action)
+
+    return approved
+
+
 def carried(
     config: Config, state: Path, clock: Clock, old: RootKey, new: RootKey
 ) -> Callable[[], None]:

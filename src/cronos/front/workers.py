@@ -20,10 +20,12 @@ from cronos import config as configuration
 from cronos.config import Config, Section, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.keyring import open_keystore
-from cronos.front.plugins import load, make, names
+from cronos.front.membership import approvals_of
+from cronos.front.plugins import load, make, names, settings_of
 from cronos.front.sealed import LateSealer, agent_keys, held_in, sealer_of, seals
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
+from cronos.link.killswitch import FILE_NAME
 from cronos.ports import Clock, KeyProvider, Sensor, Source
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SystemClock
@@ -35,6 +37,9 @@ _TRY_S: Final = 0.05
 _TELL_NS: Final = 2_000_000_000
 _STEP_S: Final = 60.0
 _SPOOLING: Final = frozenset(("stdin", "syslog-udp", "syslog-tcp"))
+_WORKFLOW: Final = "workflow"
+# What the process of a foreign executor sees of ours: how to find Python's own files.
+_KEPT_OF_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 _KINDS: Final = (DeniedError, UnreachableError, InputError)
 
 Stored: TypeAlias = Callable[[], Iterable[bytes]]
@@ -321,17 +326,73 @@ def _hooks(config: Config, clock: Clock) -> dict[str, Any]:
     }
 
 
-def _serve_enforcer(spec: Spec, clock: Clock) -> None:
-    log = Log(spec.config.node.instance, clock)
-    points = [*spec.config.executors, *(("workflow",) if spec.config.workload else ())]
-    hooks = _hooks(spec.config, clock) if "workflow" in points else {}
-    executors = {
-        name: make("executor", name, spec.config, given=_wiring(spec, name), hooks=hooks)
+def _serve_executor(spec: Spec, clock: Clock) -> None:
+    """Hold one executor of a foreign system and its secrets, for the enforcer that started this."""
+    (name,) = spec.config.executors
+
+    def build() -> Any:
+        hooks = _hooks(spec.config, clock) if name == _WORKFLOW else {}
+        egress = EgressGate(spec.config.egress)
+        return make("executor", name, spec.config, hooks=hooks, clock=clock, egress=egress)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    load("entry", "executor-child")(build)
+
+
+def _executors(spec: Spec, clock: Clock) -> dict[str, Any]:
+    """Build the executors; those of foreign systems run in processes of their own."""
+    points = [*spec.config.executors, *((_WORKFLOW,) if spec.config.workload else ())]
+    return {
+        name: _child(spec, name, clock)
+        if getattr(load("executor", name), "foreign", False)
+        else make("executor", name, spec.config, given=_wiring(spec, name))
         for name in points
     }
+
+
+def _child(spec: Spec, name: str, clock: Clock) -> Any:
+    """Prepare the process of one executor: it is told its own settings and gets no environment.
+
+    Raises:
+        InputError: its settings are not valid; what they name is looked at in the process itself.
+    """
+    plugin = load("executor", name)
+    settings = settings_of(plugin, name, spec.config, None)
+    tables = {name, *(names("workflow") if name == _WORKFLOW else ())}
+    own = Config(
+        node=spec.config.node,
+        egress=spec.config.egress,
+        executors=(name,),
+        plugin={one: table for one, table in spec.config.plugin.items() if one in tables},
+    )
+    folder = Path(spec.enforcer) / "children"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    told = folder / f"{name}.json"
+    _write_private(told, msgspec.json.encode(Spec("executor", own, str(folder), "", "", "")))
+    launch = load("entry", "executor-launch")(
+        (sys.executable, "-m", "cronos.front.workers", str(told)),
+        {one: os.environ[one] for one in _KEPT_OF_ENVIRONMENT if one in os.environ},
+        settings.deadline_ms,
+    )
+    child = load("entry", "executor-host")(plugin.manifest, launch, clock)
+    if spec.live or spec.linger:
+        child.start()  # nobody's isolation waits for an import
+    return child
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123
+        file.write(data)
+
+
+def _serve_enforcer(spec: Spec, clock: Clock) -> None:
+    log = Log(spec.config.node.instance, clock)
+    executors = _executors(spec, clock)
     own = {
         "protected": spec.config.policy.protected,
         "actions_per_minute": spec.config.policy.actions_per_minute,
+        "blast_per_minute": spec.config.policy.blast_per_minute,
         "max_lease_s": spec.config.lease.max_s,
         "segments": spec.config.segments,
         "linger": spec.linger,
@@ -339,10 +400,23 @@ def _serve_enforcer(spec: Spec, clock: Clock) -> None:
     }
     settings = configuration.convert(own, load("entry", "enforcer-settings"), "[plugin.enforcer]")
     run = load("entry", "enforcer")
+    state = Path(spec.keys).parents[1] if spec.keys else Path(spec.enforcer).parent
     home = load("entry", "enforcer-home")(
-        Path(spec.enforcer), _enforcer_sealer(spec, clock, log), _say(log)
+        Path(spec.enforcer),
+        _enforcer_sealer(spec, clock, log),
+        _say(log),
+        state / FILE_NAME,
+        approvals_of(spec.config, state, clock),
     )
-    run(settings, executors, home, Path(spec.enforcer_socket), clock)
+    try:
+        run(settings, executors, home, Path(spec.enforcer_socket), clock)
+    finally:
+        for executor in executors.values():
+            getattr(executor, "close", _nothing)()
+
+
+def _nothing() -> None:
+    """Stand where an executor has nothing to close."""
 
 
 def _say(log: Log) -> Callable[[str], None]:
@@ -409,6 +483,7 @@ ROLES: Final[dict[str, Callable[[Spec, Clock], None]]] = {
     "scorer": _serve_scorer,
     "ledger": _serve_ledger,
     "enforcer": _serve_enforcer,
+    "executor": _serve_executor,
     "keys": _serve_keys,
     "service": _serve_service,
 }

@@ -1,20 +1,24 @@
 """The ledger process: appends of the reflex process in, positions out.
 
 Whatever has arrived while the last commit was under way becomes one commit: the disk is synced
-once for many requests, and a request waits for nothing but its turn.
+once for many requests, and a request waits for nothing but its turn. What is asked back from the
+ledger is read a piece at a time between commits, so that no append waits for more than a piece.
 """
 
 import socket
 from collections import deque
+from collections.abc import Iterator
 from typing import Final
 
 from cronos.errors import CronosError
+from cronos.govern.recall import Recollection
 from cronos.link.server import Connection, FrameServer
 from cronos.ports import Ledger
-from cronos.types import Append, Appended, Hello, decode, encode
+from cronos.types import Append, Appended, Hello, Recall, Recalled, decode, encode
 
 _MAX_RECORDS: Final = 4_000
 _MAX_CONNECTIONS: Final = 16
+_MAX_RECALLS: Final = 4
 _TURN_S: Final = 0.2
 
 
@@ -27,13 +31,17 @@ class LedgerServer:
             listener, self._hear, max_connections=_MAX_CONNECTIONS, max_frames=_MAX_RECORDS
         )
         self._waiting: deque[tuple[Connection, Append]] = deque()
+        self._recalls: deque[tuple[Connection, Recollection]] = deque()
+        self._answer: Iterator[Recalled] | None = None
         self.stopping = False
 
     def serve(self) -> None:
         """Serve; what has been read when it stops is still committed and answered."""
+        busy = False
         while not self.stopping:
-            self._server.turn(_TURN_S)
+            self._server.turn(0 if busy else _TURN_S)
             self._commit()
+            busy = self._remember()
         self._server.close()
         self._ledger.close()
 
@@ -46,8 +54,12 @@ class LedgerServer:
         datum = decode(body)
         if isinstance(datum, Append):
             self._waiting.append((connection, datum))
+        elif isinstance(datum, Recall):
+            if len(self._recalls) >= _MAX_RECALLS:
+                raise ValueError("too many recalls")
+            self._recalls.append((connection, Recollection(self._ledger, datum)))
         elif not isinstance(datum, Hello):
-            raise ValueError("neither Append nor Hello")  # noqa: TRY004 - what decode raises
+            raise ValueError("no message for the ledger")  # noqa: TRY004 - what decode raises
 
     def _commit(self) -> None:
         """Append what waits, in commits of bounded size, and answer each request."""
@@ -65,3 +77,25 @@ class LedgerServer:
                 # A reflex process that is gone will send the request again.
                 connection.send(encode(Appended(append.request_id, position, error)))
                 position += 0 if error else len(append.records)
+
+    def _remember(self) -> bool:
+        """Go on with the first recall, by a piece or a part; False when there is nothing to do.
+
+        There is nothing while its client has the part before to take, or the keys do not answer.
+        """
+        if not self._recalls:
+            return False
+        connection, recollection = self._recalls[0]
+        if not connection.gone:
+            if not recollection.done:
+                return recollection.step()
+            if connection.is_behind:
+                return False
+            self._answer = self._answer or recollection.parts()
+            part = next(self._answer)
+            connection.send(encode(part))
+            if not part.complete:
+                return True
+        self._recalls.popleft()
+        self._answer = None
+        return bool(self._recalls)

@@ -19,15 +19,15 @@ is computed again from what the records hold, so that a checkpoint of it still c
 import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
 
-from cronos.errors import CronosError, InputError, UnreachableError
+from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.types import Checkpoint
 
 # Stated here and in the writer, on purpose: a slip in one shows in the other.
@@ -140,13 +140,45 @@ def examine_file(
         UnreachableError: the keys do not answer.
     """
     if not path.is_file():
-        raise InputError(
-            "govern.no_ledger", f"There is no ledger at {path}.", "Give the path of its .db file."
-        )
+        raise _none(path)
+    with _told(path), closing(_open(path)) as database:
+        genesis = _check_shape(database, path)
+        return _Walk(path, genesis, sealer, _anchors(path, anchor, genesis)).check(database)
+
+
+def read_file(path: Path, sealer: Opener | None) -> Iterator[tuple[int, bytes]]:
+    """Give each record's position and its opened bytes, oldest first, every hash recomputed.
+
+    Read-only, in constant memory, also while a writer appends. In the place of a record whose
+    subject was shredded stands ``b""``. A readable ledger needs no `sealer`.
+
+    Raises:
+        InputError: there is no ledger at `path`, or it cannot be read.
+        CronosError: the chain is broken; what was given before it is right.
+        DeniedError: the ledger is sealed and the keys are missing, or are others.
+        UnreachableError: the keys do not answer.
+    """
+    if not path.is_file():
+        raise _none(path)
+    with _told(path), closing(_open(path)) as database:
+        genesis = _check_shape(database, path)
+        walk = _Walk(path, genesis, sealer, _anchors(path, None, genesis))
+        sealed = genesis.version == SEALED_FORMAT_VERSION
+        if sealed and sealer is None:
+            raise DeniedError(
+                "govern.keys_needed",
+                f"The ledger {path} is sealed, and its keys could not be had.",
+                "Read it where its keystore is, as the user who runs the node.",
+            )
+        for position, stored in walk.follow(database):
+            yield position, walk.open(position, stored) if sealed else stored[1:]
+
+
+@contextmanager
+def _told(path: Path) -> Generator[None]:
+    """Say what SQLite met in our own words."""
     try:
-        with closing(_open(path)) as database:
-            genesis = _check_shape(database, path)
-            return _Walk(path, genesis, sealer, _anchors(path, anchor, genesis)).check(database)
+        yield
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
             raise _broken(path, 0, "its pages form no tree of its size") from error
@@ -154,6 +186,12 @@ def examine_file(
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # SQLite quotes a damaged schema in its message, which is then no text itself.
         raise _broken(path, 0, f"its pages are damaged ({error})") from error
+
+
+def _none(path: Path) -> InputError:
+    return InputError(
+        "govern.no_ledger", f"There is no ledger at {path}.", "Give the path of its .db file."
+    )
 
 
 def genesis_hash(instance: str) -> bytes:
@@ -263,6 +301,8 @@ class _Walk:
         self._genesis = genesis
         self._sealer = sealer
         self._anchors = anchors
+        self._head = genesis.head()
+        self._size = 0
         self._opened = 0
         self._erased = 0
         # The head of the former chain so far; None once it can no longer be computed.
@@ -272,35 +312,43 @@ class _Walk:
         self._proved = False
 
     def check(self, database: sqlite3.Connection) -> Examination:
-        path, head, position = self._path, self._genesis.head(), 0
         versions: set[int] = set()
-        self._meet(0, head)
-        for found, stored, chain in _rows(database):
-            position += 1
-            # A forged file need not keep to its column types.
-            if not isinstance(stored, bytes) or not isinstance(chain, bytes):
-                raise _broken(path, position, "it does not hold bytes")
-            if found != position:
-                raise _broken(path, position, f"it is missing; {found} follows {position - 1}")
-            head = _link(head, position, stored)
-            if chain != head or not stored:
-                raise _broken(path, position, "it was changed, or stands where it was not written")
-            if (stored[0] == 0) is self._sealed:
-                how = "not sealed, in a ledger that is" if self._sealed else "sealed in another way"
-                raise _broken(path, position, f"it is {how}")
+        for position, stored in self.follow(database):
             versions.add(stored[0])
             if self._sealed and self._sealer is not None:
-                self._open(position, stored, self._sealer)
-            self._meet(position, head)
-        self._require_whole(position)
-        sealing = _sealing(versions, self._genesis.version)
+                self.open(position, stored)
         return Examination(
-            Checkpoint(position, head, sealing, 0),
+            Checkpoint(self._size, self._head, _sealing(versions, self._genesis.version), 0),
             self._opened,
             self._erased,
             self._genesis.former_size,
             self._proved,
         )
+
+    def follow(self, database: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+        """Give position and stored bytes of each record whose hash is that of the chain.
+
+        Each is opened, if at all, before the next is asked for: a former chain is met behind it.
+        """
+        path = self._path
+        self._meet(0, self._head)
+        for found, stored, chain in _rows(database):
+            position = self._size + 1
+            # A forged file need not keep to its column types.
+            if not isinstance(stored, bytes) or not isinstance(chain, bytes):
+                raise _broken(path, position, "it does not hold bytes")
+            if found != position:
+                raise _broken(path, position, f"it is missing; {found} follows {position - 1}")
+            head = _link(self._head, position, stored)
+            if chain != head or not stored:
+                raise _broken(path, position, "it was changed, or stands where it was not written")
+            if (stored[0] == 0) is self._sealed:
+                how = "not sealed, in a ledger that is" if self._sealed else "sealed in another way"
+                raise _broken(path, position, f"it is {how}")
+            self._head, self._size = head, position
+            yield position, stored
+            self._meet(position, head)
+        self._require_whole(self._size)
 
     def _require_whole(self, size: int) -> None:
         if self._anchors:
@@ -314,8 +362,10 @@ class _Walk:
                 f"it was cut off: {self._genesis.former_size} were sealed when it was moved",
             )
 
-    def _open(self, position: int, stored: bytes, sealer: Opener) -> None:
-        if stored[0] != sealer.seal_version:
+    def open(self, position: int, stored: bytes) -> bytes:
+        """Give a sealed record's plain bytes, b"" where its subject was shredded."""
+        sealer = self._sealer
+        if sealer is None or stored[0] != sealer.seal_version:
             version = stored[0]
             raise _broken(self._path, position, f"it carries seal version {version}, not its own")
         try:
@@ -328,10 +378,11 @@ class _Walk:
                 raise _broken(self._path, position, reason) from error
             self._erased += 1
             self._former = None
-            return
+            return b""
         self._opened += 1
         if self._former is not None and position <= self._genesis.former_size:
             self._former = _link(self._former, position, b"\x00" + plain)
+        return plain
 
     def _meet(self, size: int, head: bytes) -> None:
         """Compare what is known of this size with the chain, and with the former one."""

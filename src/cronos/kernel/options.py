@@ -37,6 +37,7 @@ LEAST_RISK: Final = {
     Blast.HOST: 0.70,
 }
 _IRREVERSIBLE_RISK: Final = 0.90
+_CAREFUL: Final = {dial: rank for rank, dial in enumerate(Dial)}
 _LEGACY_RISK: Final = 0.10
 _CRITICAL_RISK: Final = 0.05
 _MOST_RISK: Final = 0.99
@@ -129,7 +130,7 @@ class Options:
     def complete(self, option: Option, now: Now) -> Option | None:
         """Put what is ours to say into an option from elsewhere; None where nothing here can do it.
 
-        Its risk may be called higher than the ability's, never lower.
+        Its risk may be called higher than the ability's, never lower, and its dial more careful.
         """
         verb, kind = option.verb, option.target.kind
         able = self._abilities.get((option.enforcement_point, verb, kind))
@@ -142,7 +143,7 @@ class Options:
             disruption=max(option.disruption, able.disruption * hourly),
             reversal=able.reversal,
             blast=able.blast,
-            dial=self._dial(verb, kind),
+            dial=max(self._dial(verb, kind), option.dial, key=_CAREFUL.__getitem__),
             protected=self._protected.covers(option.target),
             budget=self._budgets.left(able.blast, now),
         )

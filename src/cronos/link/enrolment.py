@@ -15,8 +15,8 @@ from typing import Annotated, Final, Protocol
 import msgspec
 from msgspec import Meta
 
-from cronos.crypto.lifecycle import due
-from cronos.crypto.pki.chain import Identity, verify_chain
+from cronos.crypto.lifecycle import due, life_ahead
+from cronos.crypto.pki.chain import Identity, certified, verify_chain
 from cronos.crypto.pki.credential import Credential
 from cronos.crypto.pki.names import NODE, SERVICE
 from cronos.crypto.pki.node import Holder, Membership
@@ -220,12 +220,15 @@ class EnrolmentServer:
             own = self._credential.identity(self._clock.now(), self._revoked)
         except DeniedError:
             own = None
-        if own is None or due(own.not_after_ns, LIFE_NS[SERVICE], self._clock.now().wall_ns):
+        if own is None or due(own.not_after_ns, self._life_ns, self._clock.now().wall_ns):
             self._credential = self._fresh()
             self._endpoint.renew(self._credential)
 
     def _fresh(self) -> Credential:
-        return self._authority.issue(SERVICE, SERVICE_NAME, ())
+        made = self._authority.issue(SERVICE, SERVICE_NAME, ())
+        ends_ns = certified(made.chains.mldsa, made.trust).not_after_ns
+        self._life_ns = life_ahead(ends_ns, LIFE_NS[SERVICE], self._clock.now().wall_ns)
+        return made
 
     def _serve_one(self, connected: socket.socket) -> None:
         try:

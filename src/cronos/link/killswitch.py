@@ -17,10 +17,12 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
+from cronos.errors import UnreachableError
+from cronos.link.frames import FrameSocket, connect
 from cronos.link.text import plain
 from cronos.types import Kill, decode, encode
 
@@ -33,6 +35,7 @@ _READ_BYTES: Final = 256
 _TEXT: Final = re.compile(rb"\s*([0-9]{1,16})?\s*(release-all)?\s*")
 _MS_NS: Final = 1_000_000
 _MOST_SUBJECT: Final = 200
+_MOST_NEWS: Final = 10_000
 
 Stamp: TypeAlias = tuple[int, int, int]
 Token: TypeAlias = tuple[Stamp | None, int]
@@ -199,13 +202,28 @@ class KillSwitch:
             return
         new = self._kept.with_suffix(".new")
         try:
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                out.write(encode(kill))
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(self._kept)
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(file, encode(kill))
+                new.replace(self._kept)
+            except OSError:
+                os.close(file)
+                raise
         except OSError as error:
-            self._say(f"The kill switch could not be written down: {error.strerror}.")
+            with contextlib.suppress(OSError):  # the log may lie on the same disk
+                self._say(f"The kill switch could not be written down: {error.strerror}.")
+            return
+        # A process that ends loses nothing of it; for a power cut it is synced, and nobody waits.
+        threading.Thread(target=_sync, args=(file,), daemon=True).start()
+
+
+def _sync(file: int) -> None:
+    try:
+        os.fsync(file)
+    except OSError:
+        pass
+    finally:
+        os.close(file)
 
 
 def _read(text: bytes, made_ms: int) -> Kill:
@@ -214,3 +232,54 @@ def _read(text: bytes, made_ms: int) -> Kill:
     everything = found is not None and found[2] is not None
     bounded = max(0, min(generation, MAX_GENERATION))
     return Kill(bounded, engaged=True, release_all=everything)
+
+
+class Told(NamedTuple):
+    """What the enforcer answered: how its switch stands, and whether nothing is under way."""
+
+    state: Kill
+    settled: bool
+
+
+def tell(enforcer: Path, kill: Kill, patience_s: float, settle_s: float = 0.0) -> Told:
+    """Throw the enforcer's switch over its own socket, with no other process between.
+
+    Args:
+        enforcer: its socket.
+        kill: the order.
+        patience_s: how long to wait for its answer.
+        settle_s: how long to wait for what is under way at points that wait for others.
+
+    Raises:
+        UnreachableError: nobody listens there, or nobody answers in time.
+    """
+    link = connect(enforcer)
+    try:
+        link.send(encode(kill))
+        state = _answer(link, patience_s)
+        if state is None:
+            raise UnreachableError(
+                "link.enforcer_silent",
+                f"The enforcer on {enforcer} has not answered within {patience_s:g} s.",
+                "The file holds for it all the same; see its log, or end its process.",
+            )
+        if state.subject and settle_s:
+            state = _answer(link, settle_s) or state
+    finally:
+        link.close()
+    return Told(state, settled=not state.subject)
+
+
+def _answer(link: FrameSocket, patience_s: float) -> Kill | None:
+    """Wait for the answer among what the enforcer tells everyone."""
+    for _ in range(_MOST_NEWS):
+        body = link.receive(patience_s)
+        if body is None:
+            return None
+        try:
+            news = decode(body)
+        except ValueError:
+            return None
+        if isinstance(news, Kill):
+            return news
+    return None

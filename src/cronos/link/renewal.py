@@ -113,27 +113,40 @@ class CertificateRenewal:
         return "ok"
 
     def step(self) -> None:
-        """Do what is due by the clock; blocks for as long as the network does."""
+        """Do what is due by the clock; blocks for as long as the network does.
+
+        A fault with one leaves the others alone, and once it is stopping no other is begun.
+        """
+        self._apart(self._step_node)
+        for folder, upkeep in self._folders.items():
+            if self._stopping.is_set():
+                return
+            self._apart(upkeep.step, folder=folder)
+
+    def _step_node(self) -> None:
         found = self._node.step()
         if found == "renewed":
             self._lists_done()  # they came along
         elif found == "young" and self._clock.now().boot_ns >= self._lists.next_ns:
             self._fetch()
-        for upkeep in self._folders.values():
-            upkeep.step()
+
+    def _apart(self, call: Callable[[], object], **about: str) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - one fault must not end the renewals of others
+            self._report("error", "pki.renewal_fault", **about, detail=type(error).__name__)
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                await asyncio.to_thread(self.step)
-            except Exception as error:  # noqa: BLE001 - one fault must not end all renewals to come
-                self._report("error", "pki.renewal_fault", detail=type(error).__name__)
+            await asyncio.to_thread(self.step)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._config.check_s)
 
     def _look(self) -> None:
-        for upkeep in (self._node, *self._folders.values()):
-            upkeep.look(self._clock.now())
+        now = self._clock.now()
+        self._apart(functools.partial(self._node.look, now))
+        for folder, upkeep in self._folders.items():
+            self._apart(functools.partial(upkeep.look, now), folder=folder)
 
     def _fetch(self) -> None:
         """Fetch the lists; a rollback is a failure like any other, and told."""

@@ -14,11 +14,11 @@ import msgspec
 from msgspec import Meta
 
 from cronos.config import Section
-from cronos.crypto.lifecycle import due, renewal_ns
+from cronos.crypto.lifecycle import due, life_ahead, renewal_ns
 from cronos.crypto.pki.chain import Identity
 from cronos.crypto.pki.profile import LIFE_NS
 from cronos.crypto.pki.requests import Bound
-from cronos.errors import CronosError, InputError
+from cronos.errors import CronosError, DeniedError, InputError
 from cronos.link.enrolment import Renewing, renew
 from cronos.ports import Clock, Egress
 from cronos.types import Now
@@ -100,12 +100,13 @@ class Chore:
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The certificates that stand, and since when this process has known them."""
+    """The certificates that stand, since when this process has known them, and for how long."""
 
     holder: Kept
     identity: Identity
     stamp: tuple[int, ...]
     since_boot_ns: int
+    life_ns: int
 
 
 class Upkeep:
@@ -143,6 +144,7 @@ class Upkeep:
         self._bound = bound
         self._report = report
         self._addresses = addresses
+        self._folder = folder
         self._about = {"folder": folder} if folder else {}
         self._holder: Kept | None = None
         self._told_end = ""
@@ -152,18 +154,28 @@ class Upkeep:
         try:
             if self._holder is None:
                 self._holder = self._opened()
-            stamp = self._holder.stamp()
-            if not stamp:
-                self.held = None
-            elif self.held is None or self.held.stamp != stamp:
-                self.held = Held(self._holder, self._holder.own(), stamp, now.boot_ns)
-                self.renewal.done(0)
+            self._learn(self._holder, now)
         except CronosError as error:
             if self.renewal.trouble != error.sentence:
                 self.tell("error", error.code, detail=error.sentence, remedy=error.remedy)
             self.renewal.trouble = error.sentence
             self.held = None
         return self.held
+
+    def _learn(self, holder: Kept, now: Now) -> None:
+        stamp = holder.stamp()
+        if stamp and (self.held is None or self.held.stamp != stamp):
+            own = holder.own()
+            self.held = Held(holder, own, stamp, now.boot_ns, LIFE_NS[own.kind])
+            self.renewal.done(0)
+        elif not stamp and self._folder:  # a node may join later; a folder was named by a person
+            raise InputError(
+                "crypto.missing_file",
+                f"There are no certificates in {self._folder}.",
+                "Name a folder that `cronos pki issue --service NAME` wrote, or issue a new one.",
+            )
+        elif not stamp:
+            self.held = None
 
     def step(self) -> Step:
         """Renew if it is due and no pause is on; blocks for as long as the network does."""
@@ -179,8 +191,11 @@ class Upkeep:
         return "due"
 
     def attempt(self, chore: Chore, event: str, one: Callable[[str], None]) -> bool:
-        """Do a chore with each enrolment service in turn, until one of them serves."""
-        last: CronosError = InputError(
+        """Do a chore with each enrolment service in turn, until one of them serves.
+
+        If none does, that one denied it is told before that another was not there.
+        """
+        why: CronosError = InputError(
             "link.no_enrolment_service",
             "No enrolment service is known here.",
             "Name one with `addresses` under [plugin.certificate-renewal].",
@@ -189,11 +204,12 @@ class Upkeep:
             try:
                 one(address)
             except CronosError as error:
-                last = error
+                if isinstance(error, DeniedError) or not isinstance(why, DeniedError):
+                    why = error
             else:
                 return True
-        chore.failed(last, self._clock.now().boot_ns, self._config)
-        self.tell("warning", event, code=last.code, detail=last.sentence, tries=chore.failures)
+        chore.failed(why, self._clock.now().boot_ns, self._config)
+        self.tell("warning", event, code=why.code, detail=why.sentence, tries=chore.failures)
         return False
 
     def health(self) -> str:
@@ -215,11 +231,9 @@ class Upkeep:
         self._report(level, event, **self._about, **more)
 
     def _is_due(self, held: Held, now: Now) -> bool:
-        life_ns = LIFE_NS[held.identity.kind]
         known_ns = now.boot_ns - held.since_boot_ns
-        return due(held.identity.not_after_ns, life_ns, now.wall_ns) or known_ns >= renewal_ns(
-            life_ns
-        )
+        by_wall = due(held.identity.not_after_ns, held.life_ns, now.wall_ns)
+        return by_wall or known_ns >= renewal_ns(held.life_ns)
 
     def _renew(self, held: Held) -> bool:
         def one(address: str) -> None:
@@ -233,7 +247,10 @@ class Upkeep:
         # An issuer near its own end makes short lives: no renewal follows on another's heels.
         self.renewal.done(now.boot_ns + self._config.retry_most_s * _S_NS)
         if young is not None:
-            end = moment(young.identity.not_after_ns)
+            ends_ns = young.identity.not_after_ns
+            life_ns = life_ahead(ends_ns, young.life_ns, now.wall_ns)
+            self.held = msgspec.structs.replace(young, life_ns=life_ns)
+            end = moment(ends_ns)
             self.tell("info", "pki.renewed", serial=young.identity.serial, ends=end)
         return True
 

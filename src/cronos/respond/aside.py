@@ -1,22 +1,28 @@
 """Enforcement points that wait for foreign systems, kept aside so that they delay nobody else.
 
-They have an enforcer of their own, with its own lease book, in a thread of its own: nothing but
-orders and finished answers passes between the two, and the budget, which they share. A workload's
-slow hook never holds up the block of the next address.
+Each has an enforcer of its own, with its own lease book, in a thread of its own (a *lane*):
+nothing but orders and finished answers passes between it and the others, and the budget, which
+all share. A workload's slow hook never holds up the block of the next address, nor a cluster that
+does not answer the lock of an account.
+
+Which points these are, their executors say: a class attribute `foreign` that is true.
 """
 
 import contextlib
 import queue
+import select
 import socket
 import threading
 from collections import deque
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from cronos.ports import Clock
+from cronos.ports import Clock, Executor
 from cronos.respond.enforcer import Enforcer
-from cronos.types import Lease, Order, Outcomes
+from cronos.types import WORKFLOW_POINT, Action, Lease, Order, Outcomes
 
-SLOW_POINTS: Final = frozenset({"workflow"})
+_FOLDER: Final = "aside"
 _MAX_ORDERS: Final = 256
 _S_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
@@ -94,9 +100,13 @@ class Aside(Generic[CallerT]):
         """Say whether nothing is held, left to undo or waiting."""
         return not self._unanswered and self._state[1]
 
+    def stop(self) -> None:
+        """Let the order under way be the last, without waiting for it."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Let the order under way end, drop the others unanswered, and end the thread."""
-        self._stopping.set()
+        self.stop()
         with contextlib.suppress(queue.Full):
             self._orders.put_nowait(None)
         self._thread.join()
@@ -147,3 +157,75 @@ class Aside(Generic[CallerT]):
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it is awake already
             self._waker.send(b"\0")
+
+
+class Lanes(Generic[CallerT]):
+    """One `Aside` for each enforcement point, behind one face; none waits for another.
+
+    All methods are for the serving thread. It closes what it was given.
+    """
+
+    def __init__(self, lanes: Mapping[str, Aside[CallerT]]) -> None:
+        self._lanes = dict(lanes)
+        self.points = frozenset(self._lanes)
+        self.woken = select.epoll()
+        for lane in self._lanes.values():
+            self.woken.register(lane.woken.fileno(), select.EPOLLIN)
+
+    def submit(self, caller: CallerT, order: Order) -> list[Action]:
+        """Queue the parts of an order, each answered alone; give what had no room."""
+        parts: dict[str, list[Action]] = {}
+        for action in order.actions:
+            parts.setdefault(action.enforcement_point, []).append(action)
+        full: list[Action] = []
+        for point, actions in parts.items():
+            part = Order(order.order_id, order.operation, tuple(actions))
+            if not self._lanes[point].submit(caller, part):
+                full += actions
+        return full
+
+    def take(self) -> list[tuple[CallerT | None, Outcomes]]:
+        """Give what was finished in any lane; see `Aside.take`."""
+        return [taken for lane in self._lanes.values() for taken in lane.take()]
+
+    def heed(self) -> None:
+        """Have every lane look at the kill switch; see `Aside.heed`."""
+        for lane in self._lanes.values():
+            lane.heed()
+
+    def settled(self) -> bool:
+        """Say whether every lane has looked at it since; see `Aside.settled`."""
+        return all(lane.settled() for lane in self._lanes.values())
+
+    def held(self) -> tuple[Lease, ...]:
+        """Give the leases of all lanes; see `Aside.held`."""
+        return tuple(lease for lane in self._lanes.values() for lease in lane.held())
+
+    def idle(self) -> bool:
+        """Say whether no lane holds, undoes or awaits anything."""
+        return all(lane.idle() for lane in self._lanes.values())
+
+    def close(self) -> None:
+        """Let what is under way end, in all lanes at once, and end their threads."""
+        for lane in self._lanes.values():
+            lane.stop()
+        for lane in self._lanes.values():
+            lane.close()
+        self.woken.close()
+
+
+def is_foreign(executor: Executor) -> bool:
+    """Say whether an executor waits for a foreign system: its class says so by `foreign`."""
+    return bool(getattr(executor, "foreign", False))
+
+
+def book_folder(folder: Path, point: str) -> Path:
+    """Give the folder of a point's own lease book; that of workloads came before the others."""
+    return folder / (_FOLDER if point == WORKFLOW_POINT else f"{_FOLDER}-{point}")
+
+
+def points_with_books(folder: Path, points: Iterable[str]) -> list[str]:
+    """Name the points that need a lane: `points`, and those that have left a book behind."""
+    left = [path.name for path in folder.glob(f"{_FOLDER}*") if path.is_dir()]
+    named = (name.removeprefix(_FOLDER).removeprefix("-") or WORKFLOW_POINT for name in left)
+    return sorted({*points, *named})

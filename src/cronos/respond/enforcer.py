@@ -282,8 +282,11 @@ class Enforcer:
         refused: dict[Key, Outcome] = {}
         leases: dict[Key, Lease] = {}
         finals: list[Plan] = []
-        planned = self._points.plan(list(fresh.values()))
-        for (key, action), ready in zip(fresh.items(), planned, strict=True):
+        # What is there already, or half there, is no state to go back to: the first plan knows it.
+        known = {key: self._known(action) for key, action in fresh.items()}
+        planned = iter(self._points.plan([it for key, it in fresh.items() if known[key] is None]))
+        for key, action in fresh.items():
+            ready = known[key] or next(planned)
             if not isinstance(ready, Plan):
                 refused[key] = ready
             elif self._is_final(ready):
@@ -291,6 +294,11 @@ class Enforcer:
             else:
                 leases[key] = Lease(ready, self._boot_id, now, now + action.lease_ns)
         return refused, leases, finals
+
+    def _known(self, action: Action) -> Plan | None:
+        """Give the plan of an effect that the book holds already, made this action's own."""
+        held = next(self._book.holders(action.action_id), None)
+        return msgspec.structs.replace(held.plan, action=action) if held is not None else None
 
     def _after_release(self, answers: dict[Key, Outcome]) -> dict[Key, Outcome]:
         """Undo what was applied while everything was to be released, and say so."""

@@ -34,6 +34,7 @@ _NO_HOST: Final = "?"  # what has no form that could be compared is protected as
 
 # What separates names in a session or a credential: whatever no name holds.
 _PARTS: Final = re.compile(r"[^\w.$-]+")
+_ADDRESSES: Final = re.compile(r"[^\w.:]+")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -180,7 +181,7 @@ class Guard:
 
     def _part(self, text: str) -> str | None:
         """Find a protected name anywhere within what a system composed of names."""
-        for part in _PARTS.split(text):
+        for part in dict.fromkeys((*_PARTS.split(text), *_ADDRESSES.split(text))):
             found = self._names.get(part.casefold()) or self._covering(part, strict=False)
             if found is None and part:
                 found = self._account(part)

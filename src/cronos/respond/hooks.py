@@ -6,16 +6,14 @@ Both run with a bound on time and on what they may say, and what they say is sho
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import json
 import os
 import selectors
 import signal
 import ssl
 import subprocess
-import threading
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import SplitResult, urlsplit
@@ -24,6 +22,7 @@ import msgspec
 
 from cronos.config import Name, Positive, Section
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
+from cronos.link.rest import cut_after, is_local
 from cronos.ports import Clock, Egress
 from cronos.types import Manifest
 
@@ -216,10 +215,14 @@ class WebhookWorkflow:
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         try:
             connection.connect()
-            with _cut_after(connection, timeout_s):
+            with cut_after(connection, timeout_s) as is_cut:
                 connection.request("POST", path, body, headers)
-                response = connection.getresponse()  # a redirect is an answer like any other
-                return response.status, response.read(_MAX_ANSWER_BYTES)
+                # A redirect is an answer like any other.
+                with closing(connection.getresponse()) as response:
+                    answer = response.read(_MAX_ANSWER_BYTES)
+                if is_cut():
+                    raise TimeoutError
+                return response.status, answer
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UnreachableError(
                 "respond.webhook_silent",
@@ -259,24 +262,6 @@ def _take(output: int, said: bytearray) -> bool:
     return bool(data)
 
 
-@contextmanager
-def _cut_after(connection: http.client.HTTPConnection, timeout_s: float) -> Generator[None]:
-    """Bound the whole exchange: a socket's own timeout begins anew with each byte."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            connected.shutdown(2)
-
-    connected = connection.sock
-    timer = threading.Timer(timeout_s, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _connection(scheme: str, host: str, port: int, timeout_s: float) -> http.client.HTTPConnection:
     if scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
@@ -298,20 +283,13 @@ def _target(url: str) -> SplitResult:
             f"{url!r} is no URL of a web hook.",
             "Write it as http://127.0.0.1:8080/path or https://host/path.",
         )
-    if target.scheme == "http" and not _is_local(target.hostname or ""):
+    if target.scheme == "http" and not is_local(target.hostname or ""):
         raise DeniedError(
             "respond.webhook_plain",
             f"{url!r} would leave this machine unencrypted.",
             "Use https (TLS 1.3) beyond loopback.",
         )
     return target
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _port(target: SplitResult) -> int:

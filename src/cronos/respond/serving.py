@@ -1,7 +1,7 @@
 """The enforcer as a process: one selector, a few connections on a Unix socket.
 
-What waits for foreign systems is carried out in a second thread (see `cronos.respond.aside`); the
-part of an order that it takes is answered in a frame of its own, later.
+What waits for foreign systems is carried out in threads of their own (see `cronos.respond.aside`);
+the part of an order that one takes is answered in a frame of its own, later.
 
 A client says `Hello` and hears `Restart` (what is held; several frames when it is much), then
 sends `Order` and hears `Outcomes` with that order's number, split over several frames only when
@@ -33,7 +33,7 @@ from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.link.frames import FrameSplitter, frame, listen, require_same_user
 from cronos.link.killswitch import FILE_NAME, KillSwitch
 from cronos.ports import Clock, Executor, Sealer
-from cronos.respond.aside import SLOW_POINTS, Aside
+from cronos.respond.aside import Aside, Lanes, book_folder, is_foreign, points_with_books
 from cronos.respond.deeds import FOLDER as DEEDS_FOLDER
 from cronos.respond.deeds import Approvals, Deeds, nobody
 from cronos.respond.enforcer import Enforcer
@@ -48,7 +48,6 @@ _MAX_UNTAKEN_BYTES: Final = 16 << 20
 _PART_BYTES: Final = 900_000
 _S_NS: Final = 1_000_000_000
 _MS_NS: Final = 1_000_000
-_ASIDE_FOLDER: Final = "aside"
 _NAMED_EFFECTS: Final = 5
 # How soon the file of the kill switch is seen where nothing else happens.
 _LOOK_S: Final = 0.1
@@ -64,9 +63,9 @@ _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 class Home(NamedTuple):
     """Where the enforcer keeps its books, how they are hidden, and who hears what was lost.
 
-    The sealer is used from two threads. `Keyless` stands in where its key cannot be had; without
-    any the books lie readable. `kill` is the file of the kill switch, beside the folder unless it
-    is named; `approvals` knows the operators, and is asked from two threads.
+    The sealer is used from several threads. `Keyless` stands in where its key cannot be had;
+    without any the books lie readable. `kill` is the file of the kill switch, beside the folder
+    unless it is named; `approvals` knows the operators, and is asked from several threads.
     """
 
     folder: Path
@@ -95,22 +94,25 @@ def run(
     home = home if isinstance(home, Home) else Home(home)
     folder, sealer, say = home.folder, home.sealer, home.say
     switch = KillSwitch(home.kill or folder.parent / FILE_NAME, folder / "kill", say)
-    slow = {name: it for name, it in executors.items() if name in SLOW_POINTS}
+    slow = {name: it for name, it in executors.items() if is_foreign(it)}
     with contextlib.ExitStack() as left, stop_signals() as stop:
         book = left.enter_context(contextlib.closing(LeaseBook(folder, sealer)))
         quick = {name: it for name, it in executors.items() if name not in slow}
         enforcer = Enforcer(config, quick, book, clock, own)
         enforcer.arm(switch, left.enter_context(_deeds(home, folder, clock)))
-        aside: Aside[_Client] | None = None
+        lanes: dict[str, Aside[_Client]] = {}
         # Leases from before must end though their point is configured no more.
-        if slow or (folder / _ASIDE_FOLDER).exists():
-            beside = LeaseBook(folder / _ASIDE_FOLDER, sealer, "leases-aside")
+        for point in points_with_books(folder, slow):
+            its_folder = book_folder(folder, point)
+            beside = LeaseBook(its_folder, sealer, f"leases-{its_folder.name}")
             its_book = left.enter_context(contextlib.closing(beside))
             _tell(its_book, (), say)
-            other = Enforcer(config, slow, its_book, clock, own)
+            served = {point: slow[point]} if point in slow else {}
+            other = Enforcer(config, served, its_book, clock, own)
             other.share_budget(enforcer)
-            other.arm(switch, left.enter_context(_deeds(home, folder / _ASIDE_FOLDER, clock)))
-            aside = left.enter_context(contextlib.closing(Aside[_Client](other, clock)))
+            other.arm(switch, left.enter_context(_deeds(home, its_folder, clock)))
+            lanes[point] = left.enter_context(contextlib.closing(Aside[_Client](other, clock)))
+        aside = left.enter_context(contextlib.closing(Lanes(lanes))) if lanes else None
         # A collection of everything took up to 10 ms between an order and its effect.
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
@@ -201,11 +203,11 @@ def serve(
     clock: Clock,
     stop: socket.socket | None = None,
     recovered: Outcomes | None = None,
-    aside: "Aside[_Client] | None" = None,
+    aside: "Lanes[_Client] | None" = None,
 ) -> None:
     """Answer connections and undo what expires, until `stop` becomes readable.
 
-    `aside` carries out what concerns `SLOW_POINTS`; without it `enforcer` does all.
+    `aside` carries out what concerns foreign systems; without it `enforcer` does all.
 
     The first who says `Hello` is told what was `recovered` before anyone could hear it.
     """
@@ -261,7 +263,7 @@ class _Attendant:
         enforcer: Enforcer,
         listener: socket.socket,
         clock: Clock,
-        aside: Aside[_Client] | None = None,
+        aside: Lanes[_Client] | None = None,
     ) -> None:
         self.untold: Outcomes | None = None
         self._aside = aside
@@ -422,18 +424,20 @@ class _Attendant:
 
     def _carried_out(self, client: _Client, order: Order) -> Iterator[bytes]:
         """Carry out what can be at once and answer it; the rest is answered when it is done."""
-        later = [a for a in order.actions if a.enforcement_point in SLOW_POINTS]
+        points = self._aside.points if self._aside is not None else frozenset[str]()
+        later = [a for a in order.actions if a.enforcement_point in points]
         if self._aside is None or not later:
             yield from _outcome_frames(self._enforcer.handle(order))
             return
-        now = [a for a in order.actions if a.enforcement_point not in SLOW_POINTS]
+        now = [a for a in order.actions if a.enforcement_point not in points]
         if now:
             at_once = Order(order.order_id, order.operation, tuple(now))
             yield from _outcome_frames(self._enforcer.handle(at_once))
-        if not self._aside.submit(client, Order(order.order_id, order.operation, tuple(later))):
-            why = "refused: too many orders wait for the hooks of workloads."
-            full = [outcome_of(action, order.operation, why, ok=False) for action in later]
-            yield from _outcome_frames(Outcomes(order.order_id, tuple(full)))
+        part = Order(order.order_id, order.operation, tuple(later))
+        if full := self._aside.submit(client, part):
+            why = "refused: too many orders wait for this enforcement point."
+            refused = [outcome_of(action, order.operation, why, ok=False) for action in full]
+            yield from _outcome_frames(Outcomes(order.order_id, tuple(refused)))
 
     def _pass_on(self) -> None:
         """Hand out what was finished aside; answers whose caller has gone are news to all."""

@@ -1,13 +1,14 @@
 """Pauses or reroutes work that depends on an isolated asset, and restores it after.
 
 What pauses a workload is a hook (`Workflow`): a command, a web hook, a scheduler's own interface.
-A hook looks at its effect where it can; what it said last is all that is known here, so after a
-restart of the enforcer a workload that should be paused is paused once more.
+A hook that can look (`Watching`) is asked what was before, and whether the effect is there. Of the
+others what they said last is all that is known here, so after a restart of the enforcer a
+workload that should be paused is paused once more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 import msgspec
 from msgspec.structs import replace
@@ -33,12 +34,37 @@ _TAKEN_BACK: Final = (Reversal.LEASED, Blast.SERVICE, 5_000)
 
 
 class _Recipe(msgspec.Struct, frozen=True):
-    """What a plan keeps: the hook and its steps, however the configuration changes after."""
+    """What a plan keeps: the hook and its steps, however the configuration changes after.
+
+    `former` is what a hook that looks saw before; the others leave it empty.
+    """
 
     hook: str
     workload: str
     step: str
     undo: str
+    former: str = ""
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """What a hook offers besides `Workflow` when it can look at the workload itself."""
+
+    def former(self, workload: str, verb: str) -> str:
+        """Give the state to go back to, for `put_back`; may refuse the step.
+
+        Raises:
+            CronosError: the workload is not known, or nobody answers.
+        """
+        ...
+
+    def put_back(self, workload: str, former: str) -> str:
+        """Bring a state back; harmless where it is that. Give a sentence on what was done."""
+        ...
+
+    def sees(self, workload: str, verb: str) -> bool:
+        """Say whether a step is in effect, by looking."""
+        ...
 
 
 class WorkflowExecutorConfig(Section, frozen=True):
@@ -48,6 +74,8 @@ class WorkflowExecutorConfig(Section, frozen=True):
     hooks: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     # Hooks wait for foreign systems, so several run at once.
     at_once: Positive = 8
+    # How long 64 workloads may take; then the process that runs their hooks is killed.
+    deadline_ms: Positive = 60_000
 
 
 class WorkflowExecutor:
@@ -70,6 +98,7 @@ class WorkflowExecutor:
         ),
     )
     config_type: ClassVar[type[Section]] = WorkflowExecutorConfig
+    foreign: ClassVar[bool] = True
 
     def __init__(self, config: WorkflowExecutorConfig, hooks: Mapping[str, Workflow]) -> None:
         for name in (config.hook, *config.hooks.values()):
@@ -92,8 +121,8 @@ class WorkflowExecutor:
         return self._each(plans, self._apply_one)
 
     def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
-        """Say which workloads their hook adjusted; see the module for what that is worth."""
-        return [plan.action.action_id in self._adjusted for plan in plans]
+        """Say which workloads are adjusted; see the module for who can say."""
+        return [self._is_adjusted(plan) for plan in plans]
 
     def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Keep the workloads as they are, adjusting those that are not; see `Executor.renew`."""
@@ -114,15 +143,34 @@ class WorkflowExecutor:
             why = f"A workflow cannot {action.verb} a {action.target.kind}."
             return _said(action, Operation.APPLY, why, ok=False)
         hook = self._hook_name(workload)
+        try:
+            watching = self._watching(hook)
+            former = watching.former(workload, step) if watching is not None else ""
+        except CronosError as error:
+            return _said(action, Operation.APPLY, str(error), ok=False)
         return Plan(
             action,
-            msgspec.json.encode(_Recipe(hook, workload, step, "restore")),
+            msgspec.json.encode(_Recipe(hook, workload, step, "restore", former)),
             f"{step} {workload} by the hook {hook}",
             f"restore {workload} by the hook {hook}",
         )
 
     def _hook_name(self, workload: str) -> str:
         return self._config.hooks.get(workload, self._config.hook)
+
+    def _watching(self, name: str) -> Watching | None:
+        hook: object = self._hooks.get(name)
+        return hook if isinstance(hook, Watching) else None
+
+    def _is_adjusted(self, plan: Plan) -> bool:
+        try:
+            recipe = msgspec.json.decode(plan.recipe, type=_Recipe)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return plan.action.action_id in self._adjusted
+        watching = self._watching(recipe.hook)
+        if watching is None or not recipe.former:
+            return plan.action.action_id in self._adjusted
+        return watching.sees(recipe.workload, recipe.step)
 
     def _apply_one(self, plan: Plan) -> Outcome:
         outcome = self._adjust(plan, Operation.APPLY)
@@ -131,7 +179,11 @@ class WorkflowExecutor:
         return outcome
 
     def _renew_one(self, plan: Plan) -> Outcome:
-        if plan.action.action_id not in self._adjusted:
+        try:
+            stays = self._is_adjusted(plan)
+        except CronosError as error:
+            return _said(plan.action, Operation.RENEW, str(error), ok=False)
+        if not stays:
             return replace(self._apply_one(plan), operation=Operation.RENEW)
         return _said(plan.action, Operation.RENEW, f"{plan.action.target.value} stays.", ok=True)
 
@@ -156,7 +208,12 @@ class WorkflowExecutor:
             return _said(plan.action, operation, why, ok=False)
         step = recipe.undo if operation is Operation.UNDO else recipe.step
         try:
-            said = hook.adjust(recipe.workload, step)
+            watching = self._watching(recipe.hook) if operation is Operation.UNDO else None
+            said = (
+                watching.put_back(recipe.workload, recipe.former)
+                if watching is not None and recipe.former
+                else hook.adjust(recipe.workload, step)
+            )
         except CronosError as error:
             return _said(plan.action, operation, str(error), ok=False)
         return _said(plan.action, operation, said, ok=True)

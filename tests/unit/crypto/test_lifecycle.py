@@ -92,3 +92,11 @@ def test_a_life_ends_at_its_last_nanosecond():
     assert lifecycle.expired(key(expires_ns=9), 9)
     assert not lifecycle.expired(key(expires_ns=9), 8)
     assert not lifecycle.expired(key(expires_ns=0), 1 << 62)
+
+
+def test_what_is_due_as_soon_as_it_is_made_is_measured_by_what_is_left():
+    day = 86_400 * lifecycle.SECOND_NS
+    assert lifecycle.life_ahead(90 * day, 90 * day, 0) == 90 * day
+    assert lifecycle.life_ahead(30 * day + 1, 90 * day, 0) == 90 * day
+    assert lifecycle.life_ahead(30 * day, 90 * day, 0) == 30 * day
+    assert lifecycle.life_ahead(30 * day, 90 * day, 31 * day) == 1

@@ -2,11 +2,12 @@
 
 import pytest
 from tests.unit.crypto.pki.plant import Plant
+from tests.unit.link.desk import action
 
 from cronos.config import Config, Node
 from cronos.crypto.pki.chain import certified
 from cronos.errors import InputError
-from cronos.front.membership import bound_of, holder_of
+from cronos.front.membership import approvals_of, bound_of, holder_of, known_of
 from cronos.runtime.world import SystemClock
 
 CONFIG = Config(node=Node("alpha"))
@@ -35,3 +36,22 @@ def test_what_is_bound_is_the_keystores_identity_key_each_time(tmp_path):
         hashes.append(certified(credential.chains.mldsa, plant.trust).mldsa_hash)
 
     assert hashes[0] == hashes[1]
+
+
+def test_the_operators_are_those_of_the_domain_that_was_joined(tmp_path):
+    plant = Plant(tmp_path / "plant", clock=SystemClock())
+    known = known_of(CONFIG, tmp_path / "state", plant.clock)
+    assert known() is None
+    assert not (tmp_path / "state").exists()
+    holder = holder_of(CONFIG, tmp_path / "state", plant.clock)
+    holder.accept(plant.authority.admit(holder.request(plant.token())))
+    assert known().trust == plant.trust
+
+
+def test_the_enforcer_hears_why_an_approval_is_none(tmp_path):
+    plant = Plant(tmp_path / "plant", clock=SystemClock())
+    approved = approvals_of(CONFIG, tmp_path / "state", plant.clock)
+    assert "joined no trust domain" in approved(action())
+    holder = holder_of(CONFIG, tmp_path / "state", plant.clock)
+    holder.accept(plant.authority.admit(holder.request(plant.token())))
+    assert approved(action()) == "nobody approved it"

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.front.worker_spec import spec_for
 
 from cronos.config import Config, SourceEntry
-from cronos.errors import InputError, UnreachableError
+from cronos.errors import CronosError, InputError, UnreachableError
 from cronos.front import workers
 from cronos.front.keyring import open_keystore
 from cronos.front.sealed import agent_keys
@@ -197,3 +197,51 @@ def test_the_enforcers_own_keys_are_renewed_and_forgotten_when_that_is_due(tmp_p
         keystore.step = lambda: (_ for _ in ()).throw(InputError("t.t", "No.", "Do."))
         workers._step(keystore, log)
         assert "t.t" in capfd.readouterr().err
+
+
+FOREIGN = {
+    "keycloak": {"url": "http://127.0.0.1:9", "realm": "plant", "client_secret_file": "/a"},
+    "rabbitmq": {"url": "http://127.0.0.1:9", "password_file": "/b"},
+    "command": {"workload": {"tank": {"pause": ["true"]}}},
+}
+
+
+def foreign_spec(tmp_path, **more):
+    executors = ("keycloak", "recording")
+    config = Config(sealer="plaintext", executors=executors, plugin={**FOREIGN, **more})
+    return spec_for(tmp_path, "enforcer", config=config)
+
+
+def test_a_child_is_told_its_own_table_alone(tmp_path):
+    spec = foreign_spec(tmp_path)
+    executors = workers._executors(spec, SystemClock())
+    assert set(executors) == {"keycloak", "recording"}
+    assert executors["keycloak"].starts == 0  # nothing is live, so nothing waits for it
+    told = tmp_path / "enforcer" / "children" / "keycloak.json"
+    assert told.stat().st_mode & 0o777 == 0o600
+    own = msgspec.json.decode(told.read_bytes(), type=workers.Spec)
+    assert (own.role, own.config.executors) == ("executor", ("keycloak",))
+    assert own.config.plugin == {"keycloak": FOREIGN["keycloak"]}
+    assert (own.keys, own.ledger, own.enforcer, own.agent_socket) == ("", "", "", "")
+
+
+def test_the_child_of_workloads_is_told_its_hooks_and_no_other_table(tmp_path):
+    workers._child(foreign_spec(tmp_path), "workflow", SystemClock())
+    told = (tmp_path / "enforcer" / "children" / "workflow.json").read_bytes()
+    own = msgspec.json.decode(told, type=workers.Spec)
+    assert set(own.config.plugin) == {"command"}
+
+
+def test_settings_of_a_child_that_are_none_end_the_start(tmp_path):
+    spec = foreign_spec(tmp_path, keycloak={"realms": "plant"})
+    with pytest.raises(InputError) as refused:
+        workers._executors(spec, SystemClock())
+    assert "[plugin.keycloak]" in refused.value.sentence
+
+
+def test_a_child_that_cannot_be_made_says_why_to_the_enforcer(tmp_path):
+    child = workers._child(foreign_spec(tmp_path), "keycloak", SystemClock())
+    with pytest.raises(CronosError) as raised:
+        child.observe()
+    assert raised.value.code == "link.secret_unreadable"
+    child.close()

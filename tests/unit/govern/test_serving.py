@@ -8,7 +8,20 @@ from cronos.govern.serving import LedgerServer
 from cronos.link.frames import connect, listen
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemoryLedger, MemorySealer
-from cronos.types import Append, Appended, Hello, Reported, decode, encode
+from cronos.types import (
+    Append,
+    Appended,
+    AuditRecord,
+    EvidenceClass,
+    Hello,
+    Incident,
+    Provenance,
+    Recall,
+    Reported,
+    State,
+    decode,
+    encode,
+)
 
 
 class GatedLedger(MemoryLedger):
@@ -146,3 +159,57 @@ def test_a_client_that_leaves_before_its_answer_loses_nothing(tmp_path):
         assert hear(patient) == Appended(2, 2)
         patient.close()
         assert ledger.read(1, 9) == [b"a", b"b"]
+
+
+def told(n, why=""):
+    """Give the record of an incident's state."""
+    one = Incident(
+        f"i-{n}", State.ISOLATED, None, None, "t", 0.9, 4, EvidenceClass.DECLARED,
+        Provenance.AUTHENTICATED, (), (), 1, 0, 0, 1, why=why,
+    )  # fmt: skip
+    wall_ns = VirtualClock().now().wall_ns
+    return encode(AuditRecord("local", "state", wall_ns, 0, one.incident_id, encode(one)))
+
+
+def test_incidents_are_recalled_in_parts_while_others_append(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        # More than a client may leave untaken: each part waits for the one before.
+        ledger.append([told(n, "w" * 100_000) for n in range(250)])
+        asking, other = connect(path), connect(path)
+        asking.send(encode(Recall(5, 24)))
+        asking.send(encode(Append(6, (b"a",))))
+        other.send(encode(Append(1, (b"b",))))
+        assert isinstance(hear(other), Appended)
+        parts, appended = [], None
+        while appended is None or not parts or not parts[-1].complete:
+            heard = hear(asking)
+            if isinstance(heard, Appended):
+                appended = heard
+            else:
+                parts.append(heard)
+        asking.close()
+        other.close()
+
+    assert appended.error == ""
+    assert {part.request_id for part in parts} == {5}
+    assert sum(len(part.incidents) for part in parts) == 250
+    assert len(parts) > 20
+
+
+def test_who_leaves_during_a_recall_or_asks_for_too_many_is_let_go(tmp_path):
+    with serving(tmp_path) as (path, ledger):
+        ledger.append([told(n, "w" * 100_000) for n in range(250)])
+        hasty, greedy, patient = connect(path), connect(path), connect(path)
+        hasty.send(encode(Recall(1, 24)))
+        hasty.close()
+        for number in range(9):
+            with contextlib.suppress(UnreachableError):
+                greedy.send(encode(Recall(number, 24)))
+        with contextlib.suppress(UnreachableError):
+            while greedy.receive(20) is not None:
+                pass
+        greedy.close()
+        patient.send(encode(Recall(3, 24)))
+        while not (part := hear(patient)).complete:
+            assert part.request_id == 3
+        patient.close()

@@ -11,10 +11,10 @@ import tracemalloc
 
 import pytest
 
-from cronos.errors import CronosError, InputError
+from cronos.errors import CronosError, DeniedError, InputError
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
 from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
-from cronos.govern.verify import genesis_hash, verify_file
+from cronos.govern.verify import genesis_hash, read_file, verify_file
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemorySealer
 from cronos.types import Checkpoint
@@ -315,3 +315,49 @@ def test_memory_stays_constant_however_long_the_ledger(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_records_are_read_one_by_one_and_the_chain_is_checked_on_the_way(path):
+    assert list(read_file(path, None)) == [(n, b"record %d" % n) for n in range(1, 11)]
+
+    _edit(path, "UPDATE record SET stored = x'00ff' WHERE position = 4")
+    got = []
+    with pytest.raises(CronosError, match="record 4"):
+        got.extend(read_file(path, None))
+    assert [position for position, _ in got] in ([], [1, 2, 3])
+
+
+def test_reading_notices_a_tail_that_was_cut_off(path):
+    _edit(path, "DELETE FROM record WHERE position > 7")
+
+    with pytest.raises(CronosError, match="cut off"):
+        list(read_file(path, None))
+
+
+def test_a_sealed_ledger_is_read_with_its_keys_and_an_erased_record_is_empty(tmp_path):
+    sealer = MemorySealer()
+    path = _written(tmp_path / "ledger", [b"one", b"two"], sealer)
+
+    assert list(read_file(path, sealer)) == [(1, b"one"), (2, b"two")]
+    with pytest.raises(DeniedError) as refused:
+        list(read_file(path, None))
+    assert refused.value.code == "govern.keys_needed"
+    with pytest.raises(CronosError):
+        list(read_file(path, MemorySealer(b"another")))
+
+
+def test_it_reads_while_a_writer_appends(tmp_path):
+    sealer = PlaintextSealer(PlaintextConfig())
+    ledger = SqliteLedger(SqliteConfig(instance="local"), tmp_path, sealer, VirtualClock())
+    ledger.append([b"one"])
+    reading = read_file(ledger.path, None)
+    assert next(reading) == (1, b"one")
+    ledger.append([b"two"])
+    assert len(list(reading)) in (0, 1)
+    assert len(list(read_file(ledger.path, None))) == 2
+    ledger.close()
+
+
+def test_where_there_is_no_ledger_nothing_is_read(tmp_path):
+    with pytest.raises(InputError):
+        list(read_file(tmp_path / "none.db", None))

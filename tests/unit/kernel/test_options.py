@@ -97,6 +97,7 @@ def test_a_proposal_is_completed_by_what_is_ours_to_say():
     assert completed.risk == LEAST_RISK[Blast.SERVICE]
     assert (completed.dial, completed.budget) == (Dial.ASK, 20)
     assert ours.complete(replace(given, risk=0.95), NOW).risk == 0.95
+    assert ours.complete(replace(given, dial=Dial.OBSERVE), NOW).dial is Dial.OBSERVE
     assert ours.complete(replace(given, enforcement_point="elsewhere"), NOW) is None
 
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.unit.crypto.pki.plant import Plant
 
-from cronos.crypto.pki.profile import DAY_NS
+from cronos.crypto.pki.profile import DAY_NS, HOUR_NS, LIFE_NS
 from cronos.errors import DeniedError, InputError
 from cronos.link.enrolment import EnrolmentServer, Given, Join, Lists, Refused, Renew
 from cronos.link.enrolment import _permitted as permitted
@@ -119,3 +119,17 @@ def test_two_conversations_that_hear_of_a_revocation_at_once_take_it_for_no_roll
     overtaking.join()
 
     assert {one.entries for one in server._revoked.standing()} == {0, 2}
+
+
+def test_near_its_issuers_end_it_does_not_make_itself_a_certificate_every_minute(server):
+    server.plant.clock.advance(LIFE_NS["issuer"] - 20 * DAY_NS)
+    server._renew_own()
+    made = server._credential
+    for _ in range(9 * 24):
+        server.plant.clock.advance(HOUR_NS)
+        server._renew_own()
+    assert server._credential is made
+
+    server.plant.clock.advance(5 * DAY_NS)
+    server._renew_own()
+    assert server._credential is not made

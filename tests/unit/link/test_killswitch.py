@@ -165,7 +165,12 @@ def test_a_damaged_memory_counts_as_engaged_and_is_told(file, tmp_path, data):
 
 def test_without_room_it_is_told_and_kept_in_memory(file, tmp_path):
     said = []
-    switch = KillSwitch(file, tmp_path / "no-folder" / "kill", said.append)
+
+    def say(sentence):
+        said.append(sentence)
+        raise OSError(28, "No space left on device")
+
+    switch = KillSwitch(file, tmp_path / "no-folder" / "kill", say)
     assert switch.take(Kill(5, engaged=True), NOW_NS)
     assert switch.state().engaged
     assert "could not be written down" in said[0]

@@ -240,6 +240,46 @@ def test_it_starts_looks_and_stops_and_a_fault_of_its_own_does_not_end_it(plant)
     assert told.events() == ["pki.renewal_fault", "pki.renewal_fault"]
 
 
+def faulty(made, calls):
+    """Folders in the service whose first one fails as none should."""
+
+    class Folder:
+        def __init__(self, name):
+            self.name = name
+
+        def step(self):
+            calls.append(self.name)
+            return 1 / (self.name != "one")
+
+        def look(self, _):
+            return self.step()
+
+    made._folders = {name: Folder(name) for name in ("one", "two")}
+
+
+def test_a_fault_with_one_folder_leaves_the_others_alone(plant):
+    told, calls = Told(), []
+    made = service(plant, told)
+    faulty(made, calls)
+    made._look()
+    made.step()
+
+    assert calls == ["one", "two"] * 2
+    assert [(event, more["folder"]) for _, event, more in told] == [
+        ("pki.renewal_fault", "one")
+    ] * 2
+
+
+def test_once_it_is_stopping_no_other_folder_is_begun(plant):
+    calls = []
+    made = service(plant, Told())
+    faulty(made, calls)
+    asyncio.run(made.stop())
+    made.step()
+
+    assert calls == []
+
+
 class TestService(ServiceConformance):
     """A node that has joined; its enrolment service need not be there for it to serve."""
 

@@ -1,14 +1,15 @@
 """The upkeep of one credential by a clock in the test's hand."""
 
 import contextlib
+import shutil
 
 import pytest
 from tests.unit.crypto.pki.plant import S_NS, Plant
 
 from cronos.config import convert
 from cronos.crypto.pki.pemfolder import PemFolder, write_pems
-from cronos.crypto.pki.profile import DAY_NS
-from cronos.errors import InputError, UnreachableError
+from cronos.crypto.pki.profile import DAY_NS, LIFE_NS
+from cronos.errors import DeniedError, InputError, UnreachableError
 from cronos.link.egress import EgressGate
 from cronos.link.upkeep import Chore, RenewalConfig, Upkeep, moment
 
@@ -113,3 +114,66 @@ def test_folders_are_named_by_absolute_paths():
 
 def test_a_moment_is_written_in_utc():
     assert moment(S_NS) == "1970-01-01T00:00:01Z"
+
+
+def test_a_reason_is_told_before_that_another_service_was_not_there(plant):
+    told = []
+    made = upkeep(plant, told, addresses=("one", "two", "three"))
+
+    def one(address):
+        raise GONE if address != "two" else DeniedError("x.no", "It is revoked.", "Ask.")
+
+    chore = Chore()
+    assert not made.attempt(chore, "pki.lists_failed", one)
+    assert (told[0][2]["code"], chore.trouble) == ("x.no", "It is revoked.")
+
+
+def test_that_the_token_named_no_address_does_not_hide_that_nobody_answered(plant):
+    told = []
+    made = upkeep(plant, told, addresses=("", "two"))
+
+    def one(address):
+        raise GONE if address else InputError("link.no_address", "No address.", "Name one.")
+
+    assert not made.attempt(Chore(), "pki.lists_failed", one)
+    assert told[0][2]["code"] == "link.unreachable"
+
+
+def test_a_folder_that_was_emptied_is_told_once_and_stays_in_health(plant):
+    told = []
+    made = upkeep(plant, told)
+    assert made.step() == "young"
+    shutil.rmtree(plant.folder / "gateway")
+    assert (made.step(), made.step()) == ("absent", "absent")
+
+    assert [(level, event) for level, event, _ in told] == [("error", "crypto.missing_file")]
+    assert made.health().startswith("There are no certificates in")
+
+
+def test_a_folder_that_was_led_elsewhere_is_told(plant):
+    told = []
+    made = upkeep(plant, told)
+    made.step()
+    (plant.folder / "gateway" / "..data").unlink()
+    (plant.folder / "gateway" / "..data").symlink_to("/etc")
+    assert (made.step(), made.step()) == ("absent", "absent")
+
+    assert [event for _, event, _ in told] == ["crypto.pems_unfit"]
+
+
+def test_near_its_issuers_end_a_folder_is_renewed_a_few_times_not_every_quarter(plant, monkeypatch):
+    """Two years on the issuer ends: whatever it makes is due as soon as it is made."""
+    plant.clock.advance(LIFE_NS["issuer"] - 20 * DAY_NS)
+    made = upkeep(plant, [])
+
+    def at_once(holder, *_):
+        return holder.renew(lambda request: plant.authority.renew(holder.own(), request))
+
+    monkeypatch.setattr("cronos.link.upkeep.renew", at_once)
+    steps = []
+    for _ in range(20 * 24 - 1):
+        steps.append(made.step())
+        plant.clock.advance(3600 * S_NS)
+
+    assert steps[0] == "renewed"
+    assert 5 < steps.count("renewed") < 20

@@ -4,7 +4,7 @@ from tests.unit.respond.stage import S, Stage, apply, deny, renew, undo
 
 from cronos.errors import UnreachableError
 from cronos.link.killswitch import KillSwitch
-from cronos.types import EntityKind, Kill, Operation, Verb
+from cronos.types import EntityKind, Kill, Operation, Plan, Verb
 
 
 @pytest.fixture
@@ -564,3 +564,30 @@ def test_a_plan_without_an_undo_is_final_whatever_its_ability_says(stage):
     ]
     assert "no undo" in stage.one(apply(deny("192.0.2.7"))).detail
     assert not stage.executor.calls
+
+
+def test_a_second_incident_takes_over_what_the_first_saw_before_its_effect(tmp_path):
+    """A plan made while the effect is there would go back to the effect."""
+    stage = Stage(tmp_path)
+    planned = []
+
+    def plan(actions):
+        planned.extend(actions)
+        before = "locked" if stage.world else "open"
+        return [Plan(a, before.encode(), "lock", "unlock") for a in actions]
+
+    stage.executor.plan = plan
+    first, second, third = (deny("alice", f"inc-{i}", kind=EntityKind.USER) for i in (1, 2, 3))
+    assert stage.one(apply(first)).ok
+    assert stage.one(apply(second)).ok
+    assert planned == [first]
+    recipes = {lease.plan.recipe for lease in stage.book.leases.values()}
+    assert recipes == {b"open"}
+    assert {lease.plan.action.incident_id for lease in stage.book.leases.values()} == {
+        "inc-1", "inc-2"}  # fmt: skip
+    # Also where the undo of the first has not worked yet.
+    stage.executor.refuses_undo = True
+    stage.enforcer.handle(undo(first, second))
+    assert stage.one(apply(third)).ok
+    assert {lease.plan.recipe for lease in stage.book.leases.values()} == {b"open"}
+    stage.book.close()

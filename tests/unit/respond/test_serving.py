@@ -9,7 +9,7 @@ from tests.unit.respond.test_aside import Slow, work
 from cronos.errors import DeniedError, UnreachableError
 from cronos.link.frames import connect, frame, listen
 from cronos.link.killswitch import KillSwitch
-from cronos.respond.aside import Aside
+from cronos.respond.aside import Aside, Lanes
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
@@ -33,7 +33,7 @@ def enforcing(folder, hook=None, *, executor=None, **terms):
         hooks_book = LeaseBook(folder / "hooks")
         other = Enforcer(config, {"workflow": hook}, hooks_book, BootClock(), dict)
         other.arm(switch, None)
-        lane = Aside(other, BootClock())
+        lane = Lanes({"workflow": Aside(other, BootClock())})
     arguments = (enforcer, listener, BootClock(), told, None, lane)
     thread = threading.Thread(target=serve, args=arguments)
     thread.start()

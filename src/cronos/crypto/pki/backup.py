@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from cronos.crypto.durable import private_folder
 from cronos.crypto.pki import sealed
+from cronos.crypto.pki.pemfolder import DATA
 from cronos.crypto.pki.registry import Registry
 from cronos.crypto.pki.trust import Trust, unpack_trust
 from cronos.crypto.refusal import refused
@@ -42,9 +43,12 @@ _BACKUPS: Final = msgspec.msgpack.Decoder(_Backup)
 
 
 def _elsewheres(path: Path, folder: Path) -> bool:
-    """Say whether a file is none of the authority's: half written, or of a service's folder."""
+    """Say whether a file is none of the authority's: half written, or of a service's folder.
+
+    Any other link is not passed over: a backup without what it leads to would not be whole.
+    """
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return hidden or path.is_symlink()
+    return hidden or (path.is_symlink() and path.readlink() == Path(DATA, path.name))
 
 
 def back_up(folder: Path, root: RootKey, made_ns: int) -> bytes:

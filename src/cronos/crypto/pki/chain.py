@@ -33,6 +33,8 @@ EXPIRED: Final = "crypto.certificate_expired"
 NOT_YET: Final = "crypto.certificate_not_yet_valid"
 REVOKED: Final = "crypto.certificate_revoked"
 _KEY_HASH_BYTES: Final = 48
+# What a revocation list can name: a certificate that it cannot is none of ours.
+_SERIAL_BITS: Final = 128
 _ISSUERS_KEPT: Final = 32
 _SIGNED_WITH: Final = {
     P384: SignatureAlgorithmOID.ECDSA_WITH_SHA384,
@@ -233,8 +235,9 @@ def _load(der: bytes) -> x509.Certificate:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise ValueError("too long")
     certificate = x509.load_der_x509_certificate(der)
-    if certificate.version != x509.Version.v3 or certificate.serial_number <= 0:
-        raise ValueError("not version 3, or no serial number")
+    serial = certificate.serial_number
+    if certificate.version != x509.Version.v3 or not 0 < serial < 1 << _SERIAL_BITS:
+        raise ValueError("not version 3, or no serial number of ours")
     # The parser lets a signature leave bits of its last byte unused: a second form of the same.
     if not der.endswith(b"\0" + certificate.signature):
         raise ValueError("a signature of half bytes")

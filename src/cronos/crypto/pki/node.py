@@ -115,14 +115,15 @@ class Holder:
 
         Raises:
             InputError: there is no credential to renew.
-            DeniedError: the answer is not for this request, or not from the pinned authority.
+            DeniedError: the answer is not for this request, not from the pinned authority, or no
+                better than what stands.
         """
         member = self.membership()
         pin = member.credential.trust.fingerprint
         request, pending = asked(member.name, member.address, pin, bound, None)
         answer = ask(request)
         with sealed.locked(self._folder):
-            return self._take(answer, pending)
+            return self._take(answer, pending, member.credential)
 
     def accept(self, data: bytes) -> Identity:
         """Take the answer over; the credential before it stands until this one does.
@@ -136,10 +137,12 @@ class Holder:
             (self._folder / "pending").unlink(missing_ok=True)
         return identity
 
-    def _take(self, data: bytes, pending: Pending) -> Identity:
+    def _take(self, data: bytes, pending: Pending, standing: Credential | None = None) -> Identity:
         """Check an answer and let its credential take the place of the one before."""
         before = read_bounded(self._folder / "revoked", MAX_BUNDLE_BYTES)
         credential, identity, revoked = answered(data, pending, before or b"", self._clock.now())
+        if standing is not None:
+            require_better(credential, standing)
         member = Membership(credential, pending.name, pending.address)
         sealed.replace(self._folder / "revoked", revoked.packed())
         secret = sealed.seal(self._root, msgspec.msgpack.encode(member), _CREDENTIAL)
@@ -216,7 +219,7 @@ class Holder:
             try:
                 revoked.update(bundle)
             finally:
-                if (now := revoked.packed()) != before:
+                if (now := _kept(revoked)) != before:
                     sealed.replace(self._folder / "revoked", now)
         return revoked
 
@@ -275,6 +278,7 @@ def answered(
     if not hmac.compare_digest(response.trust.fingerprint, pending.pin):
         raise refused()
     revoked = _merged(response, before)
+    _kept(revoked)
     credential = Credential(response.chains, pending.keys, response.trust)
     identity = require_own(credential, pending.name, pending.bound_hash, now, revoked)
     return credential, identity, revoked
@@ -295,6 +299,35 @@ def _merged(response: Response, before: bytes) -> Revocations:
         if error.code != ROLLBACK:
             raise
     return revoked
+
+
+def _kept(revoked: Revocations) -> bytes:
+    """Give the lists for a file, which is to be read again: together no longer than one bundle."""
+    packed = revoked.packed()
+    if len(packed) > MAX_BUNDLE_BYTES:
+        raise refused()
+    return packed
+
+
+def require_better(new: Credential, old: Credential) -> None:
+    """Refuse certificates of another kind than those that stand, or that end before them.
+
+    Each algorithm is asked: whoever reads the one knows nothing of the other.
+
+    Raises:
+        DeniedError: they are no better.
+    """
+    for algorithm in ALGORITHMS:
+        young, standing = (certified(one.chains.of(algorithm), one.trust) for one in (new, old))
+        if young.kind != standing.kind or young.serial == standing.serial:
+            raise refused()
+        if young.not_after_ns < standing.not_after_ns:
+            raise DeniedError(
+                "crypto.renewal_no_longer",
+                f"The new certificate of {young.name} would end before the one that stands.",
+                "Its issuer is near its end (`cronos pki init --issuer NAME`), or its clock is "
+                "behind.",
+            )
 
 
 def own_bound(keys: Keys) -> Bound:

@@ -166,6 +166,20 @@ def verify_order(
     return Verified(identity, order.order, order.nonce, order.issued_ns)
 
 
+def issued_ns(packet: bytes) -> int:
+    """Give the time at which an order says it was given; nothing is verified yet.
+
+    Raises:
+        DeniedError: it is no order.
+    """
+    if len(packet) > _MAX_PACKET_BYTES + 8192:
+        raise refused()
+    try:
+        return _ORDERS.decode(_PACKETS.decode(packet).body).issued_ns
+    except _UNREADABLE:
+        raise refused() from None
+
+
 def _require_signature(order: Order, signed: _Packet) -> None:
     """Check the signature with the leaf's own key, which the chain has vouched for."""
     key: Any = x509.load_der_x509_certificate(order.chain[0]).public_key()

@@ -16,9 +16,11 @@ folder of plain files, as older versions wrote it, becomes one before its first 
 """
 
 import contextlib
+import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -33,7 +35,9 @@ from cronos.crypto.durable import (
     private_folder,
     read_bounded,
     read_secret,
+    require_unshared,
     sync_folder,
+    unreadable,
     unwritable,
     write_synced,
 )
@@ -43,7 +47,7 @@ from cronos.crypto.pki.chain import Identity, certified, claimed_domain, public_
 from cronos.crypto.pki.credential import Chains, Credential, Keys, to_pem
 from cronos.crypto.pki.files import require_new
 from cronos.crypto.pki.names import SERVICE
-from cronos.crypto.pki.node import Membership, answered, asked
+from cronos.crypto.pki.node import Membership, answered, asked, require_better
 from cronos.crypto.pki.profile import ALGORITHMS, LIFE_NS, MLDSA
 from cronos.crypto.pki.requests import Bound
 from cronos.crypto.pki.revocation import MAX_BUNDLE_BYTES, Revocations
@@ -57,6 +61,7 @@ _NAMES: Final = tuple(
     f"{algorithm}.{part}.pem" for algorithm in ALGORITHMS for part in ("key", "chain", "root")
 )
 _LISTS: Final = "revoked"
+_PROBE: Final = "..probe"
 _MOST_BYTES: Final = 1 << 16
 # A group may read the files, if a person let it: the software may run as another user.
 _OPEN: Final = 0o027
@@ -71,6 +76,9 @@ class _Held(msgspec.Struct, frozen=True):
     credential: Credential
     identity: Identity
 
+    def __repr__(self) -> str:
+        return f"<the files of {self.identity.name}>"
+
 
 class PemFolder:
     """The certificates of one service; a peer of `node.Holder`, and renewed the same way.
@@ -83,10 +91,17 @@ class PemFolder:
 
     Raises:
         InputError: there is no such folder.
+        DeniedError: this user may not look into it.
     """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
-        if not folder.is_dir():
+        try:
+            there = stat.S_ISDIR(folder.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except (OSError, ValueError) as error:
+            raise unreadable(folder, getattr(error, "strerror", "") or str(error)) from error
+        if not there:
             raise _missing(folder, "folder")
         self._folder = folder
         self._clock = clock
@@ -110,11 +125,18 @@ class PemFolder:
         return due(self.own().not_after_ns, LIFE_NS[SERVICE], self._clock.now().wall_ns)
 
     def stamp(self) -> tuple[int, ...]:
-        """Give what changes whenever the certificates do; empty while there are none."""
+        """Give what changes whenever the certificates do; empty while there are none.
+
+        Raises:
+            DeniedError: they cannot be looked at, or the folder is none of ours.
+        """
+        path = self._base() / f"{MLDSA}.chain.pem"
         try:
-            found = (self._base() / f"{MLDSA}.chain.pem").stat()
-        except (OSError, CronosError):
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             return ()
+        except OSError as error:
+            raise unreadable(path, error.strerror or str(error)) from error
         return (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def paths(self) -> tuple[Path, ...]:
@@ -122,9 +144,12 @@ class PemFolder:
         return tuple(self._folder / name for name in _NAMES)
 
     def revocations(self) -> Revocations:
-        """Give the revocation lists as they came with the last renewal."""
+        """Give the revocation lists as they came with the last renewal; raises as above."""
         held = self._held()
-        return Revocations(held.credential.trust, self._lists(held.base))
+        try:
+            return Revocations(held.credential.trust, self._lists(held.base))
+        except CronosError:
+            raise _unfit(self._folder, f"the lists in {held.base / _LISTS} do not hold") from None
 
     def renew(self, ask: Callable[[bytes], bytes], bound: Bound | None = None) -> Identity:
         """Make new keys, have them certified, and let them take the place of the present ones.
@@ -142,7 +167,9 @@ class PemFolder:
                 better than what stands; or the folder cannot be written.
         """
         private_folder(self._folder)
-        held = self._held()
+        with sealed.locked(self._folder):
+            held = self._held()
+            self._require_room(held.base)
         pin = held.credential.trust.fingerprint
         request, pending = asked(held.identity.name, "", pin, bound, None)
         answer = ask(request)
@@ -153,10 +180,25 @@ class PemFolder:
             now = self._clock.now()
             before = self._lists(standing.base)
             credential, identity, revoked = answered(answer, pending, before, now)
-            _require_better(identity, standing.identity)
+            require_better(credential, standing.credential)
             contents = {**_pems(credential), _LISTS: revoked.packed()}
             self._take(standing, identity.serial, contents)
         return identity
+
+    def _require_room(self, base: Path) -> None:
+        """Find out before anyone is asked whether mode and group of the files can be kept.
+
+        Later it would cost a certificate at every try.
+        """
+        probe = self._folder / _PROBE
+        try:
+            _remove(probe)
+            probe.mkdir(mode=0o700)
+            for _, group in _modes(self._folder, base).values():
+                _give(probe, 0o700, group)
+            probe.rmdir()
+        except OSError as error:
+            raise unwritable(self._folder, error) from error
 
     def _take(self, standing: _Held, serial: str, contents: Mapping[str, bytes]) -> None:
         """Lay the next generation beside the one that stands, and make the names lead to it."""
@@ -180,10 +222,13 @@ class PemFolder:
         except FileNotFoundError:
             return self._folder
         except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise unreadable(self._folder, error.strerror or str(error)) from error
             raise _unfit(self._folder, f"{DATA} is no link") from error
-        if not _GENERATION.fullmatch(name):
+        base = self._folder / name
+        if not _GENERATION.fullmatch(name) or not _is_folder(base):
             raise _unfit(self._folder, f"{DATA} leads out of it or to nothing of ours")
-        return self._folder / name
+        return base
 
     def _held(self) -> _Held:
         base = self._base()
@@ -269,9 +314,26 @@ def _write_generation(
 
 
 def _give(path: Path, mode: int, group: int) -> None:
-    if group not in (-1, path.stat().st_gid):
-        os.chown(path, -1, group, follow_symlinks=False)
-    path.chmod(mode)
+    """Give a file or folder of ours its mode and group, durably."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if group not in (-1, os.fstat(handle).st_gid):
+            _change_group(handle, path, group)
+        os.fchmod(handle, mode)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _change_group(handle: int, path: Path, group: int) -> None:
+    try:
+        os.fchown(handle, -1, group)
+    except PermissionError as error:
+        raise DeniedError(
+            "crypto.foreign_group",
+            f"The files beside {path} belong to group {group}, which this user is not in.",
+            "Put the user that renews into that group, or give the files back to one of its own.",
+        ) from error
 
 
 def _point(folder: Path, generation: str) -> None:
@@ -297,10 +359,11 @@ def _link(path: Path, target: str) -> None:
 
 def _tidy(folder: Path, kept: set[str]) -> None:
     """Remove generations that nothing leads to; one that will not go is tried again next time."""
-    for path in folder.iterdir():
-        if _GENERATION.fullmatch(path.name) and path.name not in kept:
-            with contextlib.suppress(OSError):
-                _remove(path)
+    with contextlib.suppress(OSError):
+        for path in tuple(folder.iterdir()):
+            if _GENERATION.fullmatch(path.name) and path.name not in kept:
+                with contextlib.suppress(OSError):
+                    _remove(path)
 
 
 def _remove(base: Path) -> None:
@@ -309,6 +372,20 @@ def _remove(base: Path) -> None:
         return
     with blotted_after(*(base / f"{algorithm}.key.pem" for algorithm in ALGORITHMS)):
         shutil.rmtree(base)
+
+
+def _is_folder(base: Path) -> bool:
+    """Say whether a generation is a folder, which is ours alone, or is missing: no link."""
+    try:
+        found = base.lstat()
+    except FileNotFoundError:
+        return True  # told by the first file that is missed
+    except OSError as error:
+        raise unreadable(base, error.strerror or str(error)) from error
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    require_unshared(base, found)
+    return True
 
 
 def _read(base: Path, name: str) -> bytes:
@@ -358,15 +435,6 @@ def _service(folder: Path, credential: Credential) -> Identity:
     if {(one.kind, one.name) for one in found} != {(SERVICE, found[-1].name)}:
         raise _unfit(folder, "they are not of one service")
     return found[-1]
-
-
-def _require_better(new: Identity, old: Identity) -> None:
-    if new.kind != SERVICE or new.not_after_ns < old.not_after_ns:
-        raise DeniedError(
-            "crypto.renewal_no_longer",
-            f"The new certificate of {old.name} would end before the one that stands.",
-            "Its issuer is near its end (`cronos pki init --issuer NAME`), or its clock is behind.",
-        )
 
 
 def _missing(path: Path, what: str) -> InputError:

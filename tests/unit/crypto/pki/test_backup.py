@@ -123,3 +123,11 @@ def test_tokens_of_a_restored_authority_are_void_though_its_issuers_keys_do_not_
 
     again = Authority(tmp_path / "new", plant.online, plant.clock)
     assert code_of(again.admit, request) == "crypto.token_used"
+
+
+def test_a_link_in_the_place_of_a_file_is_told_and_not_left_out(plant, tmp_path):
+    keys = plant.ca / "issuers" / "issuer-1"
+    keys.rename(tmp_path / "on-another-disk")
+    keys.symlink_to(tmp_path / "on-another-disk")
+
+    assert code_of(back_up, plant.ca, plant.offline, NOW_NS) == "crypto.unreadable"

@@ -433,3 +433,10 @@ def test_the_domain_that_a_leaf_claims_is_read_and_an_issuer_claims_none(algorit
     for other in (issuer, leaf[:-1], b"", b"\x30\x84\xff\xff\xff\xff"):
         with pytest.raises(DeniedError):
             claimed_domain(other)
+
+
+def test_a_serial_number_that_no_revocation_list_can_name_is_refused(monkeypatch):
+    monkeypatch.setattr(profile, "new_serial", lambda: (1 << 128) - 1)
+    assert verified(forge.chain())
+    monkeypatch.setattr(profile, "new_serial", lambda: 1 << 128)
+    assert_refused(forge.chain())

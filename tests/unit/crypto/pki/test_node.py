@@ -1,6 +1,7 @@
 """A holder: it believes its pin and nothing else."""
 
 import contextlib
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -256,3 +257,31 @@ def test_when_its_root_key_is_changed_the_credential_goes_with_it(plant, tmp_pat
     assert new.membership().name == "alpha"
     assert code_of(old.membership) == "crypto.refused"
     assert not (folder / "credential.carried").exists()
+
+
+def test_a_renewal_that_would_end_sooner_leaves_the_credential_that_stands(plant):
+    holder = plant.joined()
+    first = holder.own()
+    plant.clock.set_wall(plant.clock.now().wall_ns - 60 * S_NS)
+
+    def ask(request):
+        return plant.authority.renew(first, request)
+
+    assert code_of(holder.renew, ask) == "crypto.renewal_no_longer"
+    assert holder.own() == first
+
+
+def test_lists_that_could_not_be_read_again_are_not_kept(plant, monkeypatch):
+    """Else a scope's signer fills the file beyond its bound, and the node never renews again."""
+    holder = plant.joined()
+    plant.joined("beta")
+    first, before = holder.own(), holder.revocations().packed()
+    plant.clock.advance(S_NS)
+    plant.authority.revoke("beta", "key-compromise")
+    monkeypatch.setattr("cronos.crypto.pki.node.MAX_BUNDLE_BYTES", len(before))
+
+    assert code_of(holder.learn, plant.authority.lists()) == "crypto.refused"
+    renewal = functools.partial(plant.authority.renew, first)
+    assert code_of(holder.renew, renewal) == "crypto.refused"
+    assert holder.revocations().packed() == before
+    assert holder.own() == first

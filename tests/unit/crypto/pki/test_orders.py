@@ -10,6 +10,7 @@ from cronos.crypto.pki.orders import (
     MAX_ORDER_BYTES,
     SKEW_NS,
     Nonces,
+    issued_ns,
     sign_order,
     verify_order,
 )
@@ -148,3 +149,11 @@ def test_a_full_memory_of_nonces_refuses_and_forgets_only_what_has_expired():
     assert not nonces.use(b"c", 30, 1)
     assert nonces.use(b"c", 30, 10)
     assert not nonces.use(b"b", 20, 10)
+
+
+def test_when_an_order_says_it_was_given_can_be_read_before_it_is_believed():
+    assert issued_ns(sign_order(b"kill", EVE, NOW)) == NOW_NS
+    for data in (b"", b"nonsense", bytes(1 << 20), msgspec.msgpack.encode([b"x", bytes(4627)])):
+        with pytest.raises(CronosError) as refused:
+            issued_ns(data)
+        assert refused.value.code == "crypto.refused"

@@ -10,10 +10,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.unit.crypto.pki.plant import HOUR_NS, S_NS, Plant
 
+from cronos.crypto.pki import pemfolder, profile
+from cronos.crypto.pki.credential import Chains
 from cronos.crypto.pki.node import own_bound
 from cronos.crypto.pki.pemfolder import DATA, PemFolder, write_pems
 from cronos.crypto.pki.profile import ALGORITHMS, DAY_NS
-from cronos.crypto.pki.requests import make_request, pack_response, read_response
+from cronos.crypto.pki.requests import (
+    Response,
+    check_request,
+    make_request,
+    pack_response,
+    read_request,
+    read_response,
+)
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.testing.clock import VirtualClock
 
@@ -332,6 +341,13 @@ def laid_over(path, _):
     (path / "p-384.chain.pem").write_bytes(b"of somebody else")
 
 
+def led_twice(path, _):
+    """A generation that is itself a link, to files that stand elsewhere."""
+    base = (path / DATA).resolve()
+    base.rename(path.with_name("elsewhere"))
+    base.symlink_to(path.with_name("elsewhere"))
+
+
 def linked_elsewhere(path, _):
     (path / "p-384.chain.pem").unlink()
     (path / "p-384.chain.pem").symlink_to("/nowhere")
@@ -352,8 +368,8 @@ def rubbish(path, _):
 
 
 SPOILT = [
-    mixed, of_a_node, led_away, led_up, no_link, laid_over, linked_elsewhere, shortened,
-    lengthened, rubbish,
+    mixed, of_a_node, led_away, led_up, led_twice, no_link, laid_over, linked_elsewhere,
+    shortened, lengthened, rubbish,
 ]  # fmt: skip
 
 
@@ -399,3 +415,143 @@ def test_neither_keys_nor_their_bytes_are_in_what_is_shown(plant, gateway):
         opened(plant, gateway).own()
     secret = (gateway / "p-384.key.pem").read_text().splitlines()[1]
     assert secret not in repr(refused.value)
+
+
+def forging(plant, *, p384="service", short_ns=0, serial=None):
+    """An issuer that somebody took over: true signatures, and whatever leaf he likes."""
+
+    def ask(request):
+        checked = check_request(read_request(request))
+        roles = ("defense",) if p384 == "node" else ()
+        with plant.authority._registry.work() as book:
+            halves = plant.authority._halves(plant.authority._issuer_for(book, "service"))
+        now_ns = plant.clock.now().wall_ns
+        leaf = {}
+        for algorithm, kind, had, off_ns in (
+            ("p-384", p384, roles, short_ns),
+            ("ml-dsa-87", "service", (), 0),
+        ):
+            who = profile.Subject(plant.trust.domain, kind, checked.name, had, checked.key_hash)
+            with pytest.MonkeyPatch.context() as patched:
+                if serial is not None:
+                    patched.setattr(profile, "new_serial", lambda: serial)
+                made = profile.leaf_certificate(
+                    halves[algorithm], who, checked.keys[algorithm], now_ns - off_ns
+                )
+            leaf[algorithm] = (profile.encoded(made), halves[algorithm].der)
+        chains = Chains(leaf["p-384"], leaf["ml-dsa-87"])
+        return pack_response(Response(1, chains, plant.trust, plant.authority.lists()))
+
+    return ask
+
+
+def test_an_issuer_that_was_taken_over_cannot_spoil_the_folder(plant, gateway):
+    """Each half is judged: what Envoy reads is the one that the other says nothing of."""
+    before = {one.name: one.read_bytes() for one in gateway.glob("*.pem")}
+    first = opened(plant, gateway).own()
+    plant.clock.advance(S_NS)
+    answers = {
+        "crypto.refused": [
+            forging(plant, p384="node"),
+            forging(plant, serial=int(first.serial, 16)),
+            forging(plant, serial=1 << 130),
+        ],
+        "crypto.renewal_no_longer": [forging(plant, short_ns=HOUR_NS)],
+    }
+    for code, asks in answers.items():
+        for ask in asks:
+            assert code_of(opened(plant, gateway).renew, ask) == code
+            assert {one.name: one.read_bytes() for one in gateway.glob("*.pem")} == before
+    assert opened(plant, gateway).renew(forging(plant)).serial != first.serial
+    require_whole(gateway)
+
+
+def test_a_group_that_cannot_be_kept_is_told_before_anyone_certifies_in_vain(
+    plant, gateway, monkeypatch
+):
+    """As when root gave the files to a group that the renewing user is not in."""
+    real = pemfolder._modes
+
+    def of_others(*given):
+        return {name: (mode, 54_321) for name, (mode, _) in real(*given).items()}
+
+    def forbidden(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(pemfolder, "_modes", of_others)
+    monkeypatch.setattr(os, "fchown", forbidden)
+
+    assert code_of(opened(plant, gateway).renew, pytest.fail) == "crypto.foreign_group"
+    monkeypatch.undo()
+    renewed(plant, gateway)
+    assert not (gateway / "..probe").exists()
+
+
+def test_a_disk_that_was_made_read_only_is_told_before_anyone_is_asked(plant, gateway, monkeypatch):
+    def read_only(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    folder = opened(plant, gateway)
+    monkeypatch.setattr(os, "mkdir", read_only)
+    assert code_of(folder.renew, pytest.fail) == "crypto.unwritable"
+
+
+def test_a_generation_that_others_may_write_is_refused_like_the_folder(plant, gateway):
+    (gateway / DATA).resolve().chmod(0o770)
+
+    assert code_of(opened(plant, gateway).own) == "crypto.folder_shared"
+    assert code_of(opened(plant, gateway).renew, pytest.fail) == "crypto.folder_shared"
+
+
+def test_a_folder_that_this_user_may_not_look_into_is_told_as_that(plant, gateway, monkeypatch):
+    folder = opened(plant, gateway)
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "readlink", forbidden)
+        assert code_of(folder.stamp) == code_of(folder.own) == "crypto.unreadable"
+    with monkeypatch.context() as patched:
+        patched.setattr(type(gateway), "stat", forbidden)
+        codes = code_of(opened, plant, gateway), code_of(folder.stamp)
+    assert codes == ("crypto.unreadable", "crypto.unreadable")
+    assert code_of(opened, plant, gateway / "a\0b") == "crypto.unreadable"
+
+
+def test_a_folder_that_leads_elsewhere_has_no_stamp_but_an_error(plant, gateway):
+    folder = opened(plant, gateway)
+    led_away(gateway, plant)
+
+    assert code_of(folder.stamp) == "crypto.pems_unfit"
+
+
+def test_lists_that_do_not_hold_are_named_not_just_refused(plant, gateway):
+    renewed(plant, gateway)
+    (gateway / DATA / "revoked").write_bytes(b"of somebody else")
+
+    assert code_of(opened(plant, gateway).revocations) == "crypto.pems_unfit"
+
+
+def test_mode_and_group_are_durable_before_any_name_leads_to_the_files(plant, gateway, monkeypatch):
+    steps = []
+    for name in ("fchmod", "fsync"):
+        real = getattr(os, name)
+
+        def noted(handle, *given, name=name, real=real):
+            steps.append((name, os.fstat(handle).st_ino))
+            return real(handle, *given)
+
+        monkeypatch.setattr(os, name, noted)
+    renewed(plant, gateway)
+
+    for one in (gateway / DATA).resolve().iterdir():
+        node = one.stat().st_ino
+        last_mode = max(at for at, step in enumerate(steps) if step == ("fchmod", node))
+        assert ("fsync", node) in steps[last_mode:]
+
+
+def test_what_was_read_shows_no_key(plant, gateway):
+    held = opened(plant, gateway)._held()
+
+    assert repr(held) == "<the files of gateway>"

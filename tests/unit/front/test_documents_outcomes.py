@@ -1,0 +1,40 @@
+"""What is tracked becomes a document and sentences; an unknown share is never shown as 0 %."""
+
+import msgspec
+from tests.unit.govern.test_outcomes import Ledger
+
+from cronos.front.documents_outcomes import OutcomesDocument, say_outcomes, show_outcomes
+from cronos.front.plugins import load
+
+
+def shown(ledger):
+    return show_outcomes(load("entry", "track-outcomes")(ledger.records))
+
+
+def test_the_document_is_what_was_tracked_and_survives_json():
+    ledger = Ledger()
+    for name in "abc":
+        ledger.found(name)
+        ledger.decided(name)
+        ledger.applied(name)
+        ledger.judged(name, name != "c")
+        ledger.closed(name)
+
+    document = shown(ledger)
+
+    assert document.schema == "cronos.outcomes/1"
+    assert (document.shadow.right, document.shadow.of) == (2, 3)
+    assert document.techniques[0].technique == "T0855"
+    assert msgspec.json.decode(msgspec.json.encode(document), type=OutcomesDocument) == document
+    told = say_outcomes(document)
+    assert "judged a false alarm: 1 of 3, 33.3% (0.8% to 90.6%)" in told
+    assert any("would have been right 2 of 3" in one for one in told)
+    assert any(one.startswith("resolved: 3") for one in told)
+
+
+def test_what_was_never_counted_is_unknown():
+    told = say_outcomes(shown(Ledger()))
+
+    assert told[0] == "0 incidents."
+    assert sum("unknown" in one for one in told) == 6
+    assert not any("%" in one for one in told)
