@@ -53,6 +53,7 @@ class Orphan:
         )
         self.stdin, self.stdout = self._starter.stdin, self._starter.stdout
         self.pid = int(self.stdout.readline())
+        assert self._starter.wait(20) == 0  # until then it is a grandchild of ours
         self.start = procfs.read(self.pid).start
 
     def close(self) -> None:

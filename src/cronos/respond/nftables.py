@@ -210,29 +210,25 @@ class NftablesExecutor:
         self._elements.close()
 
     def _plan(self, action: Action) -> Plan | Outcome:
-        why = self._objection(action)
         element = element_of(action.target, action.verb)
-        if element is None or why is not None:
-            return _said(action, Operation.APPLY, why or _unable(action), ok=False)
+        if element is None:
+            return _said(action, Operation.APPLY, _unable(action), ok=False)
+        why = self._objection(action.target, element)
+        if why is not None:
+            return _said(action, Operation.APPLY, why, ok=False)
         recipe = {"table": TABLE, "set": element.set_name, "element": element.key}
-        what = self._meaning(action)
         return Plan(
             action,
             msgspec.json.encode(recipe),
-            f"{what} in table {TABLE}",
+            f"{self._meaning(action)} in table {TABLE}",
             f"nft delete element {TABLE} {element.set_name} {{ {element.key} }}",
             kernel_timeout=True,
         )
 
-    def _objection(self, action: Action) -> str | None:
+    def _objection(self, target: Entity, element: Element) -> str | None:
         """Say why a target that could be written into a set must not be."""
-        target = action.target
-        element = element_of(target, action.verb)
-        if element is None:
-            return None
-        found = prefix_set(element.set_name)
-        if found is not None:
-            version, length = found
+        if target.kind is EntityKind.NETWORK:
+            version, length = prefix_set(element.set_name) or (4, 0)
             least = self._config.min_prefix_ipv4 if version == 4 else self._config.min_prefix_ipv6
             if length < least:
                 return f"{target.value} is wider than the /{least} that may be denied."
