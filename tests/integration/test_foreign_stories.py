@@ -56,8 +56,8 @@ class ForeignStories:
     def test_whatever_the_system_answers_it_becomes_a_sentence(self, mood):
         if mood in self.without:
             return
+        (plan,) = planned(self.make(), self.sample())
         executor = self.make(timeout_ms=300)
-        (plan,) = planned(executor, self.sample())
         self.double.mood = mood
         for outcomes in (executor.plan([self.sample()]), executor.apply([plan]),
                          executor.undo([plan])):  # fmt: skip

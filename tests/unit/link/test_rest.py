@@ -41,7 +41,7 @@ def echo():
 
 
 def client_of(double, gate=None, **more):
-    given = {"url": double.url() + "/base/", "timeout_ms": 300, **more}
+    given = {"url": double.url() + "/base/", "timeout_ms": 5000, **more}
     return RestClient(msgspec.convert(given, ForeignConfig), gate or Gate(), "test")
 
 
@@ -72,7 +72,7 @@ def test_a_redirect_is_not_followed(echo):
 def test_no_answer_takes_longer_or_more_than_it_may(echo, mood):
     echo.mood = mood
     with pytest.raises(UnreachableError) as raised:
-        client_of(echo).call("GET", "/", {})
+        client_of(echo, timeout_ms=300).call("GET", "/", {})
     assert echo.url().removeprefix("http://") in raised.value.sentence
 
 

@@ -107,10 +107,10 @@ class TestStories(Scheduler):
 
     @pytest.mark.parametrize("mood", MOODS)
     def test_whatever_it_answers_becomes_a_sentence(self, mood):
+        (plan,) = self.executor().plan([pause("billing")])
         executor = WorkflowExecutor(
             WorkflowExecutorConfig(hook="airflow"), {"airflow": self.hook(timeout_ms=300)}
         )
-        (plan,) = executor.plan([pause("billing")])
         self.double.mood = mood
         (refused,) = executor.plan([pause("billing")])
         for outcome in (refused, *executor.apply([plan]), *executor.undo([plan]),

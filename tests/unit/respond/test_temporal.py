@@ -102,8 +102,8 @@ class TestStories(Server):
 
     @pytest.mark.parametrize("mood", MOODS)
     def test_whatever_it_answers_becomes_a_sentence_or_no_state(self, mood):
+        (plan,) = self.executor().plan([adjust("billing")])
         executor = self.executor(timeout_ms=300)
-        (plan,) = executor.plan([adjust("billing")])
         self.double.mood = mood
         for outcome in (*executor.apply([plan]), *executor.undo([plan])):
             assert not outcome.ok
