@@ -1,5 +1,7 @@
 """People and a running node: questions, verdicts, releases, the kill switch, recovery."""
 
+import os
+import pathlib
 import signal
 
 import pytest
@@ -15,7 +17,19 @@ ASKING = '[policy]\ndial = { "deny:address" = "ask", "deny:flow" = "ask" }\n'
 def state():
     folder = short_folder()
     yield folder
+    for pid in started_in(folder):
+        os.kill(pid, signal.SIGKILL)
     remove(folder)
+
+
+def started_in(folder):
+    """Give the processes whose command names a folder: an enforcer outlives its node."""
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (entry / "cmdline").read_bytes():
+                yield int(entry.name)
+        except OSError:
+            continue
 
 
 @pytest.fixture
@@ -46,6 +60,13 @@ class Site:
         self.up = Up(*self._given)
         self.up.wait_for("node.ready")
         until(lambda: reached(self.port, OPERATOR))
+
+    def die(self):
+        """End the node without a word, and let go of what it said."""
+        self.up.process.kill()
+        self.up.process.wait(30)
+        self.up.process.stdout.close()
+        self.up.process.stderr.close()
 
     def told(self, *command, code=0):
         done = cronos(*command, "--state", self.state, "--json")
@@ -80,7 +101,7 @@ def site(state, echo, tmp_path):
 
     yield build
     for one in made:
-        one.up.kill()
+        one.die()
 
 
 def test_a_question_is_approved_and_the_attacker_is_cut_then_released(site):
@@ -124,8 +145,7 @@ def test_a_question_outlives_the_node_that_asked_it(site):
     ours.attack()
     ours.up.wait_for("approval.needed")
     before = ours.question()
-    ours.up.process.send_signal(signal.SIGKILL)
-    ours.up.process.wait(30)
+    ours.die()
     ours.start()
     ours.up.wait_for("approval.needed")
 
@@ -140,8 +160,7 @@ def test_an_isolation_outlives_the_node_that_decided_it_and_is_the_same_case(sit
     ours.attack()
     until(ours.is_cut_off)
     (before,) = ours.told("incidents", "--open")["incidents"]
-    ours.up.process.send_signal(signal.SIGKILL)
-    ours.up.process.wait(30)
+    ours.die()
     ours.start()
     ours.up.wait_for("incident.recalled")
 
