@@ -1,0 +1,354 @@
+"""Detection to the last packet: how long an attacker still gets through, measured on the wire.
+
+Two network namespaces of their own, joined by a virtual cable; no privilege is needed and no
+firewall touched but its own. In one a sender puts more than 10,000 packets a second on the wire,
+each with the time at which it left. In the other stand the product (real ledger, real enforcer
+process, real nftables) and a receiver. The figure is the time from a finding's detection to the
+sending of the last packet that the receiver ever got from that attacker.
+
+Beside it, in the same rounds: an `nft` process for each block, as scripts do it; and a DOUBLE of a
+polling bouncer, our own: it reads a list of decisions every 10 s, the usual default, and blocks
+what is new with one `nft` call.
+"""
+
+import asyncio
+import mmap
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+from report import Report, quantile
+
+from cronos.config import Config, LeaseTerms, Policy
+from cronos.front.compose import Node, run_loop
+from cronos.front.layout import Layout
+from cronos.testing.story import finding
+from cronos.types import Report as Findings
+
+SINGLE, AT_ONCE, PROBES, ROUNDS = 200, 1_000, 100, 5
+POLLED, POLL_S = 40, 10.0
+RATE_HZ, BURST = 15_000, 6
+MOST = 1 << 14  # attackers in one run
+SLOTS = 8 + 1024
+# Leases that outlast the benchmark: what renewals cost is not what is asked here.
+CONFIG = Config(
+    executors=("nftables",),
+    policy=Policy(actions_per_minute=1_000_000),
+    lease=LeaseTerms(default_s=1800),
+)
+NFT = shutil.which("nft") or "nft"
+SERVER, PORT = "198.51.100.2", 9
+PACKET = struct.Struct("<qqq")
+
+
+def boot_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def address(number: int) -> str:
+    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
+class Wire:
+    """What sender, receiver and benchmark share: who sends now, and what came of it.
+
+    ``told[0]`` ends both, ``told[1]`` counts who sends, ``told[2]`` what was sent, ``told[8:]``
+    are the senders; ``last[n]`` is when the last packet that came from attacker n was sent,
+    ``came[n]`` how many came.
+    """
+
+    def __init__(self, path: Path) -> None:
+        size = 8 * (SLOTS + 2 * MOST)
+        if not path.exists():
+            path.write_bytes(bytes(size))
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), size)
+        every = memoryview(self._map).cast("q")
+        self.told = every[:SLOTS]
+        self.last = every[SLOTS : SLOTS + MOST]
+        self.came = every[SLOTS + MOST :]
+
+    def send_from(self, attackers: list[int]) -> None:
+        """Have just these attackers send from now on."""
+        self.told[1] = 0
+        for place, attacker in enumerate(attackers):
+            self.told[8 + place] = attacker
+        self.told[1] = len(attackers)
+
+
+def send(path: Path) -> None:
+    """Send from whoever is told to, evenly, one packet each in turn."""
+    wire = Wire(path)
+    sockets: dict[int, socket.socket] = {}
+    sequence, turn, due = 0, 0, boot_ns()
+    while not wire.told[0]:
+        count = wire.told[1]
+        if not count:
+            for one in sockets.values():
+                one.close()
+            sockets.clear()
+        # One attacker sends evenly, for the sake of the figure; many send a few at a time, for a
+        # sender that never slept would take a core away from what is measured.
+        burst = 1 if count == 1 else BURST if count else 0
+        for _ in range(burst):
+            turn = (turn + 1) % count
+            attacker = wire.told[8 + turn]
+            if attacker not in sockets:
+                sockets[attacker] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sockets[attacker].bind((address(attacker), 0))
+            sequence += 1
+            sockets[attacker].sendto(PACKET.pack(attacker, sequence, boot_ns()), (SERVER, PORT))
+        wire.told[2] += burst
+        due = max(due + max(1, burst) * 10**9 // RATE_HZ, boot_ns() - 10**7)
+        if burst != 1:
+            time.sleep(max(0, due - boot_ns()) / 1e9)
+        while boot_ns() < due:
+            pass
+
+
+def receive(path: Path) -> None:
+    """Note of each attacker when its latest packet was sent."""
+    wire = Wire(path)
+    ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    ear.bind((SERVER, PORT))
+    ear.settimeout(0.2)
+    while not wire.told[0]:
+        try:
+            attacker, _, sent_ns = PACKET.unpack(ear.recv(64))
+        except TimeoutError:
+            continue
+        wire.last[attacker] = sent_ns
+        wire.came[attacker] += 1
+
+
+class Attack:
+    """Attackers on the wire, numbered anew each time."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._next = 1
+        self.leaks = 0
+        self.rates: list[float] = []
+
+    def take(self, count: int) -> list[int]:
+        """Give attackers that nobody has blocked yet."""
+        self._next += count
+        return list(range(self._next - count, self._next))
+
+    async def begin(self, attackers: list[int]) -> None:
+        """Have attackers send, and wait until a few packets of each have come."""
+        self._wire.send_from(attackers)
+        self._began = boot_ns(), self._wire.told[2]
+        until = boot_ns() + 10**10
+        while any(self._wire.came[one] < 3 for one in attackers):
+            assert boot_ns() < until, "the wire carries nothing"
+            await asyncio.sleep(0.001)
+
+    async def end(self, attackers: list[int], rest_s: float) -> None:
+        """Go on sending for a while; whoever still gets through was not stopped."""
+        blocked = boot_ns()
+        await asyncio.sleep(rest_s)
+        began, sent = self._began
+        self.rates.append((self._wire.told[2] - sent) * 1e9 / max(1, boot_ns() - began))
+        self._wire.send_from([])
+        await asyncio.sleep(0.002)
+        self.leaks += sum(self._wire.last[one] > blocked for one in attackers)
+
+    def took_ms(self, attackers: list[int], since_ns: dict[int, int]) -> list[float]:
+        """Give how long each attacker still got through."""
+        return [max(0, self._wire.last[one] - since_ns[one]) / 1e6 for one in attackers]
+
+
+async def settled(node: Node) -> None:
+    while not node._reflex.settled():  # noqa: ASYNC110 - a benchmark looks from outside
+        await asyncio.sleep(0.0005)
+
+
+def found(attackers: list[int], at_ns: int) -> Findings:
+    made = [
+        replace(finding(one, attacker=address(one)), detected_boot_ns=at_ns) for one in attackers
+    ]
+    return Findings(1, tuple(made))
+
+
+async def ours(node: Node, attack: Attack, attackers: list[int], probes: list[int]) -> list[float]:
+    """Block through the product: one finding each, all at once."""
+    await attack.begin(probes)
+    at_ns = boot_ns()
+    node._reflex.on_report(found(attackers, at_ns), lambda _datum: True)
+    await settled(node)
+    await attack.end(probes, 0.01 if len(probes) == 1 else 0.1)
+    return attack.took_ms(probes, dict.fromkeys(probes, at_ns))
+
+
+async def script(attack: Attack, attackers: list[int], probes: list[int]) -> list[float]:
+    """Block as a script does: an `nft` process for each."""
+    await attack.begin(probes)
+    at_ns = boot_ns()
+    for one in attackers:
+        block([one])
+    await attack.end(probes, 0.01 if len(probes) == 1 else 0.1)
+    return attack.took_ms(probes, dict.fromkeys(probes, at_ns))
+
+
+def block(attackers: list[int]) -> None:
+    listed = ", ".join(f"{address(one)} timeout 300s" for one in attackers)
+    subprocess.run([NFT, f"add element inet peer s {{ {listed} }}"], check=True)
+
+
+async def bouncer(attack: Attack, attackers: list[int], folder: Path) -> list[float]:
+    """Block as a polling bouncer does: decisions wait for its next look."""
+    decisions = folder / "decisions"
+    decisions.write_text("")
+    command = [sys.executable, __file__, "--bouncer", str(decisions)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    await process.stdout.readline()  # it has looked once
+    await attack.begin(attackers)
+    since_ns: dict[int, int] = {}
+    for one in attackers:
+        await asyncio.sleep(POLL_S / POLLED)
+        since_ns[one] = boot_ns()
+        with decisions.open("a") as file:
+            file.write(f"{one}\n")
+    await process.stdout.readline()
+    await asyncio.sleep(POLL_S * 0.05)
+    # What was decided after its second look waits for the third.
+    await process.stdout.readline()
+    await attack.end(attackers, 0.1)
+    process.kill()
+    await process.wait()
+    return attack.took_ms(attackers, since_ns)
+
+
+def poll(decisions: Path) -> None:
+    """Be the bouncer: look, block what is new, wait."""
+    known = 0
+    while True:
+        new = [int(line) for line in decisions.read_text().splitlines()[known:]]
+        known += len(new)
+        if new:
+            block(new)
+        print(known, flush=True)
+        time.sleep(POLL_S)
+
+
+Rounds = dict[str, list[list[float]]]
+
+
+async def measured(folder: Path, attack: Attack) -> Rounds:
+    layout = Layout(folder, "wire", session=True)
+    node = Node(CONFIG, layout, (), live=True)
+    rounds: Rounds = {}
+    try:
+        await node.start()
+        for number in range(ROUNDS + 1):
+            singles: dict[str, list[float]] = {"single": [], "nft process, single": []}
+            for _ in range(SINGLE if number else 20):
+                one = attack.take(1)
+                singles["single"] += await ours(node, attack, one, one)
+                one = attack.take(1)
+                singles["nft process, single"] += await script(attack, one, one)
+            many, more = attack.take(AT_ONCE), attack.take(AT_ONCE)
+            every = AT_ONCE // PROBES
+            taken = {
+                **singles,
+                "1,000 at once": await ours(node, attack, many, many[every - 1 :: every]),
+                "nft process, 1,000": await script(attack, more, more[every - 1 :: every]),
+            }
+            if number:  # the first one warmed everything up
+                polled = await bouncer(attack, attack.take(POLLED), folder)
+                for name, times in {**taken, "polling bouncer": polled}.items():
+                    rounds.setdefault(name, []).append(times)
+    finally:
+        enforcer = node.workers().get("enforcer")
+        await node.stop()
+        layout.close()
+        if enforcer is not None:
+            os.kill(enforcer, signal.SIGTERM)  # it would stay for as long as its leases last
+    return rounds
+
+
+def inside(folder: Path) -> None:
+    """Lay the cable, start sender and receiver, and measure."""
+
+    def ip(*words: str) -> None:
+        subprocess.run(["ip", *words], check=True)
+
+    path = folder / "table"
+    wire = Wire(path)
+    far = subprocess.Popen(["unshare", "-n", sys.executable, __file__, "--send", str(path)])
+    here = Path("/proc/self/ns/net").readlink()
+    while Path(f"/proc/{far.pid}/ns/net").readlink() == here:
+        time.sleep(0.01)
+    ip("link", "set", "lo", "up")
+    ip("link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(far.pid))
+    ip("addr", "add", f"{SERVER}/24", "dev", "near")
+    ip("link", "set", "near", "up")
+    ip("route", "add", "10.0.0.0/8", "dev", "near")
+    there = ["nsenter", "-t", str(far.pid), "-n", "ip"]
+    for words in (
+        "link set lo up",
+        "addr add 198.51.100.3/24 dev far",
+        "link set far up",
+        "route add local 10.0.0.0/8 dev lo",
+    ):
+        subprocess.run([*there, *words.split()], check=True)
+    table = (
+        "add table inet peer; add set inet peer s { type ipv4_addr; flags timeout; };"
+        "add chain inet peer c { type filter hook input priority -5; };"
+        "add rule inet peer c ip saddr @s drop"
+    )
+    subprocess.run([NFT, table], check=True)
+    near = subprocess.Popen([sys.executable, __file__, "--receive", str(path)])
+    attack = Attack(wire)
+    try:
+        rounds = run_loop(measured(folder, attack))
+    finally:
+        wire.told[0] = 1
+        far.wait()
+        near.wait()
+    show(rounds, attack)
+
+
+def show(rounds: Rounds, attack: Attack) -> None:
+    report = Report("wire")
+    musts = {"single": "<= 50", "1,000 at once": "<= 100"}
+    for name, times in rounds.items():
+        for told, q in (("p50", 0.5), ("p99", 0.99)):
+            must = musts.get(name, "") if q > 0.9 else ""
+            report.add(
+                f"{name}, {told}", [quantile(one, q) for one in times], "ms", len(times[0]), must
+            )
+        every = [one for ones in times for one in ones]
+        report.add(f"{name}, worst of all rounds", [max(every)], "ms", len(every))
+    report.add("packets sent", attack.rates, "1/s", len(attack.rates), ">= 10,000")
+    report.figures[-1]["rounds"] = [round(min(attack.rates)), round(max(attack.rates))]
+    report.add("attackers that still got through", [attack.leaks], "", len(attack.rates), "0")
+    report.show()
+
+
+def main() -> None:
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    roles = {"--send": send, "--receive": receive, "--bouncer": poll}
+    if verb in roles:
+        roles[verb](Path(sys.argv[2]))
+    elif verb == "--inside":
+        with tempfile.TemporaryDirectory(prefix="cr-") as folder:
+            inside(Path(folder))
+    else:
+        command = ["unshare", "-Urn", sys.executable, __file__, "--inside", *sys.argv[1:]]
+        sys.exit(subprocess.run(command, env={**os.environ}, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()
