@@ -169,7 +169,7 @@ class Attack:
         told = self._wire.told
         enough, until = told[2] + 20 * len(attackers), blocked + 10**9
         await asyncio.sleep(rest_s)
-        while told[2] < enough and boot_ns() < until:
+        while told[2] < enough and boot_ns() < until:  # noqa: ASYNC110 - shared with a process
             await asyncio.sleep(0.001)  # the sender, too, has to get a processor
         began, sent = self._began
         self.rates.append((self._wire.told[2] - sent) * 1e9 / max(1, boot_ns() - began))
