@@ -3,19 +3,21 @@
 `finding to order` is one `step`; `outcome to confirmed` is the next one, in which operations,
 communication and audit have their turn. Steps are timed fifty at a time; a round is the median of
 its fifties, so that what other tenants of the machine take away from one does not count, and the
-mean of all stands beside it. The empty Python call tells how fast the machine is now.
+mean of all stands beside it. The empty Python call tells how fast the machine is now. `decide`
+alone is timed on the snapshots that those findings led to.
 """
 
 import gc
 import statistics
 import time
 
-from report import Report
+from report import Report, quantile
 
 from cronos.config import Config, Policy
 from cronos.kernel.node import Kernel
+from cronos.kernel.policy import decide
 from cronos.testing.story import POINTS, finding, obedient
-from cronos.types import Do, Now, Operation
+from cronos.types import Do, Note, Now, Operation, Snapshot
 
 FIFTIES = 100
 ROUNDS = 7
@@ -52,6 +54,23 @@ def one_round() -> tuple[list[float], list[float], float]:
     return first, second, bare
 
 
+def decided() -> list[float]:
+    """Give microseconds for a decision, fifty at a time, on snapshots of two options each."""
+    kernel = Kernel(CONFIG, 1, POINTS)
+    numbers = range(FIFTIES * 50)
+    findings = [finding(n, attacker=f"10.0.{n >> 8 & 255}.{n & 255}") for n in numbers]
+    notes = [one for told in findings for one in kernel.step(told, NOW) if isinstance(one, Note)]
+    snapshots = [note.body for note in notes if isinstance(note.body, Snapshot)]
+    taken = []
+    for begin in range(0, len(snapshots), 50):
+        fifty = snapshots[begin : begin + 50]
+        began = time.perf_counter_ns()
+        for snapshot in fifty:
+            decide(snapshot)
+        taken.append((time.perf_counter_ns() - began) / len(fifty) / 1e3)
+    return taken
+
+
 def empty(_now: Now) -> None:
     """Do nothing."""
 
@@ -63,6 +82,10 @@ def main() -> None:
     for name, at, must in (("finding to order", 0, "<= 10"), ("outcome to confirmed", 1, "")):
         report.add(f"{name}, median", [statistics.median(r[at]) for r in rounds], "us", count, must)
         report.add(f"{name}, mean", [statistics.fmean(r[at]) for r in rounds], "us", count)
+    alone = [decided() for _ in range(ROUNDS)]
+    medians = [statistics.median(one) for one in alone]
+    report.add("decide alone, median", medians, "us", count, "<= 50")
+    report.add("decide alone, p99 of fifties", [quantile(one, 0.99) for one in alone], "us", count)
     report.add("an empty call, for the machine", [one[2] for one in rounds], "us", count)
     report.show()
 

@@ -36,7 +36,7 @@ from cronos.types import Report as Findings
 SINGLE, AT_ONCE, PROBES, ROUNDS = 200, 1_000, 100, 5
 POLLED, POLL_S = 40, 10.0
 RATE_HZ, BURST = 15_000, 6
-MOST = 1 << 14  # attackers in one run
+MOST = 1 << 15  # attackers in one run
 SLOTS = 8 + 1024
 RING = 1 << 15  # of the packets sent last
 HELD = 5_000

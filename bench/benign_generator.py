@@ -1,8 +1,8 @@
 """SIMULATED operators who keep to the policy, and a network that does not make it easy for them.
 
 Each is an entity of its own: an address, a rhythm, a clock that is off. They read and write what
-the policy allows, over connections that are cut and made anew, segments that are split, sent twice or
-overtaken, and they mistype a password now and then. The same seed gives the same bytes.
+the policy allows, over connections that are cut and made anew, segments that are split, sent twice
+or overtaken, and they mistype a password now and then. The same seed gives the same bytes.
 """
 
 import random
