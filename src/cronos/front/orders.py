@@ -53,7 +53,8 @@ class Line:
     def __init__(self, options: argparse.Namespace) -> None:
         self.config: Config = settings.config_of(options)
         self.node = self.config.node.instance
-        self.socket = settings.state_of(options) / self.node / "run" / SOCKET_NAME
+        self.state: Path = settings.state_of(options)
+        self.socket = self.state / self.node / "run" / SOCKET_NAME
         self.signed = options.credential is not None
         self._options = options
         self._credential: Any = None
