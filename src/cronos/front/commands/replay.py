@@ -23,6 +23,7 @@ from cronos.types import AuditRecord, Decision, Finding, Snapshot
 # Decisions about an incident, and about the steps that were proposed besides.
 _DECIDED: Final = frozenset({"decision", "step"})
 _MAX_DECISIONS: Final = 10_000
+_MAX_BYTES: Final = 256 << 20
 _MAX_FINDINGS: Final = 1_000
 
 
@@ -33,6 +34,11 @@ class Pair(msgspec.Struct, frozen=True):
     snapshot: bytes
     decision: bytes
 
+    @property
+    def size(self) -> int:
+        """Give how many bytes it takes."""
+        return len(self.snapshot) + len(self.decision)
+
 
 class Case(msgspec.Struct):
     """What the ledger holds about one incident's decisions."""
@@ -41,6 +47,8 @@ class Case(msgspec.Struct):
     findings: list[Finding] = []
     unpaired: int = 0
     records: int = 0
+    left_out: int = 0  # beyond the bounds
+    held: int = 0  # bytes of the pairs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +92,11 @@ def collect(records: Iterator[tuple[int, bytes]], incident_id: str) -> Case:
             pair = Pair(position, snapshot, record.body)
             if not snapshot:
                 case.unpaired += 1
-            elif len(case.pairs) < _MAX_DECISIONS:
+            elif len(case.pairs) < _MAX_DECISIONS and case.held + pair.size <= _MAX_BYTES:
                 case.pairs.append(pair)
+                case.held += pair.size
+            else:
+                case.left_out += 1
             snapshot = b""
         elif record.kind == "finding" and len(case.findings) < _MAX_FINDINGS:
             body = decoded(record.body)
@@ -101,7 +112,9 @@ def replayed(case: Case, incident_id: str) -> ReplayDocument:
         _compared(pair, other, case.findings) for pair, other in zip(case.pairs, again, strict=True)
     )
     same = all(one.identical for one in views)
-    return ReplayDocument(plain(incident_id, 200), same, views, case.unpaired, seed)
+    return ReplayDocument(
+        plain(incident_id, 200), same, views, case.unpaired, seed, left_out=case.left_out
+    )
 
 
 def _compared(pair: Pair, again: bytes, findings: list[Finding]) -> ReplayedView:
@@ -138,6 +151,8 @@ def _print(document: ReplayDocument) -> None:
         verdict = same if document.identical else "NOT all identical"
         print(f"{count} decision{'s' * (count != 1)} replayed {where}: {verdict}.")
     else:
-        print("Nothing was decided about it.")
+        print("Nothing that can be replayed was decided about it.")
     if document.unpaired:
         print(f"{document.unpaired} more have no snapshot of their own, and cannot be replayed.")
+    if document.left_out:
+        print(f"{document.left_out} more are beyond what is replayed at once.")
