@@ -120,6 +120,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "calibration-candidates": "cronos.govern.outcomes:candidate_file",
         "read-ledger": "cronos.govern.verify:read_file",
         "policy-matrix": "cronos.kernel.policy:CONFIDENCE_ROWS",
+        "protected-entry": "cronos.respond.guards:protected_network",
         "policy-protected": "cronos.kernel.assets:Protected",
         "policy-options": "cronos.kernel.options:Options",
         "read-playbook": "cronos.respond.cacao:read_playbook",

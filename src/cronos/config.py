@@ -12,7 +12,8 @@ from msgspec import Meta
 from cronos.errors import InputError
 
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
-Positive = Annotated[int, Meta(ge=1)]
+# The most is 2**32: as seconds it still is a time that can be written down in nanoseconds.
+Positive = Annotated[int, Meta(ge=1, le=4_294_967_296)]
 SectionT = TypeVar("SectionT", bound=msgspec.Struct)
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -160,7 +161,15 @@ def parse(table: dict[str, Any], origin: str) -> Config:
     Raises:
         InputError: a key is unknown, a value of the wrong type or out of its range.
     """
-    return convert(table, Config, origin)
+    config = convert(table, Config, origin)
+    if config.lease.default_s > config.lease.max_s:
+        raise InputError(
+            "config.invalid",
+            f"{origin}: an isolation would last {config.lease.default_s} s, and may last "
+            f"{config.lease.max_s} s without a person.",
+            "Set default_s under [lease] to at most max_s.",
+        )
+    return config
 
 
 def convert(table: dict[str, Any], kind: type[SectionT], origin: str) -> SectionT:

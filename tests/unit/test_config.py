@@ -22,6 +22,11 @@ def test_the_defaults_change_nothing_in_the_world():
         ({"node": {"instance": "../../etc"}}, "instance"),
         ({"lease": {"default_s": 0}}, "default_s"),
         ({"policy": {"autonomy": "yes"}}, "autonomy"),
+        # What cannot be written down as a 64-bit number of nanoseconds must not be found out late.
+        ({"policy": {"version": 10**23}}, "version"),
+        ({"lease": {"default_s": 10**11, "max_s": 10**11}}, "default_s"),
+        ({"lease": {"default_s": 400, "max_s": 300}}, "400 s"),
+        ({"lease": {"default_s": 4000}}, "3600 s"),
         ({"pipeline": {"parsers": "two"}}, "parsers"),
         ({"egress": [{"host": "a", "port": 70000}]}, "egress"),
     ],

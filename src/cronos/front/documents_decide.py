@@ -56,4 +56,6 @@ class ReplayDocument(msgspec.Struct, frozen=True):
     decisions: tuple[ReplayedView, ...]
     unpaired: int
     hash_seed: str
+    # Beyond what is replayed at once.
+    left_out: int = 0
     schema: str = "cronos.replay/1"

@@ -1,8 +1,12 @@
 """The JSON document of what became of decisions, of `cronos incidents --stats`."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+from cronos.link.text import plain
+
+_MOST_TECHNIQUES: Final = 20
 
 
 class ShareView(msgspec.Struct, frozen=True):
@@ -60,7 +64,8 @@ def say_outcomes(document: OutcomesDocument) -> list[str]:
         ("judged a false alarm", document.false_positives),
         ("isolated alone and judged a false alarm", document.false_isolations),
     )
-    lines = [f"{document.incidents} incidents."]
+    count = document.incidents
+    lines = [f"{count} incident{'s' * (count != 1)}."]
     lines += [f"{name}: {_said(share)}" for name, share in rows]
     shadow = document.shadow
     if shadow.of:
@@ -73,9 +78,23 @@ def say_outcomes(document: OutcomesDocument) -> list[str]:
             f"resolved: {document.resolved}, half within {document.resolution_p50_s:,.1f} s, "
             f"95 % within {document.resolution_p95_s:,.1f} s"
         )
+    lines += [_technique(one) for one in document.techniques[:_MOST_TECHNIQUES]]
+    if (more := len(document.techniques) - _MOST_TECHNIQUES) > 0:
+        lines.append(f"{more} more techniques: --json shows all.")
     if document.left_out:
         lines.append(f"{document.left_out} older incidents are left out.")
     return lines
+
+
+def _technique(one: TechniqueView) -> str:
+    told = f"{plain(one.technique, 40)}: {one.incidents} incident{'s' * (one.incidents != 1)}"
+    for name, share in (
+        ("isolated", one.isolated),
+        ("verified", one.verified),
+        ("false alarms", one.false_positives),
+    ):
+        told += f", {name} {share.right} of {share.of}" if share.of else ""
+    return told
 
 
 def _said(share: ShareView) -> str:

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from cronos.front.documents_decide import DecisionView
 from cronos.front.result import IncidentView
 from cronos.link.clerk import QuestionView
 
@@ -13,6 +14,11 @@ class IncidentsDocument(msgspec.Struct, frozen=True):
     questions: tuple[QuestionView, ...]
     # How many there are, where not all are shown.
     total: int
+    # Whether a running node said so; else it is as the ledger held it last.
+    live: bool = True
+    # Of the one incident that was named: its last decision, and why; or why that cannot be told.
+    decision: DecisionView | None = None
+    unexplained: str = ""
     schema: str = "cronos.incidents/1"
 
 

@@ -18,6 +18,11 @@ from cronos.link.text import plain
 from cronos.types import ControlCall
 
 _SHOWN: Final = 300
+_SILENCE: Final = {
+    "analyst": "then the manager is asked",
+    "manager": "then the pager",
+    "pager": "then the case is only watched, or what holds meanwhile is left as it is",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +58,8 @@ class Line:
     def __init__(self, options: argparse.Namespace) -> None:
         self.config: Config = settings.config_of(options)
         self.node = self.config.node.instance
-        self.socket = settings.state_of(options) / self.node / "run" / SOCKET_NAME
+        self.state: Path = settings.state_of(options)
+        self.socket = self.state / self.node / "run" / SOCKET_NAME
         self.signed = options.credential is not None
         self._options = options
         self._credential: Any = None
@@ -127,6 +133,7 @@ def described(asked: QuestionView) -> list[str]:
         plain(f"asks      {asked.text}", 4 * _SHOWN),
         plain(f"action    {asked.verb} {asked.kind} {asked.target} at {asked.point}", _SHOWN * 4),
         plain(f"lease     {asked.lease_s:g} s", _SHOWN),
+        plain(f"waits     {asked.waits_s:g} s; {_SILENCE.get(asked.audience, '')}", _SHOWN),
         plain(f"undo      {undo}", _SHOWN * 2),
         plain(f"digest    {asked.digest}", _SHOWN),
     ]

@@ -3,16 +3,13 @@
 A record counts only where the chain holds up to it. Works beside a running node and without it.
 """
 
-import contextlib
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
 from cronos.config import Config
-from cronos.front.keyring import using_keys
-from cronos.front.plugins import load
-from cronos.front.sealed import sealer_of, seals
+from cronos.front.recorded import records_of
 from cronos.types import (
     Answer,
     AuditRecord,
@@ -151,16 +148,7 @@ def read_cases(config: Config, state: Path) -> Cases:
         InputError: there is no ledger, or it cannot be read.
         CronosError: the ledger does not hold, or its keys cannot be had.
     """
-    folder = state / config.node.instance / "ledger"
-    path = folder / "ledger.db"
-    read = load("entry", "read-ledger")
     cases = Cases()
-    with contextlib.ExitStack() as held:
-        sealer = None
-        if seals(config) and path.is_file():
-            clock = load("entry", "clock")()
-            keys = held.enter_context(using_keys(config, state))
-            sealer = sealer_of(config, folder, clock, "ledger", lambda: keys)
-        for _, record in read(path, sealer):
-            cases.take(record)
+    for _, record in records_of(config, state):
+        cases.take(record)
     return cases

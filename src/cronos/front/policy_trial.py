@@ -46,8 +46,11 @@ def options_of(config: Config) -> Any:
     """Give the kernel's own knowledge of what may be done.
 
     Raises:
-        InputError: a dial or budget is set for something that does not exist.
+        InputError: a dial or budget is set for something that does not exist, or an entry of
+            `protected` would protect nothing: no node would start with it.
     """
+    for entry in config.policy.protected:
+        load("entry", "protected-entry")(entry)
     return load("entry", "policy-options")(config, points_of(config), LossTable())
 
 

@@ -26,13 +26,13 @@ def print_incidents(incidents: tuple[IncidentView, ...]) -> None:
         table.add_column(name, overflow="fold")
     for one in incidents:
         table.add_row(
-            one.incident_id,
+            plain(one.incident_id, 100),
             str(one.severity),
             plain(one.title, 80),
             plain(one.actor, 60),
             plain(one.target, 60),
             _done(one),
-            one.state,
+            plain(one.state, 40),
         )
     out = console()
     out.print(table)
@@ -44,15 +44,16 @@ def print_incidents(incidents: tuple[IncidentView, ...]) -> None:
 
 def _done(one: IncidentView) -> str:
     if not one.done.action:
-        return one.done.disposition or "nothing"
+        return plain(one.done.disposition, 40) or "nothing"
     dry = " (dry run)" if one.done.dry_run else ""
-    return f"{one.done.disposition}: {plain(one.done.action, 80)}{dry}"
+    return f"{plain(one.done.disposition, 40)}: {plain(one.done.action, 80)}{dry}"
 
 
 def _print_path(one: IncidentView) -> None:
     steps = "  ".join(f"{step.moment} {step.ms:+.2f} ms" for step in one.timeline)
-    print(f"\n{one.incident_id}  {plain(one.title, 100)}  [{', '.join(one.techniques)}]")
-    print(f"  path    {steps}")
+    techniques = plain(", ".join(one.techniques), 200)
+    print(f"\n{plain(one.incident_id, 100)}  {plain(one.title, 100)}  [{techniques}]")
+    print(f"  path    {plain(steps, 1_000)}")
     print(f"  why     {plain(one.why, 400)}")
     for reason in one.done.reasons:
         print(f"          {plain(reason)}")

@@ -5,8 +5,9 @@ verified, false alarms, the time to resolution, and the *shadow score*: how ofte
 would have done with every dial at `act` was right. What people judged becomes *calibration
 candidates*, a file that takes effect only once an operator promotes it.
 
-Who judges: a person's `Verdict`; where there is none, a person's answer to the question about the
-incident (granted: malicious, denied: benign). Silence judges nothing. Rule: the last word counts.
+Who judges: a person's `Verdict`; where there is none, a person's answer. A yes to anything that was
+asked says malicious, a no to the decision's own action says benign. A no to what was proposed
+besides says that it goes too far, silence says nothing. Rule: the last word counts.
 """
 
 from collections import Counter, OrderedDict
@@ -116,6 +117,8 @@ class _Case(msgspec.Struct):
     tried: bool = False
     isolated: bool = False
     verified: bool = False
+    own: str = ""  # the id of the action that was decided about last
+    put: tuple[str, ...] = ()  # the ids of those that people were asked about
     answer: bool | None = None
     verdict: bool | None = None
     opened_ns: int = 0
@@ -206,10 +209,11 @@ def _learn(case: _Case, record: AuditRecord, body: Datum) -> None:
         case Finding():
             _claim(case, body)
             case.opened_ns = case.opened_ns or record.wall_ns
-        case Decision():
+        # A step besides is no answer to whether this is an attack.
+        case Decision() if record.kind != "step":
             case.decided = True
-            # A step besides is no answer to whether this is an attack.
-            case.would |= body.would in _ACTING and record.kind != "step"
+            case.own = body.action.action_id if body.action else case.own
+            case.would |= body.would in _ACTING
         case Question() | Answer() | Verdict():
             _heard(case, body)
         case Outcome() if body.operation is Operation.APPLY and record.kind != "workflow":
@@ -226,11 +230,15 @@ def _heard(case: _Case, word: Question | Answer | Verdict) -> None:
     """Take what was asked of people and what they said; an answer of nobody is silence."""
     if isinstance(word, Question):
         case.asked = True
+        if word.action.action_id not in case.put and len(case.put) < _MAX_NAMED:
+            case.put = (*case.put, word.action.action_id)
     elif isinstance(word, Verdict):
         case.verdict = word.malicious
-    elif word.subject:
-        case.answer = word.granted
-        case.granted |= word.granted
+    elif word.subject and word.granted:
+        if word.action_id in (case.own, *case.put):
+            case.answer = case.granted = True
+    elif word.subject and word.action_id == case.own:
+        case.answer = False
 
 
 def _claim(case: _Case, finding: Finding) -> None:

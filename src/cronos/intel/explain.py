@@ -161,9 +161,10 @@ def lines(told: Explanation) -> list[str]:
         found.append(f"ATT&CK {one.technique} {one.name or '(unknown)'}{_in_brackets(tactics)}.")
     if told.loss_mean:
         what = told.asset or "an unlisted asset"
+        how = f"simulated, {told.loss_digest[:12]}" if told.loss_digest else "assumed"
         found.append(
             f"At stake: {what}, {told.loss_mean:,.0f} a successful attack, "
-            f"{told.loss_p90:,.0f} in one case of ten (simulated, {told.loss_digest[:12]})."
+            f"{told.loss_p90:,.0f} in one case of ten ({how})."
         )
     found += [_considered_line(one) for one in told.considered]
     found += [f"{one[:1].upper()}{one[1:]}." for one in told.counterfactuals]
@@ -428,6 +429,8 @@ def _ground_line(ground: Ground) -> str:
     said = f"{name}{_in_brackets(titles)}: confidence {ground.confidence:.3f}"
     if ground.barred:
         return f"{said}, not counted: {ground.barred}."
+    if ground.share < 0:
+        return f"{said}, which rather speaks against an attack."
     return f"{said}, {ground.share:.0%} of the evidence."
 
 

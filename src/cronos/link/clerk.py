@@ -188,6 +188,8 @@ class QuestionView(msgspec.Struct, frozen=True):
     lease_s: float
     action: str
     digest: str
+    # From when it was put; silence then asks the next audience.
+    waits_s: float = 0.0
 
 
 class _Signed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -510,4 +512,5 @@ def _view(question: Question) -> QuestionView:
         action.lease_ns / 1e9,
         action.action_id,
         digest_of(action),
+        question.deadline_ns / 1e9,
     )

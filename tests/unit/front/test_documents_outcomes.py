@@ -32,6 +32,20 @@ def test_the_document_is_what_was_tracked_and_survives_json():
     assert any(one.startswith("resolved: 3") for one in told)
 
 
+def test_each_technique_is_said_and_no_more_than_a_screen_of_them():
+    ledger = Ledger()
+    for n in range(30):
+        ledger.found(str(n), techniques=(f"T{n:04}\x1b[2J",))
+    ledger.applied("0")
+
+    told = say_outcomes(shown(ledger))
+
+    assert told[0] == "30 incidents."
+    assert any(one.endswith(": 1 incident, isolated 1 of 1, verified 1 of 1") for one in told)
+    assert "10 more techniques: --json shows all." in told
+    assert "\x1b" not in "".join(told)
+
+
 def test_what_was_never_counted_is_unknown():
     told = say_outcomes(shown(Ledger()))
 

@@ -9,7 +9,14 @@ from cronos.link.clerk import _view
 def test_everything_that_matters_is_said_and_nothing_steers_the_terminal():
     asked = _view(question())
     told = "\n".join(orders.described(asked))
-    for part in (asked.question, asked.digest, "contain host plc-1 at world", "300 s", "release"):
+    for part in (
+        asked.question,
+        asked.digest,
+        "contain host plc-1 at world",
+        "300 s",
+        "release",
+        "s; then the manager is asked",
+    ):
         assert part in told
     hostile = "\n".join(orders.described(_view(question(persons=2)).__class__(
         *("\x1b[2J\u202e" for _ in range(3)), 2, *("\x1b]0;x\x07" for _ in range(5)), 1.0, "a", "d"

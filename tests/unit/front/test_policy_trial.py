@@ -92,3 +92,8 @@ def test_a_dial_that_names_nothing_is_refused():
 def test_the_snapshot_of_the_story_is_the_one_that_is_tried(case):
     assert case.judged[0].snapshot == snapshot()
     assert case.judged[0].snapshot.options[0].target == ATTACKER
+
+
+def test_an_entry_that_would_protect_nothing_is_refused_as_it_would_be_at_the_start():
+    with pytest.raises(InputError, match=r"192\.0\.2\.0/33"):
+        options_of(Config(policy=Policy(protected=("192.0.2.0/33",))))

@@ -2,10 +2,12 @@
 
 import unicodedata
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.front.views import incident_view
 
+from cronos.front.result import Step
 from cronos.front.text import console, plain, print_incidents
 
 
@@ -39,6 +41,17 @@ def test_incidents_are_a_table_and_the_path_of_each(capsys):
     assert "undo    it ends" in shown
     assert "records 1 to 4" in shown
     assert "dry run" in " ".join(shown.split())
+
+
+def test_no_field_of_an_incident_steers_not_even_one_read_back_from_a_ledger(capsys):
+    evil = "\x1b[2J\u202e"
+    shown = incident_view(f"inc{evil}", state=evil, techniques=(evil,), why=evil, target=evil)
+    done = msgspec.structs.replace(shown.done, disposition=evil, action=evil, undo=evil)
+    print_incidents((msgspec.structs.replace(shown, done=done, timeline=(Step(evil, 0.0),)),))
+    said = capsys.readouterr().out
+    assert "inc" in said
+    assert "\x1b" not in said
+    assert "\u202e" not in said
 
 
 def test_no_incidents_are_one_line(capsys):

@@ -141,6 +141,35 @@ def test_people_judge_by_verdict_and_else_by_answer_and_silence_judges_nothing(l
     assert (found.judged_by_verdict, found.judged_by_answer) == (3, 1)
 
 
+def test_a_no_to_what_was_proposed_besides_does_not_call_the_attack_a_false_alarm(ledger):
+    for name in ("no", "yes", "stray"):
+        ledger.found(name)
+        ledger.decided(name)
+        ledger.applied(name)
+    other = msgspec.structs.replace(ACTION, action_id="b" * 32, verb=Verb.CONTAIN)
+    for name, granted in (("no", False), ("yes", True)):
+        ledger.tell(name, Question("q", name, "analyst", "All of it?", other, 1))
+        ledger.tell(name, Answer("q", name, "b" * 32, granted, "alice"))
+    ledger.tell("stray", Answer("q", "stray", "c" * 32, True, "alice"))
+
+    found = tracking(ledger.records)
+
+    assert counted(found.false_positives) == (0, 1)
+    assert found.judged_by_answer == 1
+    assert [(one.right, one.n) for one in found.candidates] == [(1, 1)]
+
+
+def test_a_decision_about_a_step_is_not_what_a_no_is_about(ledger):
+    ledger.found("a")
+    ledger.decided("a")
+    step = msgspec.structs.replace(ACTION, action_id="b" * 32)
+    decision = Decision("a", Disposition.ASK_ANALYST, 0.97, 0.9, "0.95-1.00/high", step, ())
+    ledger.tell("a", decision, "step")
+    ledger.tell("a", Answer("q", "a", "b" * 32, False, "alice"))
+
+    assert tracking(ledger.records).false_positives.of == 0
+
+
 def test_the_shadow_score_compares_what_would_have_been_done_with_the_verdict(ledger):
     stories = {
         "acts, right": (Disposition.EXECUTE, True),

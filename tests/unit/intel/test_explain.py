@@ -234,6 +234,20 @@ def test_loss_techniques_and_clocks_are_told():
     assert "72 hours from awareness" in text
 
 
+def test_a_loss_that_nobody_simulated_is_not_called_simulated():
+    said = lines(explained(case(impact=Impact(loss_mean=47_000.0, loss_p90=110_000.0))))
+
+    assert "47,000 a successful attack, 110,000 in one case of ten (assumed)." in "\n".join(said)
+    assert not any("simulated" in line for line in said)
+
+
+def test_a_claim_below_even_speaks_against_an_attack_in_words():
+    said = "\n".join(lines(explained(case(0.2))))
+
+    assert "confidence 0.200, which rather speaks against an attack." in said
+    assert "-100" not in said
+
+
 def test_nothing_to_do_is_said_too():
     told = explained(case(options=()))
 

@@ -6,29 +6,25 @@ again happens in a fresh process under another hash seed.
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from cronos.config import Config
-from cronos.errors import DeniedError, InputError
+from cronos.errors import InputError
 from cronos.front import settings
 from cronos.front.commands.decide import view
 from cronos.front.documents_decide import ReplayDocument, ReplayedView
-from cronos.front.keyring import using_keys
-from cronos.front.plugins import load
+from cronos.front.recorded import decoded, ledger_of, records_of
 from cronos.front.replaying import decide_afresh, difference, hash_seed
 from cronos.front.result import print_json
-from cronos.front.sealed import sealer_of, seals
 from cronos.link.text import plain
-from cronos.types import AuditRecord, Decision, Finding, Snapshot, decode
+from cronos.types import AuditRecord, Decision, Finding, Snapshot
 
 # Decisions about an incident, and about the steps that were proposed besides.
 _DECIDED: Final = frozenset({"decision", "step"})
 _MAX_DECISIONS: Final = 10_000
+_MAX_BYTES: Final = 256 << 20
 _MAX_FINDINGS: Final = 1_000
-_NO_KEYS: Final = frozenset({"crypto.no_keystore", "crypto.unreadable"})
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -38,6 +34,11 @@ class Pair(msgspec.Struct, frozen=True):
     snapshot: bytes
     decision: bytes
 
+    @property
+    def size(self) -> int:
+        """Give how many bytes it takes."""
+        return len(self.snapshot) + len(self.decision)
+
 
 class Case(msgspec.Struct):
     """What the ledger holds about one incident's decisions."""
@@ -46,6 +47,8 @@ class Case(msgspec.Struct):
     findings: list[Finding] = []
     unpaired: int = 0
     records: int = 0
+    left_out: int = 0  # beyond the bounds
+    held: int = 0  # bytes of the pairs
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +60,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Replay: 0 when every decision is the same again, 1 when one is not."""
     config = settings.config_of(options)
-    path = settings.state_of(options) / config.node.instance / "ledger" / "ledger.db"
-    case = collect(_records(config, settings.state_of(options), path), options.incident)
+    state = settings.state_of(options)
+    case = collect(records_of(config, state), options.incident)
     if not case.records:
+        path = ledger_of(config, state)
         raise InputError(
             "front.unknown_incident",
             f"The ledger {path} holds nothing about `{plain(options.incident, 100)}`.",
@@ -73,32 +77,12 @@ def execute(options: argparse.Namespace) -> int:
     return 0 if document.identical else 1
 
 
-def _records(config: Config, state: Path, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Read the ledger, with the keys if they can be had."""
-    read = load("entry", "read-ledger")
-    if not seals(config) or not path.is_file():
-        yield from read(path, None)
-        return
-    clock = load("entry", "clock")()
-    try:
-        with using_keys(config, state) as keys:
-            yield from read(path, sealer_of(config, path.parent, clock, "ledger", lambda: keys))
-    except InputError as error:
-        # A readable ledger of before there were keys needs none.
-        if error.code not in _NO_KEYS:
-            raise
-        try:
-            yield from read(path, None)
-        except DeniedError:
-            raise error from None
-
-
 def collect(records: Iterator[tuple[int, bytes]], incident_id: str) -> Case:
     """Gather an incident's decisions, each with the snapshot noted before it."""
     case = Case([], [])
     snapshot = b""
     for position, data in records:
-        record = _decoded(data)
+        record = decoded(data)
         if not isinstance(record, AuditRecord) or record.incident_id != incident_id:
             continue
         case.records += 1
@@ -108,11 +92,14 @@ def collect(records: Iterator[tuple[int, bytes]], incident_id: str) -> Case:
             pair = Pair(position, snapshot, record.body)
             if not snapshot:
                 case.unpaired += 1
-            elif len(case.pairs) < _MAX_DECISIONS:
+            elif len(case.pairs) < _MAX_DECISIONS and case.held + pair.size <= _MAX_BYTES:
                 case.pairs.append(pair)
+                case.held += pair.size
+            else:
+                case.left_out += 1
             snapshot = b""
         elif record.kind == "finding" and len(case.findings) < _MAX_FINDINGS:
-            body = _decoded(record.body)
+            body = decoded(record.body)
             case.findings += [body] if isinstance(body, Finding) else []
     return case
 
@@ -125,11 +112,13 @@ def replayed(case: Case, incident_id: str) -> ReplayDocument:
         _compared(pair, other, case.findings) for pair, other in zip(case.pairs, again, strict=True)
     )
     same = all(one.identical for one in views)
-    return ReplayDocument(plain(incident_id, 200), same, views, case.unpaired, seed)
+    return ReplayDocument(
+        plain(incident_id, 200), same, views, case.unpaired, seed, left_out=case.left_out
+    )
 
 
 def _compared(pair: Pair, again: bytes, findings: list[Finding]) -> ReplayedView:
-    recorded, snapshot = _decoded(pair.decision), _decoded(pair.snapshot)
+    recorded, snapshot = decoded(pair.decision), decoded(pair.snapshot)
     if not again or not isinstance(recorded, Decision) or not isinstance(snapshot, Snapshot):
         why = "the record is of a later version, or damaged"
         return ReplayedView(pair.position, "", "", False, False, why, ())
@@ -144,13 +133,6 @@ def _compared(pair: Pair, again: bytes, findings: list[Finding]) -> ReplayedView
         plain(found, 400),
         told.why,
     )
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return decode(data)
-    except ValueError:
-        return None
 
 
 def _print(document: ReplayDocument) -> None:
@@ -169,6 +151,8 @@ def _print(document: ReplayDocument) -> None:
         verdict = same if document.identical else "NOT all identical"
         print(f"{count} decision{'s' * (count != 1)} replayed {where}: {verdict}.")
     else:
-        print("Nothing was decided about it.")
+        print("Nothing that can be replayed was decided about it.")
     if document.unpaired:
         print(f"{document.unpaired} more have no snapshot of their own, and cannot be replayed.")
+    if document.left_out:
+        print(f"{document.left_out} more are beyond what is replayed at once.")

@@ -7,6 +7,7 @@ import pytest
 
 from cronos.config import Config
 from cronos.front.cli import main
+from cronos.front.commands import replay as command
 from cronos.front.keyring import using_keys
 from cronos.front.sealed import sealer_of
 from cronos.front.workers import open_ledger
@@ -207,3 +208,17 @@ def test_the_replayed_decision_is_that_of_the_kernel():
     (decision,) = [one for one in bodies if isinstance(one, Decision)]
 
     assert decide(snapshot) == decision
+
+
+def test_what_is_beyond_the_bounds_is_counted_and_said(state, capsysbinary, monkeypatch):
+    monkeypatch.setattr(command, "_MAX_DECISIONS", 1)
+    records, name = noted(finding(1, confidence=0.6), finding(2))
+    folder = state(records)
+
+    assert replay(folder, name, capsysbinary)[1]["left_out"] == 1
+    assert main(["replay", name, "--state", folder]) == 0
+    assert b"1 more are beyond what is replayed at once." in capsysbinary.readouterr().out
+
+    monkeypatch.setattr(command, "_MAX_BYTES", 10)
+    case = command.collect(enumerate(records, 1), name)
+    assert (case.pairs, case.left_out) == ([], 2)
