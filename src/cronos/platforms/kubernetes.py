@@ -27,6 +27,7 @@ import msgspec
 from cronos.config import Section
 from cronos.errors import CronosError, UnreachableError
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
+from cronos.link.openc2target import target_name
 from cronos.link.rest import (
     CONFLICT,
     ForeignConfig,
@@ -161,9 +162,9 @@ class MachineBefore(msgspec.Struct, frozen=True):
 KindT = TypeVar("KindT", bound=msgspec.Struct)
 ThereT = TypeVar("ThereT", _Pod, _Node)
 _CAN: Final = (
-    (Verb.CONTAIN, EntityKind.POD, "x-kubernetes:pod", "D3-NI", Reversal.LEASED, Blast.NARROW),
-    (Verb.CONTAIN, EntityKind.MACHINE, "device", "D3-EI", Reversal.LEASED, Blast.HOST),
-    (Verb.DELETE, EntityKind.POD, "x-kubernetes:pod", "D3-PE", Reversal.NONE, Blast.NARROW),
+    (Verb.CONTAIN, EntityKind.POD, "D3-NI", Reversal.LEASED, Blast.NARROW),
+    (Verb.CONTAIN, EntityKind.MACHINE, "D3-EI", Reversal.LEASED, Blast.HOST),
+    (Verb.DELETE, EntityKind.POD, "D3-PE", Reversal.NONE, Blast.NARROW),
 )
 
 
@@ -178,7 +179,10 @@ class KubernetesExecutor(ForeignExecutor):
     manifest = Manifest(
         "kubernetes",
         "Quarantines pods, cordons machines and deletes pods of a Kubernetes cluster",
-        abilities=tuple(Ability(*can, 3_000) for can in _CAN),
+        abilities=tuple(
+            Ability(verb, kind, target_name(kind), d3fend, reversal, blast, 3_000)
+            for verb, kind, d3fend, reversal, blast in _CAN
+        ),
     )
     config_type: ClassVar[type[Section]] = KubernetesConfig
 

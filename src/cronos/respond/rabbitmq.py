@@ -16,6 +16,7 @@ import msgspec
 from cronos.config import Section
 from cronos.errors import CronosError, UnreachableError
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
+from cronos.link.openc2target import target_name
 from cronos.link.rest import Answer, ForeignConfig, RestClient, json_body, path, private_text
 from cronos.ports import Egress
 from cronos.types import (
@@ -89,7 +90,7 @@ class RabbitmqExecutor(ForeignExecutor):
             Ability(
                 Verb.DENY,
                 EntityKind.USER,
-                "x-cronos:account",
+                target_name(EntityKind.USER),
                 "D3-UAP",
                 Reversal.LEASED,
                 Blast.IDENTITY,

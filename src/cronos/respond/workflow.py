@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, InputError
+from cronos.link.openc2target import target_name
 from cronos.ports import Workflow
 from cronos.types import (
     Ability,
@@ -93,7 +94,9 @@ class WorkflowExecutor:
         "workflow",
         "Pauses, reroutes and restores workloads that depend on an isolated asset",
         abilities=tuple(
-            Ability(verb, EntityKind.WORKLOAD, "x-cronos:workload", "D3-SM", *_TAKEN_BACK)
+            Ability(
+                verb, EntityKind.WORKLOAD, target_name(EntityKind.WORKLOAD), "D3-SM", *_TAKEN_BACK
+            )
             for verb in _STEPS
         ),
     )

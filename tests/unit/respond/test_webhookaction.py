@@ -14,7 +14,7 @@ from tests.integration.test_foreign_stories import (
 from tests.unit.respond.stage import TurnedClock
 
 from cronos.errors import InputError
-from cronos.respond.webhookaction import WebhookActionConfig, WebhookActionExecutor, target_of
+from cronos.respond.webhookaction import WebhookActionConfig, WebhookActionExecutor
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.types import EntityKind, Verb
 
@@ -79,15 +79,6 @@ class TestStories(Receiver, ForeignStories, TlsStories):
                          "time_ns": first["time_ns"]}  # fmt: skip
         assert second == {"action": "cancel", "target": {"command": name},
                           "time_ns": second["time_ns"]}  # fmt: skip
-
-    @pytest.mark.parametrize(("kind", "value", "target"), [
-        (EntityKind.ADDRESS, "2001:db8::7", {"ipv6_net": "2001:db8::7"}),
-        (EntityKind.NETWORK, "192.0.2.0/24", {"ipv4_net": "192.0.2.0/24"}),
-        (EntityKind.HOST, "pump-1", {"device": {"hostname": "pump-1"}}),
-        (EntityKind.USER, "CORP\\alice", {"x-cronos:user": "CORP\\alice"}),
-    ])  # fmt: skip
-    def test_each_kind_of_target_has_its_form(self, kind, value, target):
-        assert target_of(act(Verb.DENY, kind, value)) == target
 
     def test_only_what_the_site_says_it_accepts_is_sent(self):
         assert "accepts" in refused(self.make(accepts=[]), self.sample())
