@@ -13,6 +13,7 @@ Source: Kubernetes API concepts (resource versions, merge patch, dry listing of 
 network policies are additive.
 """
 
+import ipaddress
 import re
 import socket
 import subprocess
@@ -206,14 +207,14 @@ class KubernetesExecutor(ForeignExecutor):
                 f"cordon the machine {node.metadata.name}",
                 f"uncordon the machine {node.metadata.name}",
             )
-        namespace, name = self._named(action)
+        namespace, name = self._unprotected(action)
         pod = self._pod(namespace, name)
-        if pod is None:
-            raise refusal(f"The cluster has no pod {namespace}/{name}.")
         if action.verb is Verb.DELETE:
             # Without a recipe this is what tells the pod from the one that takes its name after.
-            summary = f"delete the pod {namespace}/{name}{_UID_MARK}{pod.metadata.uid}"
-            return Prepared(None, summary, "cannot be taken back; its controller makes another")
+            uid = "none: it is gone" if pod is None else pod.metadata.uid
+            return Prepared(None, f"delete the pod {namespace}/{name}{_UID_MARK}{uid}", "")
+        if pod is None:
+            raise refusal(f"The cluster has no pod {namespace}/{name}.")
         if pod.spec.host_network:
             raise refusal(
                 f"{namespace}/{name} uses its machine's network: no NetworkPolicy binds it.",
@@ -235,7 +236,7 @@ class KubernetesExecutor(ForeignExecutor):
             before = recipe_of(plan, MachineBefore)
             self._patch_node(action.target.value, lambda node: _cordon(node, action, before))
             return f"The machine {action.target.value} takes no new pods."
-        namespace, name = self._named(action)
+        namespace, name = self._unprotected(action)
         if action.verb is Verb.DELETE:
             return self._delete_pod(plan, namespace, name)
         former = recipe_of(plan, PodBefore)
@@ -272,8 +273,7 @@ class KubernetesExecutor(ForeignExecutor):
             self._patch_node(
                 action.target.value, lambda node: _uncordon(node, action, before), needed=False
             )
-            state = "still takes no new pods, as before" if before.unschedulable else "takes pods"
-            return f"The machine {action.target.value} {state}."
+            return f"The machine {action.target.value} is as it was."
         namespace, name = self._named(action)
         former = recipe_of(plan, PodBefore).label
         self._unless_gone("DELETE", _policy_path(namespace, action.action_id))
@@ -296,6 +296,11 @@ class KubernetesExecutor(ForeignExecutor):
         namespace, slash, name = action.target.value.partition("/")
         if not (slash and _NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
             raise refusal(f"{action.target.value!r:.100} is no pod: namespace/name.")
+        return namespace, name
+
+    def _unprotected(self, action: Action) -> tuple[str, str]:
+        """Give the names; what is protected by now can still be taken back and looked at."""
+        namespace, name = self._named(action)
         if namespace in self._config.protected_namespaces:
             raise refusal(f"The namespace {namespace} is protected.")
         return namespace, name
@@ -347,7 +352,10 @@ class KubernetesExecutor(ForeignExecutor):
         pod = self._pod(namespace, name)
         if pod is None:
             return "accepted_unverified", "the pod is gone"
-        others = self._allowing(namespace, pod)
+        try:
+            others = self._allowing(namespace, pod)
+        except CronosError:  # more than an answer holds: whoever may write policies decides that
+            others = "policies that cannot be listed"
         if before.reachable is True:
             now = self._until_cut_off(pod)
             if now is True:
@@ -405,7 +413,7 @@ class KubernetesExecutor(ForeignExecutor):
     def _reaches(self, pod: _Pod) -> bool | None:
         """Probe a pod: whether it can be reached, or None where nothing says."""
         address = pod.status.pod_ip
-        if not address:
+        if not _is_address(address):
             return None
         if self._config.probe_command:
             return self._command_reaches(pod)
@@ -607,7 +615,10 @@ def _was_unschedulable(node: _Node, action_id: str) -> bool:
 def _cordon(node: _Node, action: Action, before: MachineBefore) -> dict[str, Any] | None:
     if node.metadata.labels.get(_CORDON) == action.action_id and node.spec.unschedulable:
         return None
-    former = "true" if before.unschedulable else "false"
+    ours = node.metadata.labels.get(_CORDON) == action.action_id
+    # Somebody may have cordoned it between the plan and its turn.
+    there = node.metadata.annotations.get(_FORMER) == "true" if ours else node.spec.unschedulable
+    former = "true" if before.unschedulable or there else "false"
     return {
         "metadata": {
             "labels": {_CORDON: action.action_id},
@@ -620,10 +631,19 @@ def _cordon(node: _Node, action: Action, before: MachineBefore) -> dict[str, Any
 def _uncordon(node: _Node, action: Action, before: MachineBefore) -> dict[str, Any] | None:
     if node.metadata.labels.get(_CORDON) != action.action_id:
         return None
+    was = before.unschedulable or node.metadata.annotations.get(_FORMER) == "true"
     return {
         "metadata": {"labels": {_CORDON: None}, "annotations": {_FORMER: None}},
-        "spec": {"unschedulable": True if before.unschedulable else None},
+        "spec": {"unschedulable": True if was else None},
     }
+
+
+def _is_address(text: str) -> bool:
+    """Say whether the cluster told a number: it becomes an argument of a command."""
+    try:
+        return not ipaddress.ip_address(text).is_unspecified and "%" not in text
+    except ValueError:
+        return False
 
 
 def _uid_of(plan: Plan) -> str:

@@ -124,10 +124,9 @@ class KeycloakExecutor(ForeignExecutor):
         """See `ForeignExecutor.prepare`."""
         if action.verb is Verb.STOP:
             user, session = self._session_named(action)
-            if session not in self._sessions(user):
-                raise refusal(f"The account {user.username} has no such session.")
-            summary = f"end the session {session} of {user.username}"
-            return Prepared(None, summary, "cannot be taken back; the user can log in again")
+            there = session in self._sessions(user)
+            ended = "" if there else ", which is not there"
+            return Prepared(None, f"end the session {session} of {user.username}{ended}", "")
         user = self._user(action.target.value)
         if not user.enabled:
             raise refusal(
@@ -231,7 +230,7 @@ class KeycloakExecutor(ForeignExecutor):
         user, session = self._session_named(action)
         if session in self._sessions(user):
             self._change("DELETE", self._realm + path("sessions", session), None)
-        return f"The session {session} of {user.username} has ended."
+        return f"{user.username} has no session {session} any more."
 
     def _user_path(self, user_id: str) -> str:
         return self._realm + path("users", user_id)

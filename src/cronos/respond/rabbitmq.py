@@ -149,16 +149,20 @@ class RabbitmqExecutor(ForeignExecutor):
         now = self._permissions(name)
         if now is None:
             return f"The user {name} is gone."
+        # Where somebody has given another permission meanwhile, that one stays.
+        given = {one.vhost for one in now}
         standing = self._standing(before)
         for one in standing:
-            if one not in now:
+            if one.vhost not in given:
                 wanted = {"configure": one.configure, "write": one.write, "read": one.read}
                 self._ask("PUT", _permission_path(one.vhost, name), json_body(wanted))
-        lacking = set(standing) - set(self._permissions(name) or ())
+        now = self._permissions(name) or ()
+        lacking = {one.vhost for one in standing} - {one.vhost for one in now}
         if lacking:
             raise _not_done(f"{name} lacks permissions on {len(lacking)} virtual hosts")
-        gone = len(before.permissions) - len(standing)
+        gone, others = len(before.permissions) - len(standing), len(set(standing) - set(now))
         more = f"; {gone} virtual hosts are gone" if gone else ""
+        more += f"; on {others} somebody has given others meanwhile" if others else ""
         return f"{name} has its permissions again{more}."
 
     def observe(self) -> frozenset[str]:

@@ -125,6 +125,10 @@ class WebhookActionExecutor(ForeignExecutor):
         self._post(command, action.action_id, in_force=True)
         return f"The receiver says that it does {action.verb} {action.target.value}."
 
+    def keep(self, plan: Plan) -> str:
+        """See `ForeignExecutor.keep`; the receiver ends it by itself unless told the new lease."""
+        return self.put(plan)
+
     def sees(self, plan: Plan) -> bool:
         """See `ForeignExecutor.sees`."""
         return recipe_of(plan, Held).command in self._in_force()

@@ -15,7 +15,7 @@ pytest.importorskip("moto", reason="needs moto, the double of AWS")
 
 from tests.integration.doubles.aws import OURS, IamDouble
 from tests.integration.key_services import Gate, secret_file
-from tests.integration.test_foreign_stories import ForeignStories, action, planned, refused
+from tests.integration.test_foreign_stories import ForeignStories, action, forks, planned, refused
 
 from cronos.errors import DeniedError, ExtraMissingError, InputError
 from cronos.link.egress import EgressGate
@@ -83,12 +83,16 @@ class Account:
                                                 "wrong-one")}  # fmt: skip
 
 
+@forks
 class TestConformance(Account, ReversibleExecutorConformance):
     def make(self, **settings):
         self.double.reset()
         (self.key,) = self.double.add_user("batch")
         (self.other,) = self.double.add_user("report")
         return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
 
     def actions(self):
         return [deny(self.key), rotate(self.other)]
