@@ -85,6 +85,8 @@ class Account:
 
 @forks
 class TestConformance(Account, ReversibleExecutorConformance):
+    crash_points = 4  # each makes a client of AWS, which takes its time; see test_foreign_crashes
+
     def make(self, **settings):
         self.double.reset()
         (self.key,) = self.double.add_user("batch")
