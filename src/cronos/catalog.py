@@ -37,6 +37,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "tap": "cronos.respond.tap:TapExecutor",
         "workflow": "cronos.respond.workflow:WorkflowExecutor",
         "kubernetes": "cronos.platforms.kubernetes:KubernetesExecutor",
+        "kubernetes-workloads": "cronos.platforms.workloads:WorkloadsExecutor",
         "aws": "cronos.platforms.aws:AwsExecutor",
         "keycloak": "cronos.respond.keycloak:KeycloakExecutor",
         "rabbitmq": "cronos.respond.rabbitmq:RabbitmqExecutor",

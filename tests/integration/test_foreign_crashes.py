@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.integration.doubles.aws import OURS, IamDouble
 from tests.integration.doubles.keycloak import SECRET, KeycloakDouble
 from tests.integration.doubles.kubernetes import TOKEN, KubernetesDouble
 from tests.integration.doubles.rabbitmq import PASSWORD, RabbitmqDouble
@@ -36,6 +37,8 @@ from cronos.types import EntityKind, Hello, Outcomes, Verb, decode, encode
 ROOT = Path(__file__).parents[2]
 LEASE_S = 1.0
 GRACE_S = 1.0
+# The process that speaks to AWS is there once boto3 has been imported and IAM's model been read.
+STARTS_S = {"deactivation": 5.0, "rotation": 5.0}
 # More of each blast class than a site would allow in a minute: each is done and undone often.
 OWN = {"reconcile_ms": 200, "blast_per_minute": {"service": 500, "host": 500, "identity": 500}}
 
@@ -63,6 +66,18 @@ def machine(folder):
     settings = {"token_file": secret_file(folder / "token", TOKEN)}
     one = action("kubernetes", Verb.CONTAIN, EntityKind.MACHINE, "worker-1", lease_s=LEASE_S)
     return double, {"kubernetes": settings}, one, double.state
+
+
+def rollout(folder):
+    double = KubernetesDouble()
+    double.add_deployment("billing")
+    settings = {
+        "token_file": secret_file(folder / "token", TOKEN),
+        "workload": {"billing": "shop/billing"},
+    }
+    point = "kubernetes-workloads"
+    one = action(point, Verb.RESTORE, EntityKind.WORKLOAD, "billing", lease_s=LEASE_S)
+    return double, {point: settings}, one, double.state
 
 
 def rabbitmq(folder):
@@ -95,8 +110,58 @@ def airflow(folder):
     )
 
 
+def iam(folder, verb):
+    pytest.importorskip("boto3", reason="needs the extra `aws`")
+    pytest.importorskip("moto", reason="needs moto, the double of AWS")
+    double = IamDouble()
+    (key,) = double.add_user("batch")
+    new_keys = folder / "new-keys"
+    new_keys.mkdir(mode=0o700)
+    text = f"[default]\naws_access_key_id = {OURS}\naws_secret_access_key = x\n"
+    settings = {
+        "credentials_file": secret_file(folder / "credentials", text),
+        "secrets_folder": str(new_keys),
+    }
+    one = action("aws", verb, EntityKind.CREDENTIAL, key, lease_s=LEASE_S)
+
+    def state():
+        return double.state("batch"), sorted(file.name for file in new_keys.iterdir())
+
+    return double, {"aws": settings}, one, state
+
+
+def deactivation(folder):
+    return iam(folder, Verb.DENY)
+
+
+def rotation(folder):
+    return iam(folder, Verb.UPDATE)
+
+
 SYSTEMS = {
-    one.__name__: one for one in (keycloak, kubernetes, machine, rabbitmq, receiver, airflow)
+    one.__name__: one
+    for one in (
+        keycloak,
+        kubernetes,
+        machine,
+        rollout,
+        rabbitmq,
+        receiver,
+        airflow,
+        deactivation,
+        rotation,
+    )
+}
+
+
+# The enforcement point of each, which has one or more.
+POINTS = {name: name for name in SYSTEMS} | {
+    "machine": "kubernetes",
+    "rollout": "kubernetes-workloads",
+    "receiver": "webhook-action",
+    "airflow": "workflow",
+    "deactivation": "aws",
+    "rotation": "aws",
 }
 
 
@@ -135,7 +200,7 @@ class Killer:
 class Host:
     """A machine with an enforcer, started anew after it was killed."""
 
-    def __init__(self, folder, double, tables):
+    def __init__(self, folder, double, tables, own=OWN):
         self.folder = folder
         self.double = double
         for name, table in tables.items():
@@ -150,7 +215,7 @@ class Host:
                 "sealer": "plaintext",
                 "executors": self.executors,
                 "workload": workload if "workflow" in tables else (),
-                "plugin": {**tables, "enforcer": OWN},
+                "plugin": {**tables, "enforcer": own},
             },
             Config,
         )
@@ -214,16 +279,22 @@ class Host:
 
 
 @contextlib.contextmanager
-def hosted(tmp_path, name):
+def hosted(tmp_path, name, own=OWN):
     double, tables, one, state = SYSTEMS[name](tmp_path)
+    assert one.enforcement_point == POINTS[name]
     with double.serving():
         killer = Killer(double)
-        host = Host(tmp_path, double, tables)
+        host = Host(tmp_path, double, tables, own)
         host.start()
         try:
             yield host, killer, one, state
         finally:
             host.end()
+
+
+def by(name, begun):
+    """Say by when all must be as before; where AWS's library is read anew, a second after that."""
+    return max(begun + LEASE_S, time.monotonic() + STARTS_S.get(name, -GRACE_S)) + GRACE_S
 
 
 def restored(state, before, deadline):
@@ -259,7 +330,7 @@ def test_a_child_killed_at_any_request_leaves_nothing_behind(tmp_path, name):
                 break
             killed += 1
             assert not outcome.ok
-            assert restored(state, before, begun + LEASE_S + GRACE_S), at
+            assert restored(state, before, by(name, begun)), at
             host.settle(this)
         assert killed >= 6
 
@@ -283,14 +354,43 @@ def test_an_enforcer_killed_at_any_request_leaves_nothing_behind(tmp_path, name)
             assert answer is None
             host.end()
             host.start()
-            assert restored(state, before, begun + LEASE_S + GRACE_S), at
+            assert restored(state, before, by(name, begun)), at
             host.settle(this)
         assert killed >= 6
         # And one that was answered holds through a crash, and ends with its lease.
         assert state() != before
         host.end()
         host.start()
-        assert restored(state, before, time.monotonic() + LEASE_S + GRACE_S)
+        assert restored(state, before, by(name, time.monotonic()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["child", "enforcer"])
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_killed_at_any_request_of_a_release_it_is_released_all_the_same(tmp_path, name, victim):
+    own = OWN | {"reconcile_ms": 600_000}  # whose requests would be counted before the release
+    with hosted(tmp_path, name, own) as (host, killer, one, state):
+        before = state()
+        killed = 0
+        for at in steps():
+            this = msgspec.structs.replace(
+                one, incident_id=f"inc-{at[0]}-{at[1]}", lease_ns=600_000_000_000
+            )
+            (outcome,) = host.answered(apply(this, order_id=2 * killed + 1))
+            assert outcome.ok, outcome.detail
+            killer.arm(at, host.child if victim == "child" else lambda: host.process.pid)
+            host.answered(undo(this, order_id=2 * killed + 2))
+            killer.at = None
+            if not killer.killed:
+                break
+            killed += 1
+            if victim == "enforcer":
+                host.end()
+                host.start()
+            assert restored(state, before, by(name, time.monotonic())), at
+            host.settle(this)
+        assert killed >= 2
+        assert restored(state, before, time.monotonic() + GRACE_S)
 
 
 def test_one_system_that_hangs_holds_up_no_other(tmp_path):

@@ -12,6 +12,8 @@ from cronos.errors import CronosError, DeniedError
 from cronos.types import Action, Entity, Outcome, Plan, action_id
 
 S = 1_000_000_000
+# A process is killed at lines of its own; the double answers from another thread.
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 
 def action(point, verb, kind, value, incident="inc-1", lease_s=300):

@@ -399,6 +399,13 @@ EXECUTOR_SUITES = {
     "nftables": ("tests/integration/test_nftables_traffic.py", "Reversible"),
     "process": ("tests/integration/test_process_executor.py", "Reversible", "Irreversible"),
     "account": ("tests/integration/test_account_executor.py", "Reversible", "Irreversible"),
+    # Against doubles of their systems; what is final there is told in stories, see below.
+    "kubernetes": ("tests/unit/platforms/test_kubernetes.py", "Reversible", "Irreversible"),
+    "kubernetes-workloads": ("tests/unit/platforms/test_workloads.py", "Reversible"),
+    "aws": ("tests/unit/platforms/test_aws.py", "Reversible"),
+    "keycloak": ("tests/unit/respond/test_keycloak.py", "Reversible", "Irreversible"),
+    "rabbitmq": ("tests/unit/respond/test_rabbitmq.py", "Reversible"),
+    "webhook-action": ("tests/unit/respond/test_webhookaction.py", "Reversible"),
 }
 
 

@@ -17,12 +17,14 @@ GivenT = TypeVar("GivenT")
 GotT = TypeVar("GotT")
 RecipeT = TypeVar("RecipeT", bound=msgspec.Struct)
 _MAX_DETAIL_CHARS: Final = 1000
+_FINAL: Final = "Nothing is left to do here."
 
 
 class Prepared(NamedTuple):
     """What `ForeignExecutor.prepare` gives: what was there before, and two phrases for people.
 
-    `before` None makes a plan that cannot be taken back: its recipe is empty.
+    `before` None makes a plan that cannot be taken back: its recipe is empty, and so is the phrase
+    on undoing it.
     """
 
     before: msgspec.Struct | None
@@ -48,7 +50,11 @@ class ForeignExecutor:
     # --- for one action: to be written by each executor ------------------------------------------
 
     def prepare(self, action: Action) -> Prepared:
-        """Look at what is there and say what would change, changing nothing."""
+        """Look at what is there and say what would change, changing nothing.
+
+        What cannot be taken back is prepared where it has happened already, too: the order may
+        come again after its answer was lost.
+        """
         raise NotImplementedError
 
     def put(self, plan: Plan) -> str:
@@ -108,11 +114,19 @@ class ForeignExecutor:
             return _said(action, Operation.APPLY, why, ok=False)
         return Plan(action, recipe, ready.summary, ready.undo_summary)
 
-    def _kept(self, plan: Plan) -> str:
+    def keep(self, plan: Plan) -> str:
+        """Keep an effect for a further lease, putting back what vanished; say what was done."""
         return "It stays." if self.sees(plan) else self.put(plan)
 
+    def _kept(self, plan: Plan) -> str:
+        if not plan.recipe:
+            raise refusal("What cannot be taken back is not held, so it cannot be renewed.", _FINAL)
+        return self.keep(plan)
+
     def _taken_back(self, plan: Plan) -> str:
-        return self.take_back(plan) if plan.recipe else "It cannot be taken back."
+        if not plan.recipe:
+            raise refusal("It cannot be taken back.", _FINAL)
+        return self.take_back(plan)
 
     def _done(self, plan: Plan, operation: Operation, step: Callable[[Plan], str]) -> Outcome:
         try:
@@ -121,7 +135,7 @@ class ForeignExecutor:
             return _said(plan.action, operation, str(error), ok=False)
 
     def _each(self, items: Sequence[GivenT], step: Callable[[GivenT], GotT]) -> list[GotT]:
-        if len(items) <= 1:
+        if min(self._at_once, len(items)) <= 1:
             return [step(item) for item in items]
         with ThreadPoolExecutor(min(self._at_once, len(items))) as pool:
             return list(pool.map(step, items))

@@ -5,13 +5,16 @@ neither the environment nor the instance's metadata is asked, no proxy is used, 
 the user's is read. A tag of the IAM user, ``cronos-<verb>-<access key>``, is the record of what is
 in force and what was before, so that whoever comes later finds it and can take it back.
 
-IAM is consistent in the end: a key that was deactivated may be accepted for some seconds more.
+IAM is consistent in the end: a key that was deactivated may be accepted for some seconds more. It
+gives a request to make a key no name of ours, so that one which was made while we died is known by
+its time and by never having been used: whatever else a user has was made by people and stays.
 
 Source: AWS IAM API (UpdateAccessKey, CreateAccessKey, TagUser, GetAccountAuthorizationDetails).
 """
 
 import configparser
 import contextlib
+import email.utils
 import importlib
 import json
 import logging
@@ -34,6 +37,7 @@ from cronos.errors import (
     UnreachableError,
 )
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
+from cronos.link.openc2target import target_name
 from cronos.link.rest import ForeignConfig, place_of
 from cronos.link.text import plain
 from cronos.ports import Egress
@@ -49,6 +53,9 @@ _MAX_FILE_BYTES: Final = 16_384
 _MAX_PAGES: Final = 100
 _MOST_KEYS: Final = 2  # IAM's own limit for a user
 _MISSING: Final = "NoSuchEntity"
+# A key that came longer than this after the intent to make one is somebody else's.
+_MAKING_S: Final = 60
+_SINCE: Final = re.compile(r"@([0-9]{1,12})")
 
 
 class AwsConfig(ForeignConfig, frozen=True):
@@ -73,10 +80,11 @@ class KeyBefore(msgspec.Struct, frozen=True):
 
 
 class _Mark(NamedTuple):
-    """What a tag says: which action, and the key that a rotation has made."""
+    """What a tag says: which action, the key that a rotation has made, or since when it tries."""
 
     action_id: str
     made: str
+    since_s: int = 0
 
 
 class AwsExecutor(ForeignExecutor):
@@ -94,7 +102,7 @@ class AwsExecutor(ForeignExecutor):
             Ability(
                 verb,
                 EntityKind.CREDENTIAL,
-                "x-aws:access_key",
+                target_name(EntityKind.CREDENTIAL),
                 d3fend,
                 Reversal.LEASED,
                 Blast.IDENTITY,
@@ -150,12 +158,18 @@ class AwsExecutor(ForeignExecutor):
         """See `ForeignExecutor.put`."""
         key, before = plan.action.target.value, recipe_of(plan, KeyBefore)
         mark = self._mark(before.user, plan.action)
+        now = (self._iam.keys(before.user) or {}).get(key)
+        if mark is None and now != before.status:
+            raise refusal(
+                f"The key {key} is {(now or 'gone').lower()} meanwhile, and not by this.",
+                "Nothing is held; whoever changed it decides about it.",
+            )
         if plan.action.verb is Verb.DENY:
             self._tag(before.user, plan.action, "")
             self._set(before.user, key, _INACTIVE)
             return f"The access key {key} of {before.user} is inactive."
         with self._lock:  # two makers would make two
-            made = self._made(plan.action, before, mark)
+            made = self._made(plan.action, before)
         self._set(before.user, key, _INACTIVE)
         where = self._secret_path(made)
         return f"The access key {key} was replaced by {made}, which lies in {where}."
@@ -169,7 +183,8 @@ class AwsExecutor(ForeignExecutor):
             return False
         if plan.action.verb is Verb.DENY:
             return True
-        return keys.get(mark.made) == _ACTIVE and self._secret_path(mark.made).exists()
+        # The file need not be there: whom it is for may have moved it away.
+        return mark.made not in before.keys and keys.get(mark.made) == _ACTIVE
 
     def take_back(self, plan: Plan) -> str:
         """See `ForeignExecutor.take_back`."""
@@ -183,7 +198,7 @@ class AwsExecutor(ForeignExecutor):
         if key in keys:
             self._set(before.user, key, before.status)
         if plan.action.verb is Verb.UPDATE:
-            self._remove_made(plan.action, before, mark)
+            self._remove_made(before, mark)
         left = self._iam.keys(before.user) or {}
         if key in left and left[key] != before.status:
             raise _not_done(f"the access key {key} is {left[key].lower()}")
@@ -240,15 +255,20 @@ class AwsExecutor(ForeignExecutor):
 
     # --- rotation --------------------------------------------------------------------------------
 
-    def _made(self, action: Action, before: KeyBefore, mark: _Mark | None) -> str:
+    def _made(self, action: Action, before: KeyBefore) -> str:
         """Give the new key of a rotation, making it where it is not there and known yet."""
-        keys = self._iam.keys(before.user) or {}
-        if mark is not None and mark.made in keys and self._secret_path(mark.made).exists():
+        mark = self._mark(before.user, action)
+        keys, now_s = self._iam.times(before.user)
+        if mark is not None and mark.made in set(keys) - set(before.keys):
             return mark.made
-        self._tag(before.user, action, "")
         # A key that was made while we died has told nobody its secret: it is of no use.
-        for lost in set(keys) - set(before.keys):
-            self._iam.call("delete_access_key", UserName=before.user, AccessKeyId=lost)
+        lost = self._lost(before, mark, keys)
+        others = sorted(set(keys) - set(before.keys) - lost)
+        if others:
+            raise _not_done(f"{before.user} has the key {others[0]} by now, which stays")
+        for key in lost:
+            self._iam.call("delete_access_key", UserName=before.user, AccessKeyId=key)
+        self._tag(before.user, action, f"@{now_s}")
         told = self._iam.call("create_access_key", UserName=before.user).get("AccessKey", {})
         made, secret = str(told.get("AccessKeyId", "")), str(told.get("SecretAccessKey", ""))
         if not _KEY.fullmatch(made) or not secret:
@@ -257,17 +277,29 @@ class AwsExecutor(ForeignExecutor):
         self._tag(before.user, action, made)
         return made
 
-    def _remove_made(self, action: Action, before: KeyBefore, mark: _Mark) -> None:
-        keys = self._iam.keys(before.user) or {}
-        # Where the mark names none, what was made is what was not there before.
-        for made in {mark.made} & set(keys) or set(keys) - set(before.keys) - {action.target.value}:
+    def _lost(self, before: KeyBefore, mark: _Mark | None, keys: dict[str, int]) -> set[str]:
+        """Give what an attempt that was cut short has made: just then, and never used."""
+        if mark is None or not mark.since_s:
+            return set()
+        return {
+            key
+            for key, made_s in keys.items()
+            if key not in before.keys
+            and mark.since_s - 1 <= made_s <= mark.since_s + _MAKING_S
+            and not self._iam.was_used(key)
+        }
+
+    def _remove_made(self, before: KeyBefore, mark: _Mark) -> None:
+        keys, _ = self._iam.times(before.user)
+        for made in ({mark.made} & set(keys)) - set(before.keys) or self._lost(before, mark, keys):
             self._set(before.user, made, _INACTIVE)
             self._iam.call("delete_access_key", UserName=before.user, AccessKeyId=made)
+            self._secret_path(made).unlink(missing_ok=True)
         if mark.made:
             self._secret_path(mark.made).unlink(missing_ok=True)
 
     def _secret_path(self, made: str) -> Path:
-        return Path(self._config.secrets_folder) / f"{made or 'none'}.json"
+        return Path(self._config.secrets_folder) / f"{made}.json"
 
 
 class Iam:
@@ -306,6 +338,26 @@ class Iam:
             str(one.get("AccessKeyId")): str(one.get("Status"))
             for one in told.get("AccessKeyMetadata", ())
         }
+
+    def times(self, user: str) -> tuple[dict[str, int], int]:
+        """Give when each of a user's keys was made, and the service's own time now; in seconds."""
+        told = self.call("list_access_keys", missing={}, UserName=user, MaxItems=100)
+        headers = told.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        made = {
+            str(one.get("AccessKeyId")): int(one["CreateDate"].timestamp())
+            for one in told.get("AccessKeyMetadata", ())
+            if "CreateDate" in one
+        }
+        now = email.utils.parsedate_tz(str(headers.get("date", "")))
+        if now is None:
+            raise _silent("its answer has no date")
+        return made, int(email.utils.mktime_tz(now))
+
+    def was_used(self, key: str) -> bool:
+        """Say whether a key has ever been used; one that is not known counts as used."""
+        told = self.call("get_access_key_last_used", missing={}, AccessKeyId=key)
+        last = told.get("AccessKeyLastUsed")
+        return last is None or "LastUsedDate" in last
 
     def users(self) -> Iterator[dict[str, Any]]:
         """Give all users with their tags, page by page."""
@@ -479,8 +531,14 @@ def _tag_of(action: Action) -> str:
 
 
 def _read_mark(value: str) -> _Mark | None:
+    """Read a tag, which others may have written: what it names becomes the name of a file."""
     name, slash, made = value.partition("/")
-    return _Mark(name, made) if slash and _ID.fullmatch(name) else None
+    if not slash or not _ID.fullmatch(name):
+        return None
+    if not made or _KEY.fullmatch(made):
+        return _Mark(name, made)
+    since = _SINCE.fullmatch(made)
+    return _Mark(name, "", int(since[1])) if since is not None else None
 
 
 def _silent(why: str) -> UnreachableError:

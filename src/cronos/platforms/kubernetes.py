@@ -9,60 +9,41 @@ cluster's network plug-in enforces policies, and not where another policy allows
 does not. So an outcome says ``enforced`` only when a probe that reached the pod before reaches it
 no more, and ``accepted_unverified`` otherwise, with the reason where one is known.
 
-Source: Kubernetes API concepts (resource versions, merge patch, dry listing of metadata);
-network policies are additive.
+Source: Kubernetes, network policies (they are additive).
 """
 
-import re
+import ipaddress
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self, TypeVar
-from urllib.parse import urlencode
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from cronos.config import Section
-from cronos.errors import CronosError, UnreachableError
+from cronos.errors import CronosError
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
-from cronos.link.rest import (
-    CONFLICT,
-    ForeignConfig,
-    RestClient,
-    json_body,
-    path,
-    private_text,
-)
+from cronos.link.openc2target import target_name
+from cronos.link.rest import json_body, path
+from cronos.platforms.cluster import JSON, NAME, Cluster, ClusterConfig, Conflict, Meta, not_done
 from cronos.ports import Egress
 from cronos.types import Ability, Action, Blast, EntityKind, Manifest, Plan, Reversal, Verb
 
 _LABEL: Final = "cronos/quarantine"
 _CORDON: Final = "cronos/cordon"
 _FORMER: Final = "cronos/former"
-_MERGE: Final = {"Content-Type": "application/merge-patch+json"}
-_JSON: Final = {"Content-Type": "application/json"}
-# Whole objects of a large cluster would not fit into an answer.
-_METADATA: Final = {
-    "Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1, application/json"
-}
 _POLICIES: Final = ("apis", "networking.k8s.io", "v1")
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_ID: Final = re.compile(r"[0-9a-f]{32}")
 _UID_MARK: Final = ", uid "
 _TRIES: Final = 5
-_PAGE: Final = 100
-_MAX_PAGES: Final = 100
 _POLLS: Final = 20
 _POLL_S: Final = 0.05
 _TABLE: Final = "kubernetes"
 
 
-class KubernetesConfig(ForeignConfig, frozen=True):
+class KubernetesConfig(ClusterConfig, frozen=True):
     """Which cluster, by whose right, what is never touched, and how isolation is probed."""
 
-    token_file: str = ""
     # Pods in these are never quarantined or deleted.
     protected_namespaces: tuple[str, ...] = ("kube-system",)
     # Run with the pod's address and namespace/name after it; 0 when the pod can be reached,
@@ -71,15 +52,6 @@ class KubernetesConfig(ForeignConfig, frozen=True):
     # Or a TCP port of the pod, tried from here; 0 for none.
     probe_port: int = 0
     probe_timeout_ms: int = 500
-
-
-class _Meta(msgspec.Struct, frozen=True, rename="camel"):
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
 
 
 class _PodSpec(msgspec.Struct, frozen=True, rename="camel"):
@@ -91,7 +63,7 @@ class _PodStatus(msgspec.Struct, frozen=True, rename={"pod_ip": "podIP"}):
 
 
 class _Pod(msgspec.Struct, frozen=True):
-    metadata: _Meta
+    metadata: Meta
     spec: _PodSpec = _PodSpec()
     status: _PodStatus = _PodStatus()
 
@@ -101,7 +73,7 @@ class _NodeSpec(msgspec.Struct, frozen=True):
 
 
 class _Node(msgspec.Struct, frozen=True):
-    metadata: _Meta
+    metadata: Meta
     spec: _NodeSpec = _NodeSpec()
 
 
@@ -124,21 +96,8 @@ class _PolicySpec(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Policy(msgspec.Struct, frozen=True):
-    metadata: _Meta
+    metadata: Meta
     spec: _PolicySpec = _PolicySpec()
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    metadata: _Meta
-
-
-class _ListMeta(msgspec.Struct, frozen=True):
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct, frozen=True):
-    items: tuple[_Listed, ...] = ()
-    metadata: _ListMeta = _ListMeta()
 
 
 class _PolicyList(msgspec.Struct, frozen=True):
@@ -158,12 +117,10 @@ class MachineBefore(msgspec.Struct, frozen=True):
     unschedulable: bool
 
 
-KindT = TypeVar("KindT", bound=msgspec.Struct)
-ThereT = TypeVar("ThereT", _Pod, _Node)
 _CAN: Final = (
-    (Verb.CONTAIN, EntityKind.POD, "x-kubernetes:pod", "D3-NI", Reversal.LEASED, Blast.NARROW),
-    (Verb.CONTAIN, EntityKind.MACHINE, "device", "D3-EI", Reversal.LEASED, Blast.HOST),
-    (Verb.DELETE, EntityKind.POD, "x-kubernetes:pod", "D3-PE", Reversal.NONE, Blast.NARROW),
+    (Verb.CONTAIN, EntityKind.POD, "D3-NI", Reversal.LEASED, Blast.NARROW),
+    (Verb.CONTAIN, EntityKind.MACHINE, "D3-EI", Reversal.LEASED, Blast.HOST),
+    (Verb.DELETE, EntityKind.POD, "D3-PE", Reversal.NONE, Blast.NARROW),
 )
 
 
@@ -178,7 +135,10 @@ class KubernetesExecutor(ForeignExecutor):
     manifest = Manifest(
         "kubernetes",
         "Quarantines pods, cordons machines and deletes pods of a Kubernetes cluster",
-        abilities=tuple(Ability(*can, 3_000) for can in _CAN),
+        abilities=tuple(
+            Ability(verb, kind, target_name(kind), d3fend, reversal, blast, 3_000)
+            for verb, kind, d3fend, reversal, blast in _CAN
+        ),
     )
     config_type: ClassVar[type[Section]] = KubernetesConfig
 
@@ -186,8 +146,7 @@ class KubernetesExecutor(ForeignExecutor):
         super().__init__(config.at_once)
         self._config = config
         self._egress = egress
-        self._rest = RestClient(config, egress, _TABLE)
-        private_text(config.token_file, "token_file", _TABLE)
+        self._cluster = Cluster(config, egress, _TABLE)
 
     # --- the port, one action at a time ------------------------------------------------------
 
@@ -202,14 +161,14 @@ class KubernetesExecutor(ForeignExecutor):
                 f"cordon the machine {node.metadata.name}",
                 f"uncordon the machine {node.metadata.name}",
             )
-        namespace, name = self._named(action)
+        namespace, name = self._unprotected(action)
         pod = self._pod(namespace, name)
-        if pod is None:
-            raise refusal(f"The cluster has no pod {namespace}/{name}.")
         if action.verb is Verb.DELETE:
             # Without a recipe this is what tells the pod from the one that takes its name after.
-            summary = f"delete the pod {namespace}/{name}{_UID_MARK}{pod.metadata.uid}"
-            return Prepared(None, summary, "cannot be taken back; its controller makes another")
+            uid = "none: it is gone" if pod is None else pod.metadata.uid
+            return Prepared(None, f"delete the pod {namespace}/{name}{_UID_MARK}{uid}", "")
+        if pod is None:
+            raise refusal(f"The cluster has no pod {namespace}/{name}.")
         if pod.spec.host_network:
             raise refusal(
                 f"{namespace}/{name} uses its machine's network: no NetworkPolicy binds it.",
@@ -231,7 +190,7 @@ class KubernetesExecutor(ForeignExecutor):
             before = recipe_of(plan, MachineBefore)
             self._patch_node(action.target.value, lambda node: _cordon(node, action, before))
             return f"The machine {action.target.value} takes no new pods."
-        namespace, name = self._named(action)
+        namespace, name = self._unprotected(action)
         if action.verb is Verb.DELETE:
             return self._delete_pod(plan, namespace, name)
         former = recipe_of(plan, PodBefore)
@@ -268,39 +227,45 @@ class KubernetesExecutor(ForeignExecutor):
             self._patch_node(
                 action.target.value, lambda node: _uncordon(node, action, before), needed=False
             )
-            state = "still takes no new pods, as before" if before.unschedulable else "takes pods"
-            return f"The machine {action.target.value} {state}."
+            return f"The machine {action.target.value} is as it was."
         namespace, name = self._named(action)
         former = recipe_of(plan, PodBefore).label
-        self._unless_gone("DELETE", _policy_path(namespace, action.action_id))
+        self._cluster.unless_gone("DELETE", _policy_path(namespace, action.action_id))
         self._patch_pod(
             namespace, name, lambda pod: _unlabel(pod, action.action_id, former), needed=False
         )
         if self._policy(namespace, action.action_id) is not None:
-            raise _not_done(f"the NetworkPolicy cronos-{action.action_id} is still there")
+            raise not_done(f"the NetworkPolicy cronos-{action.action_id} is still there")
         return f"{namespace}/{name} is out of quarantine."
 
     def observe(self) -> frozenset[str]:
         """Give the ids in the marks of pods, policies and machines, whatever set them."""
         policies = path(*_POLICIES, "networkpolicies")
-        marks = self._marks(path("api", "v1", "pods"), _LABEL) | self._marks(policies, _LABEL)
-        return frozenset(marks | self._marks(path("api", "v1", "nodes"), _CORDON))
+        marks = self._cluster.marks(path("api", "v1", "pods"), _LABEL) | self._cluster.marks(
+            policies, _LABEL
+        )
+        return frozenset(marks | self._cluster.marks(path("api", "v1", "nodes"), _CORDON))
 
     # --- pods --------------------------------------------------------------------------------
 
     def _named(self, action: Action) -> tuple[str, str]:
         namespace, slash, name = action.target.value.partition("/")
-        if not (slash and _NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
+        if not (slash and NAME.fullmatch(namespace) and NAME.fullmatch(name)):
             raise refusal(f"{action.target.value!r:.100} is no pod: namespace/name.")
+        return namespace, name
+
+    def _unprotected(self, action: Action) -> tuple[str, str]:
+        """Give the names; what is protected by now can still be taken back and looked at."""
+        namespace, name = self._named(action)
         if namespace in self._config.protected_namespaces:
             raise refusal(f"The namespace {namespace} is protected.")
         return namespace, name
 
     def _pod(self, namespace: str, name: str) -> _Pod | None:
-        return self._get(_pod_path(namespace, name), _Pod)
+        return self._cluster.get(_pod_path(namespace, name), _Pod)
 
     def _policy(self, namespace: str, action_id: str) -> _Policy | None:
-        return self._get(_policy_path(namespace, action_id), _Policy)
+        return self._cluster.get(_policy_path(namespace, action_id), _Policy)
 
     def _patch_pod(
         self,
@@ -311,7 +276,7 @@ class KubernetesExecutor(ForeignExecutor):
         needed: bool = True,
     ) -> None:
         where = _pod_path(namespace, name)
-        self._patch(where, lambda: self._pod(namespace, name), change, needed=needed)
+        self._cluster.patch(where, lambda: self._pod(namespace, name), change, needed=needed)
 
     def _write_policy(self, namespace: str, action_id: str) -> None:
         """Make the policy, or make it again what it should be."""
@@ -330,24 +295,27 @@ class KubernetesExecutor(ForeignExecutor):
             if there is not None and _denies_all(there, action_id):
                 return
             if there is not None:
-                self._unless_gone("DELETE", _policy_path(namespace, action_id))
+                self._cluster.unless_gone("DELETE", _policy_path(namespace, action_id))
             where = path(*_POLICIES, "namespaces", namespace, "networkpolicies")
-            with _Conflict() as conflict:
-                self._ask("POST", where, json_body(wanted), _JSON)
+            with Conflict() as conflict:
+                self._cluster.ask("POST", where, json_body(wanted), JSON)
             if not conflict.met:
                 return
-        raise _not_done("the NetworkPolicy is changed by others at every attempt")
+        raise not_done("the NetworkPolicy is changed by others at every attempt")
 
     def _enforcement(self, namespace: str, name: str, before: PodBefore) -> tuple[str, str]:
         """Say whether the quarantine is known to hold, and if not, why that is not known."""
         pod = self._pod(namespace, name)
         if pod is None:
             return "accepted_unverified", "the pod is gone"
-        others = self._allowing(namespace, pod)
+        try:
+            others = self._allowing(namespace, pod)
+        except CronosError:  # more than an answer holds: whoever may write policies decides that
+            others = "policies that cannot be listed"
         if before.reachable is True:
             now = self._until_cut_off(pod)
             if now is True:
-                raise _not_done("the probe still reaches it: the cluster does not enforce policies")
+                raise not_done("the probe still reaches it: the cluster does not enforce policies")
             if now is False:
                 return "enforced", f"but {others} may allow traffic" if others else ""
         if others:
@@ -368,7 +336,7 @@ class KubernetesExecutor(ForeignExecutor):
     def _allowing(self, namespace: str, pod: _Pod) -> str:
         """Name the policies that select the pod and allow something: policies add up."""
         where = path(*_POLICIES, "namespaces", namespace, "networkpolicies")
-        listed = self._get(where, _PolicyList) or _PolicyList()
+        listed = self._cluster.get(where, _PolicyList) or _PolicyList()
         names = [
             policy.metadata.name
             for policy in listed.items
@@ -390,18 +358,18 @@ class KubernetesExecutor(ForeignExecutor):
         pod = self._pod(namespace, name)
         if pod is None or pod.metadata.uid != uid:
             return f"{namespace}/{name} of that uid is gone."
-        with _Conflict():  # another pod has its name by now: ours is gone
-            self._unless_gone("DELETE", _pod_path(namespace, name), body)
+        with Conflict():  # another pod has its name by now: ours is gone
+            self._cluster.unless_gone("DELETE", _pod_path(namespace, name), body)
         for _ in range(_POLLS):
             if self.sees(plan):
                 return f"{namespace}/{name} was deleted."
             threading.Event().wait(_POLL_S)
-        raise _not_done(f"{namespace}/{name} is still there")
+        raise not_done(f"{namespace}/{name} is still there")
 
     def _reaches(self, pod: _Pod) -> bool | None:
         """Probe a pod: whether it can be reached, or None where nothing says."""
         address = pod.status.pod_ip
-        if not address:
+        if not _is_address(address):
             return None
         if self._config.probe_command:
             return self._command_reaches(pod)
@@ -434,9 +402,9 @@ class KubernetesExecutor(ForeignExecutor):
     # --- machines ----------------------------------------------------------------------------
 
     def _node(self, name: str) -> _Node | None:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise refusal(f"{name!r:.100} is no name of a machine.")
-        return self._get(path("api", "v1", "nodes", name), _Node)
+        return self._cluster.get(path("api", "v1", "nodes", name), _Node)
 
     def _patch_node(
         self,
@@ -446,92 +414,7 @@ class KubernetesExecutor(ForeignExecutor):
         needed: bool = True,
     ) -> None:
         where = path("api", "v1", "nodes", name)
-        self._patch(where, lambda: self._node(name), change, needed=needed)
-
-    # --- the interface -----------------------------------------------------------------------
-
-    def _patch(
-        self,
-        where: str,
-        look: Callable[[], ThereT | None],
-        change: Callable[[ThereT], dict[str, Any] | None],
-        *,
-        needed: bool,
-    ) -> None:
-        """Change what is there now and nothing newer, trying again when somebody was quicker."""
-        for _ in range(_TRIES):
-            there = look()
-            if there is None:
-                if needed:
-                    raise _not_done("it is gone")
-                return
-            patch = change(there)
-            if patch is None:
-                return
-            patch.setdefault("metadata", {})["resourceVersion"] = there.metadata.resource_version
-            with _Conflict() as conflict:
-                self._ask("PATCH", where, json_body(patch), _MERGE)
-            if not conflict.met:
-                return
-        raise _not_done(f"others changed it at each of {_TRIES} attempts")
-
-    def _get(self, where: str, kind: type[KindT]) -> KindT | None:
-        """Give what stands at a path, or None."""
-        answer = self._rest.call("GET", where, self._headers())
-        if answer.status == 404:
-            return None
-        self._rest.raise_for(answer)
-        return self._rest.decoded(answer, kind)
-
-    def _ask(self, method: str, where: str, body: bytes | None, headers: Mapping[str, str]) -> None:
-        answer = self._rest.call(method, where, {**self._headers(), **headers}, body)
-        self._rest.raise_for(answer)
-
-    def _unless_gone(self, method: str, where: str, body: bytes | None = None) -> None:
-        answer = self._rest.call(method, where, {**self._headers(), **_JSON}, body)
-        if answer.status != 404:
-            self._rest.raise_for(answer)
-
-    def _marks(self, where: str, label: str) -> set[str]:
-        """Read the values of a mark, page by page."""
-        marks: set[str] = set()
-        token = ""
-        for _ in range(_MAX_PAGES):
-            asked = {"labelSelector": label, "limit": str(_PAGE), "continue": token}
-            whole = f"{where}?{urlencode(asked)}"
-            answer = self._rest.call("GET", whole, {**self._headers(), **_METADATA})
-            self._rest.raise_for(answer)
-            listed = self._rest.decoded(answer, _List)
-            values = (item.metadata.labels.get(label, "") for item in listed.items)
-            marks.update(value for value in values if _ID.fullmatch(value))
-            token = listed.metadata.continue_
-            if not token:
-                return marks
-        raise _not_done("more than 10,000 objects bear our marks")
-
-    def _headers(self) -> dict[str, str]:
-        # Read anew each time: a cluster's tokens are short-lived and replaced in place.
-        token = private_text(self._config.token_file, "token_file", _TABLE)
-        return {"Authorization": f"Bearer {token}"}
-
-
-class _Conflict:
-    """Meets a conflict where one may come; `met` says so, and anything else goes on its way."""
-
-    def __init__(self) -> None:
-        self.met = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        self.met = isinstance(error, CronosError) and error.code == CONFLICT
-        return self.met
+        self._cluster.patch(where, lambda: self._node(name), change, needed=needed)
 
 
 def _pod_path(namespace: str, name: str) -> str:
@@ -603,7 +486,10 @@ def _was_unschedulable(node: _Node, action_id: str) -> bool:
 def _cordon(node: _Node, action: Action, before: MachineBefore) -> dict[str, Any] | None:
     if node.metadata.labels.get(_CORDON) == action.action_id and node.spec.unschedulable:
         return None
-    former = "true" if before.unschedulable else "false"
+    ours = node.metadata.labels.get(_CORDON) == action.action_id
+    # Somebody may have cordoned it between the plan and its turn.
+    there = node.metadata.annotations.get(_FORMER) == "true" if ours else node.spec.unschedulable
+    former = "true" if before.unschedulable or there else "false"
     return {
         "metadata": {
             "labels": {_CORDON: action.action_id},
@@ -616,19 +502,20 @@ def _cordon(node: _Node, action: Action, before: MachineBefore) -> dict[str, Any
 def _uncordon(node: _Node, action: Action, before: MachineBefore) -> dict[str, Any] | None:
     if node.metadata.labels.get(_CORDON) != action.action_id:
         return None
+    was = before.unschedulable or node.metadata.annotations.get(_FORMER) == "true"
     return {
         "metadata": {"labels": {_CORDON: None}, "annotations": {_FORMER: None}},
-        "spec": {"unschedulable": True if before.unschedulable else None},
+        "spec": {"unschedulable": True if was else None},
     }
+
+
+def _is_address(text: str) -> bool:
+    """Say whether the cluster told a number: it becomes an argument of a command."""
+    try:
+        return not ipaddress.ip_address(text).is_unspecified and "%" not in text
+    except ValueError:
+        return False
 
 
 def _uid_of(plan: Plan) -> str:
     return plan.summary.rpartition(_UID_MARK)[2]
-
-
-def _not_done(what: str) -> UnreachableError:
-    return UnreachableError(
-        "platforms.kubernetes_undone",
-        f"Not done in the cluster: {what}.",
-        "Look at the object with kubectl, and at who else changes it.",
-    )

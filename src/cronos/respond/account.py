@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from cronos.config import Positive, Section
+from cronos.link.openc2target import target_name
 from cronos.link.text import plain
 from cronos.respond import procfs
 from cronos.respond.freezer import find_mount, freeze, group_of, is_asked_frozen, wait_frozen
@@ -91,7 +92,7 @@ class AccountExecutor:
             Ability(
                 Verb.CONTAIN,
                 EntityKind.USER,
-                "x-cronos:account",
+                target_name(EntityKind.USER),
                 "D3-AL",
                 Reversal.LEASED,
                 Blast.IDENTITY,
@@ -100,7 +101,7 @@ class AccountExecutor:
             Ability(
                 Verb.STOP,
                 EntityKind.SESSION,
-                "x-cronos:session",
+                target_name(EntityKind.SESSION),
                 "D3-ST",
                 Reversal.NONE,
                 Blast.NARROW,

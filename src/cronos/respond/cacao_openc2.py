@@ -10,21 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from cronos.link.openc2target import OWN, target_names
 from cronos.respond.cacao_place import Object, Place, read_json
 from cronos.respond.playbook_steps import ROLES, Wanted
 from cronos.types import Entity, EntityKind, Verb, flow_entity
 
 _K = EntityKind
-_OWN: Final = "x-cronos:"
-TARGETS: Final[Mapping[str, tuple[EntityKind, ...]]] = {
-    "ipv4_net": (_K.ADDRESS, _K.NETWORK),
-    "ipv6_net": (_K.ADDRESS, _K.NETWORK),
-    "ipv4_connection": (_K.FLOW, _K.SERVICE),
-    "ipv6_connection": (_K.FLOW, _K.SERVICE),
-    "device": (_K.HOST,),
-    "process": (_K.PROCESS,),
-    **{f"{_OWN}{kind.value}": (kind,) for kind in EntityKind},
-}
+TARGETS: Final[Mapping[str, tuple[EntityKind, ...]]] = target_names()
 # OpenC2 knows neither `limit` nor `pause` and allows no further actions: the nearest of its own
 # stands for them, and the verb beside it, as `args` may hold it for extensions.
 _NEAREST: Final = {Verb.LIMIT: "set", Verb.PAUSE: "stop"}
@@ -104,7 +96,7 @@ def _literal(where: Place, name: str) -> Entity:
         )
     if name in ("ipv4_net", "ipv6_net"):
         return _network(where, int(name[3]))
-    return _own(where, EntityKind(name.removeprefix(_OWN)))
+    return _own(where, EntityKind(name.removeprefix(OWN)))
 
 
 def _own(where: Place, kind: EntityKind) -> Entity:

@@ -16,6 +16,7 @@ import msgspec
 from cronos.config import Section
 from cronos.errors import CronosError, UnreachableError
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
+from cronos.link.openc2target import target_name
 from cronos.link.rest import Answer, ForeignConfig, RestClient, json_body, path, private_text
 from cronos.ports import Clock, Egress
 from cronos.types import (
@@ -89,7 +90,7 @@ class KeycloakExecutor(ForeignExecutor):
             Ability(
                 Verb.CONTAIN,
                 EntityKind.USER,
-                "x-cronos:account",
+                target_name(EntityKind.USER),
                 "D3-AL",
                 Reversal.LEASED,
                 Blast.IDENTITY,
@@ -98,7 +99,7 @@ class KeycloakExecutor(ForeignExecutor):
             Ability(
                 Verb.STOP,
                 EntityKind.SESSION,
-                "x-cronos:session",
+                target_name(EntityKind.SESSION),
                 "D3-ST",
                 Reversal.NONE,
                 Blast.NARROW,
@@ -123,10 +124,9 @@ class KeycloakExecutor(ForeignExecutor):
         """See `ForeignExecutor.prepare`."""
         if action.verb is Verb.STOP:
             user, session = self._session_named(action)
-            if session not in self._sessions(user):
-                raise refusal(f"The account {user.username} has no such session.")
-            summary = f"end the session {session} of {user.username}"
-            return Prepared(None, summary, "cannot be taken back; the user can log in again")
+            there = session in self._sessions(user)
+            ended = "" if there else ", which is not there"
+            return Prepared(None, f"end the session {session} of {user.username}{ended}", "")
         user = self._user(action.target.value)
         if not user.enabled:
             raise refusal(
@@ -230,7 +230,7 @@ class KeycloakExecutor(ForeignExecutor):
         user, session = self._session_named(action)
         if session in self._sessions(user):
             self._change("DELETE", self._realm + path("sessions", session), None)
-        return f"The session {session} of {user.username} has ended."
+        return f"{user.username} has no session {session} any more."
 
     def _user_path(self, user_id: str) -> str:
         return self._realm + path("users", user_id)

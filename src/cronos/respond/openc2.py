@@ -11,13 +11,13 @@ Source: OASIS, Open Command and Control (OpenC2) Language Specification 1.0, sec
 
 import base64
 import binascii
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from cronos.errors import InputError
+from cronos.link.openc2target import target_form
 from cronos.types import Ability, Action, Entity, EntityKind, Verb, action_id
 
 _MS_NS: Final = 1_000_000
@@ -27,10 +27,6 @@ _MAX_CHARS: Final = 1024
 
 # OpenC2's actions, section 3.3.1.1; the verbs it lacks become the nearest one.
 _ACTIONS: Final = {Verb.LIMIT: "set", Verb.PAUSE: "stop"}
-_FLOW: Final = re.compile(r"(\w+)/(.+):([0-9]{1,5})>(.+):([0-9]{1,5})")
-_SERVICE: Final = re.compile(r"(\w+)/(.+):([0-9]{1,5})")
-_DOTTED: Final = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
-_PROCESS: Final = re.compile(r"([^/]*)/([1-9][0-9]{0,9})")
 
 Abilities = Iterable[Ability]
 
@@ -83,7 +79,7 @@ def to_command(action: Action, abilities: Abilities) -> bytes:
     duration = max(1, action.lease_ns // _MS_NS)
     command = _Command(
         _ACTIONS.get(action.verb, "" + action.verb),
-        _target(able.openc2, action.target),
+        target_form(able.openc2, action.target.value),
         _Args(ours, duration),
         action.action_id,
     )
@@ -120,7 +116,7 @@ def from_command(command: bytes, abilities: Abilities) -> Action:
     )
     agrees = (
         read.action == _ACTIONS.get(ours.verb, "" + ours.verb)
-        and read.target == _target(able.openc2, target)
+        and read.target == target_form(able.openc2, target.value)
         and read.args.duration == max(1, ours.lease_ns // _MS_NS)
         and read.command_id in ("", named)
         and len(ours.target) <= _MAX_CHARS
@@ -135,49 +131,6 @@ def _able(verb: Verb, kind: EntityKind, abilities: Abilities) -> Ability:
         if (one.verb, one.kind) == (verb, kind):
             return one
     raise _refused(f"no executor is able to {verb} a {kind}")
-
-
-def _target(name: str, target: Entity) -> dict[str, Any]:
-    """Give the target in OpenC2's form; one that has no form of its own is ours, by its value."""
-    shape = _SHAPES.get(name)
-    version = "4" if _DOTTED.search(target.value) or ":" not in target.value else "6"
-    if shape is not None:
-        shaped = shape(target.value)
-        if shaped is not None:
-            return {name.replace("ipv4", f"ipv{version}"): shaped}
-    return {name if ":" in name else f"x-cronos:{name}": target.value}
-
-
-def _connection(value: str) -> Mapping[str, Any] | None:
-    flow = _FLOW.fullmatch(value)
-    if flow is not None:
-        protocol, client, client_port, server, port = flow.groups()
-        there = {"dst_addr": server, "dst_port": int(port)}
-        return {
-            "protocol": protocol,
-            "src_addr": client,
-            "src_port": int(client_port),
-            **there,
-        }
-    service = _SERVICE.fullmatch(value)
-    if service is None:
-        return None
-    protocol, server, port = service.groups()
-    return {"protocol": protocol, "dst_addr": server, "dst_port": int(port)}
-
-
-def _process(value: str) -> Mapping[str, Any] | None:
-    found = _PROCESS.fullmatch(value)
-    # OpenC2 leaves it to the actuator which host is meant; ours is under x-cronos.
-    return {"pid": int(found[2])} if found is not None else None
-
-
-_SHAPES: Final[dict[str, Callable[[str], Any]]] = {
-    "ipv4_net": lambda value: value,
-    "ipv4_connection": _connection,
-    "process": _process,
-    "device": lambda value: {"hostname": value},
-}
 
 
 def _approvals(texts: tuple[str, ...]) -> tuple[bytes, ...]:

@@ -16,6 +16,7 @@ import msgspec
 from cronos.config import Section
 from cronos.errors import CronosError, UnreachableError
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
+from cronos.link.openc2target import target_name
 from cronos.link.rest import Answer, ForeignConfig, RestClient, json_body, path, private_text
 from cronos.ports import Egress
 from cronos.types import (
@@ -89,7 +90,7 @@ class RabbitmqExecutor(ForeignExecutor):
             Ability(
                 Verb.DENY,
                 EntityKind.USER,
-                "x-cronos:account",
+                target_name(EntityKind.USER),
                 "D3-UAP",
                 Reversal.LEASED,
                 Blast.IDENTITY,
@@ -148,16 +149,20 @@ class RabbitmqExecutor(ForeignExecutor):
         now = self._permissions(name)
         if now is None:
             return f"The user {name} is gone."
+        # Where somebody has given another permission meanwhile, that one stays.
+        given = {one.vhost for one in now}
         standing = self._standing(before)
         for one in standing:
-            if one not in now:
+            if one.vhost not in given:
                 wanted = {"configure": one.configure, "write": one.write, "read": one.read}
                 self._ask("PUT", _permission_path(one.vhost, name), json_body(wanted))
-        lacking = set(standing) - set(self._permissions(name) or ())
+        now = self._permissions(name) or ()
+        lacking = {one.vhost for one in standing} - {one.vhost for one in now}
         if lacking:
             raise _not_done(f"{name} lacks permissions on {len(lacking)} virtual hosts")
-        gone = len(before.permissions) - len(standing)
+        gone, others = len(before.permissions) - len(standing), len(set(standing) - set(now))
         more = f"; {gone} virtual hosts are gone" if gone else ""
+        more += f"; on {others} somebody has given others meanwhile" if others else ""
         return f"{name} has its permissions again{more}."
 
     def observe(self) -> frozenset[str]:

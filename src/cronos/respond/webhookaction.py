@@ -18,6 +18,7 @@ import msgspec
 from cronos.config import Section
 from cronos.errors import UnreachableError
 from cronos.link.foreign import ForeignExecutor, Prepared, recipe_of, refusal
+from cronos.link.openc2target import target_form, target_name
 from cronos.link.rest import Answer, ForeignConfig, RestClient, json_body, private_text
 from cronos.ports import Clock, Egress
 from cronos.types import (
@@ -38,11 +39,11 @@ _MAX_IN_FORCE: Final = 10_000
 _ID_CHARS: Final = 32
 _DIGITS: Final = frozenset("0123456789abcdef")
 _CAN: Final = (
-    (Verb.DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", Blast.NARROW),
-    (Verb.DENY, EntityKind.NETWORK, "ipv4_net", "D3-NTF", Blast.FLEET),
-    (Verb.CONTAIN, EntityKind.HOST, "device", "D3-NI", Blast.HOST),
-    (Verb.CONTAIN, EntityKind.USER, "x-cronos:account", "D3-AL", Blast.IDENTITY),
-    (Verb.DENY, EntityKind.CREDENTIAL, "x-cronos:credential", "D3-CR", Blast.IDENTITY),
+    (Verb.DENY, EntityKind.ADDRESS, "D3-NTF", Blast.NARROW),
+    (Verb.DENY, EntityKind.NETWORK, "D3-NTF", Blast.FLEET),
+    (Verb.CONTAIN, EntityKind.HOST, "D3-NI", Blast.HOST),
+    (Verb.CONTAIN, EntityKind.USER, "D3-AL", Blast.IDENTITY),
+    (Verb.DENY, EntityKind.CREDENTIAL, "D3-CR", Blast.IDENTITY),
 )
 
 
@@ -76,8 +77,8 @@ class WebhookActionExecutor(ForeignExecutor):
         _TABLE,
         "Hands actions to a receiver of the site's own, as signed OpenC2 commands",
         abilities=tuple(
-            Ability(verb, kind, openc2, d3fend, Reversal.LEASED, blast, 5_000)
-            for verb, kind, openc2, d3fend, blast in _CAN
+            Ability(verb, kind, target_name(kind), d3fend, Reversal.LEASED, blast, 5_000)
+            for verb, kind, d3fend, blast in _CAN
         ),
     )
     config_type: ClassVar[type[Section]] = WebhookActionConfig
@@ -117,12 +118,16 @@ class WebhookActionExecutor(ForeignExecutor):
         action = plan.action
         command = {
             "action": str(action.verb),
-            "target": target_of(action),
+            "target": target_form(target_name(action.target.kind), action.target.value),
             "args": {"duration": max(1, action.lease_ns // _MS_NS)},
             "command_id": action.action_id,
         }
         self._post(command, action.action_id, in_force=True)
         return f"The receiver says that it does {action.verb} {action.target.value}."
+
+    def keep(self, plan: Plan) -> str:
+        """See `ForeignExecutor.keep`; the receiver ends it by itself unless told the new lease."""
+        return self.put(plan)
 
     def sees(self, plan: Plan) -> bool:
         """See `ForeignExecutor.sees`."""
@@ -168,15 +173,3 @@ class WebhookActionExecutor(ForeignExecutor):
 
     def _secret(self) -> bytes:
         return private_text(self._config.secret_file, "secret_file", _TABLE).encode()
-
-
-def target_of(action: Action) -> dict[str, Any]:
-    """Give the OpenC2 target of an action."""
-    value = action.target.value
-    match action.target.kind:
-        case EntityKind.ADDRESS | EntityKind.NETWORK:
-            return {"ipv6_net" if ":" in value else "ipv4_net": value}
-        case EntityKind.HOST:
-            return {"device": {"hostname": value}}
-        case kind:
-            return {f"x-cronos:{kind}": value}

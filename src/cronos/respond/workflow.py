@@ -8,13 +8,14 @@ workload that should be paused is paused once more.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, Final, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from msgspec.structs import replace
 
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, InputError
+from cronos.link.openc2target import target_name
 from cronos.ports import Workflow
 from cronos.types import (
     Ability,
@@ -29,6 +30,8 @@ from cronos.types import (
     Verb,
 )
 
+GivenT = TypeVar("GivenT")
+GotT = TypeVar("GotT")
 _STEPS: Final = {Verb.PAUSE: "pause", Verb.REDIRECT: "reroute"}
 _TAKEN_BACK: Final = (Reversal.LEASED, Blast.SERVICE, 5_000)
 
@@ -93,7 +96,9 @@ class WorkflowExecutor:
         "workflow",
         "Pauses, reroutes and restores workloads that depend on an isolated asset",
         abilities=tuple(
-            Ability(verb, EntityKind.WORKLOAD, "x-cronos:workload", "D3-SM", *_TAKEN_BACK)
+            Ability(
+                verb, EntityKind.WORKLOAD, target_name(EntityKind.WORKLOAD), "D3-SM", *_TAKEN_BACK
+            )
             for verb in _STEPS
         ),
     )
@@ -114,7 +119,7 @@ class WorkflowExecutor:
 
     def plan(self, actions: Sequence[Action]) -> Sequence[Plan | Outcome]:
         """Find the step of each action; see `Executor.plan`."""
-        return [self._plan(action) for action in actions]
+        return self._each(actions, self._plan)
 
     def apply(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Pause or reroute; see `Executor.apply`."""
@@ -122,7 +127,7 @@ class WorkflowExecutor:
 
     def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
         """Say which workloads are adjusted; see the module for who can say."""
-        return [self._is_adjusted(plan) for plan in plans]
+        return self._each(plans, self._is_adjusted)
 
     def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Keep the workloads as they are, adjusting those that are not; see `Executor.renew`."""
@@ -218,11 +223,11 @@ class WorkflowExecutor:
             return _said(plan.action, operation, str(error), ok=False)
         return _said(plan.action, operation, said, ok=True)
 
-    def _each(self, plans: Sequence[Plan], step: Callable[[Plan], Outcome]) -> Sequence[Outcome]:
-        if len(plans) <= 1:
-            return [step(plan) for plan in plans]
-        with ThreadPoolExecutor(min(self._config.at_once, len(plans))) as pool:
-            return list(pool.map(step, plans))
+    def _each(self, items: Sequence[GivenT], step: Callable[[GivenT], GotT]) -> Sequence[GotT]:
+        if len(items) <= 1:
+            return [step(item) for item in items]
+        with ThreadPoolExecutor(min(self._config.at_once, len(items))) as pool:
+            return list(pool.map(step, items))
 
 
 def _said(action: Action, operation: Operation, detail: str, *, ok: bool) -> Outcome:

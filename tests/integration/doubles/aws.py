@@ -4,6 +4,7 @@ from urllib.parse import parse_qs
 
 from tests.integration.doubles.service import Double, RefusedError
 
+OURS = "AKIAOURSOURSOURSOURS"
 _READS = ("Get", "List")
 
 
@@ -45,7 +46,7 @@ class IamDouble(Double):
         ).encode()
 
     def answer(self, method, path, headers, body):
-        if "Credential=AKIAOURSOURSOURSOURS/" not in headers.get("Authorization", ""):
+        if f"Credential={OURS}/" not in headers.get("Authorization", ""):
             raise RefusedError(403, self._error("InvalidClientTokenId"))
         if self.fault:
             raise RefusedError(400, self._error(self.fault))

@@ -1,4 +1,4 @@
-"""A double of a Kubernetes API server: pods, nodes and network policies, as far as documented.
+"""A double of a Kubernetes API server: pods, nodes, policies and deployments, as documented.
 
 It knows bearer tokens, resource versions with 409, merge patches (RFC 7396), preconditions of
 deletion, label selectors of the form "key exists", paging by `limit` and `continue`, and 404.
@@ -25,6 +25,7 @@ class KubernetesDouble(Double):
         self.uids = itertools.count(1)
         self.enforces = False
         self.listener = None
+        self.rolls = True
 
     # --- the world -----------------------------------------------------------------------------
 
@@ -34,6 +35,18 @@ class KubernetesDouble(Double):
     def add_node(self, name, **spec):
         return self._store("nodes", "", name, None, spec, {})
 
+    def add_deployment(self, name, namespace="shop", replicas=2, **more):
+        """Declare a workload; `rolls` says whether its controller replaces pods."""
+        template = {
+            "metadata": {"labels": {"app": name}},
+            "spec": {"containers": [{"image": "i:1"}]},
+        }
+        spec = {"replicas": replicas, "template": template, **more}
+        made = self._store("deployments", namespace, name, None, spec, {})
+        made["metadata"]["generation"] = 1
+        self._roll(made)
+        return made
+
     def add_policy(self, name, spec, namespace="shop"):
         return self._store("networkpolicies", namespace, name, None, spec, None)
 
@@ -42,6 +55,8 @@ class KubernetesDouble(Double):
         world = copy.deepcopy(self.objects)
         for one in world.values():
             del one["metadata"]["resourceVersion"]
+            one["metadata"].pop("generation", None)
+            one.get("status", {}).pop("observedGeneration", None)
         return world
 
     def _store(self, kind, namespace, name, labels, spec, status):
@@ -62,8 +77,8 @@ class KubernetesDouble(Double):
             raise RefusedError(401, {"kind": "Status", "reason": "Unauthorized", "code": 401})
         parts = urlsplit(path)
         found = re.fullmatch(
-            r"/(?:api/v1|apis/networking\.k8s\.io/v1)(?:/namespaces/([^/]+))?"
-            r"/(pods|nodes|networkpolicies)(?:/([^/]+))?",
+            r"/(?:api/v1|apis/networking\.k8s\.io/v1|apis/apps/v1)(?:/namespaces/([^/]+))?"
+            r"/(pods|nodes|networkpolicies|deployments)(?:/([^/]+))?",
             parts.path,
         )
         if found is None:
@@ -115,8 +130,24 @@ class KubernetesDouble(Double):
             if not there["metadata"].get(name):
                 there["metadata"].pop(name, None)
         there["metadata"]["resourceVersion"] = str(next(self.versions))
+        if key[0] == "deployments":
+            there["metadata"]["generation"] += 1
+            template = there["spec"]["template"]["metadata"]
+            if not template.get("annotations"):
+                template.pop("annotations", None)
+            self._roll(there)
         self._enforce()
         return there
+
+    def _roll(self, deployment):
+        """Do as the controller of Deployments: all pods are made anew, and ready at once."""
+        if self.rolls:
+            wanted = deployment["spec"]["replicas"]
+            deployment["status"] = {
+                "observedGeneration": deployment["metadata"]["generation"],
+                "replicas": wanted, "updatedReplicas": wanted,
+                "readyReplicas": wanted, "availableReplicas": wanted,
+            }  # fmt: skip
 
     def _deleted(self, key, options):
         uid = options.get("preconditions", {}).get("uid")

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,9 +13,9 @@ import pytest
 pytest.importorskip("boto3", reason="needs the extra `aws`")
 pytest.importorskip("moto", reason="needs moto, the double of AWS")
 
-from tests.integration.doubles.aws import IamDouble
+from tests.integration.doubles.aws import OURS, IamDouble
 from tests.integration.key_services import Gate, secret_file
-from tests.integration.test_foreign_stories import ForeignStories, action, planned, refused
+from tests.integration.test_foreign_stories import ForeignStories, action, forks, planned, refused
 
 from cronos.errors import DeniedError, ExtraMissingError, InputError
 from cronos.link.egress import EgressGate
@@ -22,7 +23,6 @@ from cronos.platforms.aws import AwsConfig, AwsExecutor
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.types import EntityKind, Verb
 
-OURS = "AKIAOURSOURSOURSOURS"
 SECRET = "a-secret-that-no-log-may-show"
 
 
@@ -83,12 +83,18 @@ class Account:
                                                 "wrong-one")}  # fmt: skip
 
 
+@forks
 class TestConformance(Account, ReversibleExecutorConformance):
+    crash_points = 4  # each makes a client of AWS, which takes its time; see test_foreign_crashes
+
     def make(self, **settings):
         self.double.reset()
         (self.key,) = self.double.add_user("batch")
         (self.other,) = self.double.add_user("report")
         return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
 
     def actions(self):
         return [deny(self.key), rotate(self.other)]
@@ -202,8 +208,8 @@ class TestRotation(Account):
             executor = self.make()
             plans = planned(executor, rotate(self.key))
             before = plans[0].action.action_id
-            self.double.iam.tag_user("batch", [
-                {"Key": f"cronos-update-{self.key}", "Value": f"{before}/"}])  # fmt: skip
+            begun = {"Key": f"cronos-update-{self.key}", "Value": f"{before}/@{int(time.time())}"}
+            self.double.iam.tag_user("batch", [begun])
             lost = self.double.iam.create_access_key(user_name="batch").access_key_id
             if step == "written":
                 secret_file(self.secrets_folder / f"{lost}.json", "{}")
@@ -250,3 +256,77 @@ class TestRotation(Account):
         assert self.double.state("batch")[0][self.key] == "Active"
         assert executor.undo(plans)[0].ok
         assert self.double.state("batch") == ({self.key: "Active"}, {})
+
+    def test_a_key_that_people_made_meanwhile_is_left_alone(self):
+        """By hand, after the plan, or long after an attempt that was cut short."""
+        for since in (None, int(time.time()) - 3600):
+            executor = self.make()
+            plans = planned(executor, rotate(self.key))
+            if since is not None:
+                name = {"Key": f"cronos-update-{self.key}"}
+                value = f"{plans[0].action.action_id}/@{since}"
+                self.double.iam.tag_user("batch", [{**name, "Value": value}])
+            theirs = self.double.iam.create_access_key(user_name="batch").access_key_id
+            (outcome,) = executor.apply(plans)
+            assert not outcome.ok
+            assert theirs in outcome.detail
+            assert executor.undo(plans)[0].ok
+            assert self.double.state("batch") == ({self.key: "Active", theirs: "Active"}, {})
+            self.double.iam.delete_access_key(theirs, "batch")
+
+    def test_a_key_that_is_in_use_is_none_that_was_lost(self, monkeypatch):
+        executor = self.make()
+        plans = planned(executor, rotate(self.key))
+        name = {"Key": f"cronos-update-{self.key}"}
+        value = f"{plans[0].action.action_id}/@{int(time.time())}"
+        self.double.iam.tag_user("batch", [{**name, "Value": value}])
+        theirs = self.double.iam.create_access_key(user_name="batch").access_key_id
+        monkeypatch.setattr(executor._iam, "was_used", lambda key: key == theirs)
+        assert theirs in executor.apply(plans)[0].detail
+        assert executor.undo(plans)[0].ok
+        assert self.double.state("batch") == ({self.key: "Active", theirs: "Active"}, {})
+
+    def test_a_new_key_whose_file_was_taken_away_is_kept(self):
+        executor, plans, _, file = self.rotated()
+        before = self.double.state("batch")
+        file.unlink()
+        assert executor.verify(plans) == [True]
+        assert executor.renew(plans)[0].ok
+        assert executor.apply(plans)[0].ok
+        assert self.double.state("batch") == before
+
+    @pytest.mark.parametrize("made", ["../victim", "/tmp/x", "@", "@-1", "@1/../../victim", "."])
+    def test_a_tag_that_somebody_wrote_names_no_file(self, made):
+        victim = self.folder / "victim.json"
+        victim.write_text("{}")
+        executor = self.make()
+        plans = planned(executor, rotate(self.key))
+        name = {"Key": f"cronos-update-{self.key}"}
+        value = f"{plans[0].action.action_id}/{made}"
+        self.double.iam.tag_user("batch", [{**name, "Value": value}])
+        assert executor.undo(plans)[0].ok
+        assert victim.exists()
+
+    def test_a_tag_that_somebody_wrote_costs_no_key_that_was_there(self):
+        executor = self.make()
+        plans = planned(executor, rotate(self.key))
+        name = {"Key": f"cronos-update-{self.key}"}
+        value = f"{plans[0].action.action_id}/{self.key}"
+        self.double.iam.tag_user("batch", [{**name, "Value": value}])
+        assert executor.undo(plans)[0].ok
+        assert self.double.state("batch") == ({self.key: "Active"}, {})
+
+
+class TestMeanwhile(Account):
+    """People change the key between the plan and its turn."""
+
+    @pytest.mark.parametrize("make", [deny, rotate])
+    def test_a_key_that_people_deactivated_stays_so(self, make):
+        executor = self.make()
+        plans = planned(executor, make(self.key))
+        self.double.iam.update_access_key("batch", self.key, "Inactive")
+        (outcome,) = executor.apply(plans)
+        assert not outcome.ok
+        assert "inactive meanwhile" in outcome.detail
+        assert executor.undo(plans)[0].ok
+        assert self.double.state("batch") == ({self.key: "Inactive"}, {})

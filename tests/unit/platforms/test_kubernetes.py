@@ -8,6 +8,7 @@ from tests.integration.test_foreign_stories import (
     ForeignStories,
     TlsStories,
     action,
+    forks,
     planned,
     refused,
 )
@@ -15,6 +16,7 @@ from tests.integration.test_foreign_stories import (
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.platforms.kubernetes import KubernetesConfig, KubernetesExecutor
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
+from cronos.testing.conformance.irreversible import IrreversibleExecutorConformance
 from cronos.types import EntityKind, Verb, action_id
 
 POD, MACHINE = EntityKind.POD, EntityKind.MACHINE
@@ -61,10 +63,14 @@ class Cluster:
         return {"token_file": secret_file(tmp_path / "wrong", "wrong-one")}
 
 
+@forks
 class TestConformance(Cluster, ReversibleExecutorConformance):
     def make(self, **settings):
         self.double.objects = self.new_double().objects
         return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
 
     def actions(self):
         return [contain("shop/api-0"), contain("shop/api-1"), contain("worker-1", MACHINE),
@@ -250,6 +256,77 @@ class TestStories(Cluster, ForeignStories, TlsStories):
         planned(executor, self.sample())
 
 
+@forks
+class TestDeletionConformance(Cluster, IrreversibleExecutorConformance):
+    def make(self, **settings):
+        self.double.objects = self.new_double().objects
+        return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
+
+    def actions(self):
+        return [delete("shop/api-0"), delete("shop/api-1")]
+
+    def is_done(self, action):
+        return ("pods", *action.target.value.split("/")) not in self.double.objects
+
+    def bystanders(self):
+        return {name: one for name, one in self.double.state().items() if name[0] != "pods"}
+
+    def impossible(self):
+        return delete("kube-system/dns")
+
+
+class TestMeanwhile(Cluster):
+    """People change things between the plan, its turn and its end."""
+
+    def test_a_machine_that_people_have_cordoned_stays_so(self):
+        executor = self.make()
+        plans = planned(executor, contain("worker-1", MACHINE))
+        self.double.objects["nodes", "", "worker-1"]["spec"]["unschedulable"] = True
+        executor.apply(plans)
+        executor.apply(plans)
+        assert executor.undo(plans)[0].ok
+        assert self.double.objects["nodes", "", "worker-1"]["spec"] == {"unschedulable": True}
+        assert executor.observe() == frozenset()
+
+    def test_what_is_protected_by_now_is_still_taken_back(self):
+        executor = self.make()
+        before = self.double.state()
+        plans = planned(executor, self.sample())
+        executor.apply(plans)
+        executor = self.make(protected_namespaces=["shop"])
+        assert executor.verify(plans) == [True]
+        assert "protected" in executor.apply(plans)[0].detail
+        assert executor.undo(plans)[0].ok
+        assert self.double.state() == before
+
+    def test_policies_that_cannot_be_listed_do_not_end_a_quarantine(self):
+        """Whoever owns the namespace can fill it with them."""
+        for number in range(12):
+            spec = {"podSelector": {"matchLabels": {"x": "y" * 100_000}}}
+            self.double.add_policy(f"filler-{number}", spec)
+        executor = self.make()
+        plans = planned(executor, self.sample())
+        (outcome,) = executor.apply(plans)
+        assert outcome.ok, outcome.detail
+        assert "accepted_unverified (policies that cannot be listed" in outcome.detail
+        assert executor.verify(plans) == [True]
+
+    @pytest.mark.parametrize(
+        "told", ["-oProxyCommand=x", "localhost", "0.0.0.0", "fe80::1%x", "$(x)"]
+    )
+    def test_an_address_that_is_none_is_no_argument_of_a_probe(self, told):
+        ran = self.folder / "ran"
+        self.double.objects["pods", "shop", "api-0"]["status"]["podIP"] = told
+        command = ["/bin/sh", "-c", f"touch {ran}"]
+        executor = self.make(probe_command=command)
+        (outcome,) = executor.apply(planned(executor, self.sample()))
+        assert "no probe says" in outcome.detail
+        assert not ran.exists()
+
+
 class TestDeletion(Cluster):
     def test_a_deleted_pod_has_no_recipe_and_is_seen_to_be_gone(self):
         executor = self.make()
@@ -259,7 +336,9 @@ class TestDeletion(Cluster):
         assert executor.apply([plan])[0].ok
         assert executor.verify([plan]) == [True]
         assert ("pods", "shop", "api-0") not in self.double.objects
-        assert executor.undo([plan])[0].detail == "It cannot be taken back."
+        (undone,) = executor.undo([plan])
+        assert not undone.ok
+        assert undone.detail.startswith("It cannot be taken back.")
 
     def test_the_same_deletion_again_spares_the_pod_that_took_its_name(self):
         executor = self.make()

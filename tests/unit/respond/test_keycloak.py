@@ -8,6 +8,7 @@ from tests.integration.test_foreign_stories import (
     ForeignStories,
     TlsStories,
     action,
+    forks,
     planned,
     refused,
 )
@@ -16,6 +17,7 @@ from tests.unit.respond.stage import TurnedClock
 from cronos.errors import CronosError, InputError
 from cronos.respond.keycloak import KeycloakConfig, KeycloakExecutor
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
+from cronos.testing.conformance.irreversible import IrreversibleExecutorConformance
 from cronos.types import EntityKind, Verb
 
 
@@ -60,17 +62,44 @@ class Realm:
         return {"client_secret_file": secret_file(tmp_path / "wrong", "wrong-one")}
 
 
+@forks
 class TestConformance(Realm, ReversibleExecutorConformance):
     def make(self, **settings):
         new = self.new_double()
         self.double.users, self.double.sessions = new.users, new.sessions
         return super().make(**settings)
 
+    def again(self):
+        return super().make(at_once=1)
+
     def actions(self):
         return [contain("alice"), contain("bob")]
 
     def impossible(self):
         return contain("nobody")
+
+
+@forks
+class TestSessionConformance(Realm, IrreversibleExecutorConformance):
+    def make(self, **settings):
+        new = self.new_double()
+        self.double.users, self.double.sessions = new.users, new.sessions
+        return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
+
+    def actions(self):
+        return [stop("alice/s-1"), stop("bob/s-3")]
+
+    def is_done(self, action):
+        return action.target.value.partition("/")[2] not in self.double.sessions
+
+    def bystanders(self):
+        return dict(self.double.users), "s-2" in self.double.sessions
+
+    def impossible(self):
+        return stop("nobody/s-1")
 
 
 class TestStories(Realm, ForeignStories, TlsStories):
@@ -152,9 +181,17 @@ class TestSessions(Realm):
         assert set(self.double.sessions) == {"s-2", "s-3"}
         assert "cannot be taken back" in executor.undo([plan])[0].detail
 
-    @pytest.mark.parametrize("name", ["alice/s-3", "alice/none", "s-1", "/s-1", "alice/", "x/s-1"])
-    def test_only_a_session_of_the_account_that_is_named_is_ended(self, name):
+    @pytest.mark.parametrize("name", ["s-1", "/s-1", "alice/", "x/s-1"])
+    def test_what_names_no_session_of_an_account_is_refused(self, name):
         refused(self.make(), stop(name))
+        assert len(self.double.sessions) == 3
+
+    @pytest.mark.parametrize("name", ["alice/s-3", "alice/none"])
+    def test_only_a_session_of_the_account_that_is_named_is_ended(self, name):
+        executor = self.make()
+        plans = planned(executor, stop(name))
+        assert "alice has no session" in executor.apply(plans)[0].detail
+        assert not [one for one in self.double.seen if one[0] == "DELETE"]
         assert len(self.double.sessions) == 3
 
     def test_a_promise_is_not_believed(self):

@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -15,8 +16,10 @@ from tests.unit.respond.playbooks import (
     step_id,
 )
 
+from cronos.catalog import CATALOG
 from cronos.config import Asset
-from cronos.errors import InputError
+from cronos.errors import ExtraMissingError, InputError
+from cronos.front.plugins import load
 from cronos.respond.cacao import read_playbook
 from cronos.respond.playbook import (
     MAX_APPLIED,
@@ -25,7 +28,7 @@ from cronos.respond.playbook import (
     applies,
     entities,
 )
-from cronos.respond.playbook_steps import Applies
+from cronos.respond.playbook_steps import Act, Applies
 from cronos.types import (
     Action,
     Decision,
@@ -265,3 +268,16 @@ def test_quarantine_pod_asks_before_it_deletes_what_could_not_be_cut_off():
 
 def test_the_helper_names_steps_as_the_standard_does():
     assert step_id(1, "end").startswith("end--")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.json")), ids=lambda path: path.name)
+def test_each_step_of_a_shipped_playbook_is_within_the_power_of_an_executor(path):
+    able = set()
+    for name in CATALOG["executor"]:
+        with contextlib.suppress(ExtraMissingError):
+            able |= {(one.verb, one.kind) for one in load("executor", name).manifest.abilities}
+    steps = read_playbook(path.read_bytes(), path.name).steps.values()
+    wanted = [one.kind.wanted for one in steps if isinstance(one.kind, Act)]
+    assert wanted
+    for one in wanted:
+        assert able & {(one.verb, kind) for kind in one.kinds}, (one.verb, one.openc2)

@@ -8,6 +8,7 @@ from tests.integration.test_foreign_stories import (
     ForeignStories,
     TlsStories,
     action,
+    forks,
     planned,
     refused,
 )
@@ -52,11 +53,15 @@ class Broker:
         return {"password_file": secret_file(tmp_path / "wrong", "wrong-one")}
 
 
+@forks
 class TestConformance(Broker, ReversibleExecutorConformance):
     def make(self, **settings):
         new = self.new_double()
         self.double.held, self.double.connections = new.held, new.connections
         return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
 
     def actions(self):
         return [deny("tank"), deny("pump")]
@@ -76,6 +81,17 @@ class TestStories(Broker, ForeignStories, TlsStories):
         assert "tank" not in self.double.connections.values()
         executor.undo(plans)
         assert self.double.state() == before
+
+    def test_what_an_administrator_has_narrowed_meanwhile_is_not_widened_again(self):
+        executor = self.make()
+        plans = planned(executor, self.sample())
+        executor.apply(plans)
+        self.double.held["plant", "tank"] = narrow = {"configure": "", "write": "", "read": "^x$"}
+        (outcome,) = executor.undo(plans)
+        assert outcome.ok
+        assert "on 1 somebody has given others" in outcome.detail
+        assert self.double.held["plant", "tank"] == narrow
+        assert ("spare", "tank") in self.double.held
 
     def test_a_connection_that_comes_after_is_seen_and_closed(self):
         executor = self.make()

@@ -8,13 +8,14 @@ from tests.integration.test_foreign_stories import (
     ForeignStories,
     TlsStories,
     action,
+    forks,
     planned,
     refused,
 )
 from tests.unit.respond.stage import TurnedClock
 
 from cronos.errors import InputError
-from cronos.respond.webhookaction import WebhookActionConfig, WebhookActionExecutor, target_of
+from cronos.respond.webhookaction import WebhookActionConfig, WebhookActionExecutor
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.types import EntityKind, Verb
 
@@ -54,10 +55,14 @@ class Receiver:
         return {"secret_file": secret_file(tmp_path / "wrong", "wrong-one")}
 
 
+@forks
 class TestConformance(Receiver, ReversibleExecutorConformance):
     def make(self, **settings):
         self.double.in_force.clear()
         return super().make(**settings)
+
+    def again(self):
+        return super().make(at_once=1)
 
     def actions(self):
         return [deny("192.0.2.7"), act(Verb.CONTAIN, EntityKind.HOST, "pump-1")]
@@ -80,14 +85,18 @@ class TestStories(Receiver, ForeignStories, TlsStories):
         assert second == {"action": "cancel", "target": {"command": name},
                           "time_ns": second["time_ns"]}  # fmt: skip
 
-    @pytest.mark.parametrize(("kind", "value", "target"), [
-        (EntityKind.ADDRESS, "2001:db8::7", {"ipv6_net": "2001:db8::7"}),
-        (EntityKind.NETWORK, "192.0.2.0/24", {"ipv4_net": "192.0.2.0/24"}),
-        (EntityKind.HOST, "pump-1", {"device": {"hostname": "pump-1"}}),
-        (EntityKind.USER, "CORP\\alice", {"x-cronos:user": "CORP\\alice"}),
-    ])  # fmt: skip
-    def test_each_kind_of_target_has_its_form(self, kind, value, target):
-        assert target_of(act(Verb.DENY, kind, value)) == target
+    def test_a_renewal_tells_the_receiver_of_the_new_lease(self):
+        """It ends by itself what nobody renews, though all of us were gone."""
+        executor = self.make()
+        plans = planned(executor, self.sample())
+        executor.apply(plans)
+        begun = self.double.commands[0]["time_ns"]
+        executor._clock.turn(200)
+        assert executor.renew(plans)[0].ok
+        self.double.now_ns = lambda: begun + 400_000_000_000
+        assert executor.verify(plans) == [True]
+        self.double.now_ns = lambda: begun + 600_000_000_000
+        assert executor.verify(plans) == [False]
 
     def test_only_what_the_site_says_it_accepts_is_sent(self):
         assert "accepts" in refused(self.make(accepts=[]), self.sample())

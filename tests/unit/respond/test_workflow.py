@@ -151,3 +151,29 @@ class TestConformance(ReversibleExecutorConformance):
 
     def impossible(self):
         return deny("192.0.2.7", point="workflow")
+
+
+class Watcher(Board):
+    """A hook that looks, and that takes its time."""
+
+    def former(self, workload, verb):
+        self.together.wait(10)
+        return "running"
+
+    def put_back(self, workload, former):
+        return self.adjust(workload, "restore")
+
+    def sees(self, workload, verb):
+        self.together.wait(10)
+        return self.state.get(workload) == verb
+
+
+def test_hooks_that_look_do_so_side_by_side():
+    """One after the other, slow systems would use up the time of the whole batch."""
+    board = Watcher()
+    board.together = threading.Barrier(4)
+    executor = WorkflowExecutor(WorkflowExecutorConfig(), {"command": board})
+    plans = executor.plan([work(f"tank-{n}") for n in range(4)])
+    assert all(isinstance(plan, Plan) for plan in plans)
+    executor.apply(plans)
+    assert executor.verify(plans) == [True] * 4
