@@ -116,6 +116,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "explain": "cronos.intel.explain:explain",
         "explanation-lines": "cronos.intel.explain:lines",
         "decide": "cronos.kernel.policy:decide",
+        "calibrated": "cronos.detect.calibration:calibrated",
         "kernel-node": "cronos.kernel.node:Kernel",
         "track-outcomes": "cronos.govern.outcomes:tracking",
         "calibration-candidates": "cronos.govern.outcomes:candidate_file",

@@ -30,6 +30,8 @@ _HOUR_NS: Final = 3_600_000_000_000
 # A kernel that waits gives up after 10 s, with nothing; before that it gets the newest.
 MAX_READING_NS: Final = 8_000_000_000
 _ITEM_BYTES: Final = 16  # around an incident in its part, and its time
+# No kernel counts or times beyond it; what does could not be reckoned with, nor written down again.
+_MOST: Final = 1 << 62
 
 
 class _Standing(msgspec.Struct, frozen=True, gc=False):
@@ -142,11 +144,29 @@ class Recollection:
         size = len(record.body) + _ITEM_BYTES
         if not isinstance(incident, Incident) or size > MAX_PART_BYTES:
             return
+        if not _possible(incident, record.wall_ns):
+            return
         known = self._found.get(incident.incident_id)
         # A record may stand twice, and then behind what followed it: versions tell.
         if known is None or incident.version > known.incident.version:
             self._found[incident.incident_id] = _Standing(incident, record.wall_ns, size)
             self._bytes += size
+
+
+def _possible(incident: Incident, wall_ns: int) -> bool:
+    """Say whether a kernel could go on from an incident; one that was forged may say anything."""
+    counted = (
+        incident.asked,
+        incident.version,
+        incident.finding_count,
+        incident.deadline_boot_ns,
+        incident.lease_until_boot_ns,
+    )
+    # Moments of before a reboot may lie before its beginning.
+    timed = (wall_ns, incident.opened_wall_ns, *(one.boot_ns for one in incident.moments))
+    return all(0 <= one <= _MOST for one in counted) and all(
+        -_MOST <= one <= _MOST for one in timed
+    )
 
 
 def _decoded(data: bytes) -> Datum | Unknown | None:

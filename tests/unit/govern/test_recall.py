@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 
+import msgspec
 import pytest
 
 from cronos.errors import DeniedError, UnreachableError
@@ -17,6 +18,7 @@ from cronos.types import (
     EvidenceClass,
     Incident,
     Kill,
+    Moment,
     Provenance,
     Recall,
     State,
@@ -116,6 +118,33 @@ def test_other_records_bodies_and_nonsense_are_passed_over(story):
         story.ledger.append([encode(AuditRecord("local", "state", now, 0, "x", body))])
 
     assert [one.incident_id for one in story.recalled()[0].incidents] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"asked": -(1 << 63)},
+        {"version": (1 << 64) - 1},
+        {"deadline_boot_ns": (1 << 64) - 1},
+        {"lease_until_boot_ns": -1},
+        {"finding_count": -1},
+        {"opened_wall_ns": -(1 << 63)},
+        {"moments": (Moment("isolated", -(1 << 63)),)},
+    ],
+)
+def test_an_incident_that_no_kernel_could_reckon_with_is_passed_over(story, forged):
+    story.tell(incident("a", State.WAITING))
+    story.tell(msgspec.structs.replace(incident("b", State.WAITING), **forged))
+
+    (part,) = story.recalled()
+
+    assert [one.incident_id for one in part.incidents] == ["a"]
+
+
+def test_a_moment_of_before_a_reboot_is_no_forgery(story):
+    story.tell(msgspec.structs.replace(incident("a"), moments=(Moment("isolated", -HOUR_NS),)))
+
+    assert len(story.recalled()[0].incidents) == 1
 
 
 def test_a_record_that_stands_twice_behind_its_successor_does_not_come_back(story):

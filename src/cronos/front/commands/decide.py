@@ -1,7 +1,8 @@
 """`cronos decide`: what this node would decide about an event, and why; nothing is done.
 
-The site's configuration and the real kernel decide; nothing is read of a running node, so that
-budgets are full, the kill switch is off and no case is open.
+The site's configuration and the real kernel decide, about claims held to their detectors'
+calibration. Nothing is read of a running node, so that budgets are full, the kill switch is off and
+no case is open. A snapshot is decided about as it is.
 """
 
 import argparse
@@ -62,7 +63,8 @@ def _by_kernel(config: Config, findings: Sequence[Finding]) -> list[Decided]:
     snapshots: dict[str, Snapshot] = {}
     decisions: dict[str, Decision] = {}
     members: dict[str, list[Finding]] = {}
-    for finding in findings:
+    for claimed in findings:
+        finding = load("entry", "calibrated")(claimed)
         for effect in kernel.step(finding, clock.now()):
             if isinstance(effect, Note):
                 _noted(effect, snapshots, decisions, members)

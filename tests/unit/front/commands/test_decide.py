@@ -88,6 +88,16 @@ def test_findings_about_one_attacker_are_one_case_and_of_two_are_two(run):
     assert len(json.loads(text)["decisions"]) == 2
 
 
+def test_no_claim_is_louder_than_its_detectors_calibration_lets_it_be_in_a_node(run):
+    claim = {**FINDING, "detector": "sigma", "confidence": 0.84}
+    code, text = run(claim, "--json")
+    (one,) = json.loads(text)["decisions"]
+
+    assert code == 1
+    assert one["confidence"] < 0.75
+    assert one["cell"] == "0.50-0.85/medium"
+
+
 def test_forged_evidence_blocks_nobody(run):
     code, text = run({**FINDING, "provenance": "spoofable"}, "--json")
 
