@@ -111,6 +111,7 @@ class AccountExecutor:
         ),
     )
     config_type: ClassVar[type[Section]] = AccountConfig
+    waits: ClassVar[bool] = True  # for usermod
 
     def __init__(self, config: AccountConfig) -> None:
         self._config = config

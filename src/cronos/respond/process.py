@@ -96,7 +96,7 @@ class ProcessExecutor:
                 "D3-PS",
                 Reversal.LEASED,
                 Blast.NARROW,
-                250,
+                500,
                 risk=0.45,
                 efficacy=0.70,
                 disruption=0.30,
@@ -113,6 +113,7 @@ class ProcessExecutor:
         ),
     )
     config_type: ClassVar[type[Section]] = ProcessConfig
+    waits: ClassVar[bool] = True  # for processes to come to rest, or to end
 
     def __init__(self, config: ProcessConfig) -> None:
         self._config = config
