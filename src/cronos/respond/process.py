@@ -96,7 +96,7 @@ class ProcessExecutor:
                 "D3-PS",
                 Reversal.LEASED,
                 Blast.NARROW,
-                500,
+                1000,
                 risk=0.45,
                 efficacy=0.70,
                 disruption=0.30,
@@ -108,7 +108,7 @@ class ProcessExecutor:
                 "D3-PT",
                 Reversal.NONE,
                 Blast.NARROW,
-                250,
+                500,
             ),
         ),
     )
