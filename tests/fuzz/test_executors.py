@@ -104,6 +104,10 @@ class Netfilter:
         self.commands.append(commands)
         return '{"nftables": []}'
 
+    def add(self, members):
+        self.commands.append(str(members))
+        return True
+
     def held(self, _name, _keys):
         return []
 

@@ -59,6 +59,7 @@ from cronos.types import (
 
 _POINT: Final = "nftables"
 _MS_NS: Final = 1_000_000
+_PLAIN: Final = frozenset({"deny4", "deny6", "flow4", "flow6"})
 _PLACES: Final = (EntityKind.ADDRESS, EntityKind.NETWORK)
 _TRANSACTION: Final = 2000
 _RATE: Final = Meta(ge=1, le=1 << 31)
@@ -342,6 +343,8 @@ class NftablesExecutor:
 
     def _carry_out(self, plans: Sequence[Plan], operation: Operation) -> str | None:
         """Run a batch; where table or rules were removed, make them again."""
+        if operation is Operation.APPLY and self._added_at_once(plans):
+            return None
         if operation is not Operation.UNDO and not self._stands():
             try:
                 self._set_up()
@@ -355,6 +358,23 @@ class NftablesExecutor:
         if why is None:
             self._settle({name for name in members if name.startswith("net")})
         return why
+
+    def _added_at_once(self, plans: Sequence[Plan]) -> bool:
+        """Add plain addresses and flows without the library; False where that has to do it."""
+        members: dict[str, dict[bytes, int]] = {}
+        for plan in plans:
+            element = element_of(plan.action.target, plan.action.verb)
+            if element is None or element.set_name not in _PLAIN:
+                return False
+            timeout_ms = _timeout_ms(plan.action)
+            members.setdefault(element.set_name, {})[packed(element)] = timeout_ms
+        try:
+            # The second try is for a rule set that others have changed around our own.
+            return self._elements.add(members) or (
+                self._elements.stand() and self._elements.add(members)
+            )
+        except OSError:
+            return False  # the library has a sentence for it
 
     def _stands(self) -> bool:
         try:
@@ -400,8 +420,7 @@ class NftablesExecutor:
             lost = operation is not Operation.UNDO and self._is_lost(action.target)
             if element is not None and not lost:
                 name, key = element
-                lease_ms = max(1, -(-action.lease_ns // _MS_NS))
-                text = f"{key}{self._rates.get(name, '')} timeout {lease_ms}ms"
+                text = f"{key}{self._rates.get(name, '')} timeout {_timeout_ms(action)}ms"
                 members.setdefault(name, {})[key] = text
         return members
 
@@ -459,6 +478,10 @@ _COMMANDS: Final = {
     Operation.RENEW: _renewed,
     Operation.UNDO: _deleted,
 }
+
+
+def _timeout_ms(action: Action) -> int:
+    return max(1, -(-action.lease_ns // _MS_NS))
 
 
 def _unable(action: Action) -> str:
