@@ -17,11 +17,12 @@ from cronos.respond.nftables import NftablesConfig, NftablesExecutor
 from cronos.testing.memory_respond import MemoryWorkflow
 from cronos.types import Action, Entity, EntityKind, Outcome, Plan, Verb, action_id
 
-names = st.sampled_from(
-    ["localhost/1", f"localhost/{os.getpid()}", f"localhost/{os.getppid()}",
+SAMPLES = [
+    "localhost/1", f"localhost/{os.getpid()}", f"localhost/{os.getppid()}",
      "nobody", "root", "daemon", "192.0.2.7", "192.0.2.0/24", "::/0", "0.0.0.0/0", "cell",
-     "tcp/192.0.2.7:22", "tcp/192.0.2.7:1>192.0.2.8:2", "billing", "c1", "-h", "../../etc"]
-)  # fmt: skip
+     "tcp/192.0.2.7:22", "tcp/192.0.2.7:1>192.0.2.8:2", "billing", "c1", "-h", "../../etc"
+]  # fmt: skip
+names = st.sampled_from(SAMPLES)
 values = (
     names
     | st.text(max_size=80)
@@ -52,6 +53,24 @@ recipes = (
         st.text(max_size=8),
         st.booleans(),
     )
+    | st.builds(
+        lambda hook, workload, step, undo, former: msgspec.json.encode(
+            {"hook": hook, "workload": workload, "step": step, "undo": undo, "former": former}
+        ),
+        st.sampled_from(["memory", "command", ""]),
+        values,
+        st.sampled_from(["pause", "reroute", "restore", "", "rm"]),
+        st.sampled_from(["restore", "pause", ""]),
+        st.text(max_size=8),
+    )
+    | st.builds(
+        lambda table, name, element: msgspec.json.encode(
+            {"table": table, "set": name, "element": element, "action_id": name, "target": element}
+        ),
+        values,
+        st.sampled_from(["deny4", "segments", "x; flush ruleset"]),
+        values,
+    )
 )
 
 
@@ -63,6 +82,54 @@ def planner(tmp):
     return executor
 
 
+class Noting(MemoryWorkflow):
+    """Notes what it was asked for."""
+
+    def __init__(self):
+        super().__init__(SAMPLES)
+        self.asked = set()
+
+    def adjust(self, workload, verb):
+        self.asked.add(workload)
+        return super().adjust(workload, verb)
+
+
+class Netfilter:
+    """A double of library and kernel: notes the commands, and holds nothing."""
+
+    def __init__(self):
+        self.commands = []
+
+    def run(self, commands):
+        self.commands.append(commands)
+        return '{"nftables": []}'
+
+    def add(self, members):
+        self.commands.append(str(members))
+        return True
+
+    def held(self, _name, _keys):
+        return []
+
+    def stand(self):
+        return True
+
+    def expect(self):
+        pass
+
+    learn = expect
+
+
+def carried_out(plan):
+    """Give all commands that the steps of a plan come to."""
+    executor = planner(None)
+    executor._nft = executor._elements = netfilter = Netfilter()
+    executor._rates, executor._prefixes = {}, set()
+    for step in (executor.apply, executor.verify, executor.renew, executor.undo):
+        assert len(step([plan])) == 1
+    return netfilter.commands
+
+
 def local(tmp):
     """The executors of this machine, on a scratch root, with groups that nobody has."""
     settings_of = {
@@ -72,8 +139,8 @@ def local(tmp):
         "tap": {"control_socket": str(tmp / "nobody")},
     }
     made = {"nftables": planner(tmp)}
+    hooks = {"memory": Noting()}
     for name in ("recording", "workflow", "process", "account", "tap"):
-        hooks = {"memory": MemoryWorkflow(["billing"])}
         given = settings_of.get(name)
         made[name] = make("executor", name, Config(), given=given, hooks=hooks)
     return made
@@ -116,11 +183,14 @@ def test_a_recipe_from_a_damaged_book_does_no_harm(executors, action, recipe):
     before = (tmp / "etc" / "shadow").read_bytes()
     mine = group_of(os.getpid())
     plan = Plan(action, recipe, "s", "u")
-    for name in ("process", "account"):
+    for name in ("process", "account", "tap", "workflow", "recording"):
         executor = made[name]
         for step in (executor.verify, executor.undo, executor.apply, executor.renew, executor.undo):
             with contextlib.suppress(CronosError):
                 assert len(step([plan])) == 1
+    # Workload and element are those of the action, whatever a recipe says.
+    assert made["workflow"]._hooks["memory"].asked <= {action.target.value}
+    assert carried_out(plan) == carried_out(Plan(action, b"{}", "s", "u"))
     assert (tmp / "etc" / "shadow").read_bytes() == before
     assert group_of(os.getpid()) == mine
     mount = find_mount()

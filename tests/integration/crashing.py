@@ -154,6 +154,7 @@ class Crashing:
         self._done = ""
         self.manifest = executor.manifest
         self.config_type = executor.config_type
+        self.waits = getattr(executor, "waits", False)
 
     def plan(self, actions):
         if actions:

@@ -12,7 +12,8 @@ import pytest
 from tests.integration.processes import Family, Orphan, require_freezer
 from tests.unit.respond.stage import deny
 
-from cronos.respond import procfs
+from cronos.errors import UnreachableError
+from cronos.respond import account, procfs
 from cronos.respond.account import AccountConfig, AccountExecutor
 from cronos.testing.conformance.executor import ReversibleExecutorConformance
 from cronos.testing.conformance.irreversible import IrreversibleExecutorConformance
@@ -108,6 +109,74 @@ def test_a_password_that_was_changed_meanwhile_stays_changed(root, executor):
     path.write_text(path.read_text().replace("!$6$abc$def", "!$6$new$hash"))
     assert executor.undo([plan])[0].ok
     assert shadow(root).decode() == SHADOW.replace("$6$abc$def", "$6$new$hash")
+
+
+def test_an_account_that_was_closed_for_good_meanwhile_is_not_opened_again(root, executor):
+    (plan,) = executor.plan([lock("alice")])
+    assert executor.apply([plan])[0].ok
+    path = root / "etc" / "shadow"
+    path.write_text(path.read_text().replace(":2604:", ":1:"))
+    closed = shadow(root)
+    for step in (executor.renew, executor.apply):  # as the reconciler does
+        (done,) = step([plan])
+        assert not done.ok
+        assert "what they set is kept" in done.detail
+    (undone,) = executor.undo([plan])
+    assert undone.ok
+    assert "somebody set another" in undone.detail
+    assert shadow(root) == closed
+
+
+def test_what_a_lock_that_failed_remembered_is_no_state_to_go_back_to(root, executor, monkeypatch):
+    (failed,) = executor.plan([lock("alice")])
+    with monkeypatch.context() as patch:
+        patch.setattr(executor._accounts, "lock", lambda *_given, **_options: "no")
+        assert not executor.apply([failed])[0].ok
+    path = root / "etc" / "shadow"
+    path.write_text(path.read_text().replace(":20500:", ":20600:"))
+    before = shadow(root)
+    (plan,) = executor.plan([lock("alice")])
+    assert executor.apply([plan])[0].ok
+    assert executor.undo([plan])[0].ok
+    assert shadow(root) == before
+
+
+def test_an_account_that_cannot_be_seen_is_not_said_to_be_unlocked(root, executor):
+    (plan,) = executor.plan([lock("alice")])
+    assert executor.apply([plan])[0].ok
+    path = root / "etc" / "shadow"
+    path.rename(root / "kept")
+    path.mkdir()  # to read it is an error, for root as well
+    for step in (executor.verify, executor.undo):
+        with pytest.raises(UnreachableError, match="cannot be read"):
+            step([plan])
+    (refused,) = executor.plan([lock("bob")])
+    assert "cannot be read" in refused.detail
+    path.rmdir()
+    (root / "kept").rename(path)
+    assert executor.undo([plan])[0].ok
+
+
+def test_an_account_in_whose_slice_cronos_itself_runs_is_not_frozen(root, monkeypatch):
+    mount = require_freezer()
+    folder = mount / SLICE.replace("{uid}", str(UID + 2))
+    folder.mkdir()
+    try:
+        inside = f"/{folder.name}/session-3.scope"
+        own = os.getpid()
+        monkeypatch.setattr(account, "group_of", lambda pid: inside if pid == own else "/")
+        executor = made(root)
+        (refused,) = executor.plan([lock("alice")])
+        assert isinstance(refused, Outcome)
+        assert "Cronos runs in" in refused.detail
+        monkeypatch.setattr(account, "group_of", lambda _pid: "/")
+        (plan,) = executor.plan([lock("alice")])
+        monkeypatch.setattr(account, "group_of", lambda pid: inside if pid == own else "/")
+        assert not executor.apply([plan])[0].ok
+        assert (folder / "cgroup.freeze").read_text() == "0\n"
+        assert shadow(root).decode() == SHADOW
+    finally:
+        folder.rmdir()
 
 
 def test_what_the_user_runs_stands_still_and_runs_again(root):
@@ -226,6 +295,43 @@ def test_a_session_is_ended_with_all_its_processes(executor, family):
         assert not executor.renew([plan])[0].ok
     finally:
         bystander.close()
+
+
+def test_a_session_of_a_protected_name_is_kept(root, family):
+    passwd = root / "etc" / "passwd"
+    passwd.write_text(passwd.read_text() + f"keeper:x:{UID}:{UID}::/:/bin/sh\n")
+    (refused,) = made(root, protected=("keeper",)).plan([end(f"localhost/{family.pids[0]}")])
+    assert isinstance(refused, Outcome)
+    assert "keeper, protected" in refused.detail
+
+
+def test_who_was_born_after_the_plan_is_ended_too_or_the_session_has_not(executor, family):
+    (plan,) = executor.plan([end(f"localhost/{family.pids[0]}")])
+    name = plan.action.action_id
+    late = list(zip(family.pids, family.started, strict=True))[2]
+    planned = executor._doomed[name]
+    known = tuple(one for one in planned.members if one != late)
+    # As if it had been born while the others were killed.
+    executor._doomed[name] = msgspec.structs.replace(planned, members=known)
+    for pid, start in known:
+        assert procfs.kill(pid, start, 5000)
+    assert executor.verify([plan]) == [False]
+    (done,) = executor.apply(executor.plan([plan.action]))
+    assert done.ok, done.detail
+    assert not procfs.is_alive(*late)
+
+
+def test_the_number_of_a_session_that_was_given_anew_is_left_alone(executor, family):
+    (plan,) = executor.plan([end(f"localhost/{family.pids[0]}")])
+    name = plan.action.action_id
+    pid, start = family.pids[0], family.started[0]
+    # As if the number had been given to another process meanwhile, which started later.
+    executor._doomed[name] = msgspec.structs.replace(
+        executor._doomed[name], members=((pid, start - 1),), leaders=((pid, start - 1),)
+    )
+    assert executor.apply([plan])[0].ok
+    assert executor.verify([plan]) == [True]
+    assert family.runs() == [True] * 3
 
 
 def test_a_session_whose_leader_has_ended_is_ended_too(executor, family):

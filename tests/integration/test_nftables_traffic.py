@@ -168,6 +168,55 @@ assert not passes(bad, server)
     )
 
 
+def test_rules_that_were_flushed_are_noticed_and_made_again_though_the_elements_stayed():
+    run_in_namespace(
+        HELPERS
+        + """
+bad, server = udp("127.0.0.66"), udp("127.0.0.1")
+e = NftablesExecutor(NftablesConfig())
+p = plans(e, "127.0.0.66")
+ok(e.apply(p))
+assert e.verify(p) == [True] and not passes(bad, server)
+harms = [["flush", "table", "inet", "cronos"], ["flush", "chain", "inet", "cronos", "input"],
+         ["insert", "rule", "inet", "cronos", "input", "accept"],
+         ["flush", "chain", "inet", "cronos", "output"]]
+for harm in harms:
+    subprocess.run(["nft", *harm], check=True)
+    assert e.verify(p) == [False], harm
+    ok(e.apply(p))
+    assert e.verify(p) == [True] and not passes(bad, server), harm
+# What others do to their own tables is none of our business.
+subprocess.run(["nft", "add", "table", "inet", "others"], check=True)
+assert e.verify(p) == [True]
+n = plans(e, "10.1.0.0/16", kind=EntityKind.NETWORK)
+ok(e.apply(n)); assert e.verify(n + p) == [True, True]
+ok(e.undo(n)); assert e.verify(n + p) == [False, True]
+# The first block after a flush holds at once, without a reconciler.
+subprocess.run(["nft", "flush", "table", "inet", "cronos"], check=True)
+q = plans(e, "127.0.0.67")
+ok(e.apply(q)); assert e.verify(q + p) == [True, True]
+"""
+    )
+
+
+def test_a_filter_that_cannot_be_asked_is_not_said_to_be_open():
+    run_in_namespace(
+        HELPERS
+        + """
+from cronos.errors import UnreachableError
+e = NftablesExecutor(NftablesConfig())
+p = plans(e, "127.0.0.66")
+ok(e.apply(p))
+e._elements._socket.close()
+try:
+    print(e.verify(p))
+    raise AssertionError("it has said something")
+except UnreachableError:
+    pass
+"""
+    )
+
+
 def test_a_thousand_blocks_are_one_transaction_and_all_are_seen():
     run_in_namespace(
         HELPERS

@@ -1,8 +1,10 @@
 """Real processes frozen in real control groups, and killed by descriptor."""
 
 import os
+import select
 import socket
 import subprocess
+import time
 
 import msgspec
 import pytest
@@ -129,6 +131,83 @@ def test_a_second_incident_puts_back_what_was_before_the_first_also_after_a_rest
     assert later.apply([two])[0].ok
     assert later.undo([two])[0].ok
     assert family.state() == before
+
+
+def headless():
+    """Give a process whose first thread has ended while another answers on."""
+    script = (
+        "import ctypes, os, threading\n"
+        "def answer():\n"
+        "    while data := os.read(0, 1): os.write(1, data)\n"
+        "threading.Thread(target=answer).start()\n"
+        "ctypes.CDLL(None).syscall(60, 0)\n"
+    )
+    process = Orphan("python3", "-c", script)
+    process.stdin.write(b"x")
+    process.stdin.flush()
+    assert process.stdout.read(1) == b"x"
+    until = time.monotonic() + 10
+    while procfs.living_task(process.pid) == process.pid:
+        assert time.monotonic() < until
+    return process
+
+
+def test_a_process_whose_first_thread_has_ended_is_frozen_and_let_go_all_the_same(mount, executor):
+    process = headless()
+    home = mount / f"{BASE}-home"
+    home.mkdir()
+    try:
+        (home / "cgroup.procs").write_text(str(process.pid))
+        (plan,) = executor.plan([contain(process.pid)])
+        assert isinstance(plan, Plan), plan.detail
+        (done,) = executor.apply([plan])
+        assert done.ok, done.detail
+        assert executor.verify([plan]) == [True]
+        (undone,) = executor.undo([plan])
+        assert undone.ok, undone.detail
+        assert group_of(process.pid) == f"/{home.name}"
+        assert not (mount / BASE).exists()
+    finally:
+        process.close()
+        home.rmdir()
+
+
+def test_a_process_whose_first_thread_has_ended_does_not_pass_for_dead(mount, executor):
+    process = headless()
+    try:
+        (plan,) = executor.plan([contain(process.pid, verb=Verb.STOP)])
+        assert "gone already" not in plan.summary
+        assert executor.verify([plan]) == [False]
+        assert executor.apply([plan])[0].ok
+        assert select.select([process.stdout], [], [], 10)[0]
+        assert process.stdout.read() == b""  # nobody holds the other end any more
+        assert executor.verify([plan]) == [True]
+    finally:
+        process.close()
+
+
+def test_children_that_cannot_be_caught_are_said(mount, family, executor, monkeypatch):
+    (plan,) = executor.plan([contain(family.pids[0])])
+    elusive = procfs.Process(1 << 22, 1, family.pids[0], 1, "", False)
+    monkeypatch.setattr(procfs, "descendants", lambda _roots: [elusive])
+    (done,) = executor.apply([plan])
+    assert not done.ok
+    assert "faster" in done.detail
+    assert executor.undo([plan])[0].ok
+    assert family.runs() == [True] * 3
+
+
+def test_a_protected_child_keeps_its_parent_from_being_frozen(mount, family, monkeypatch):
+    path, _ = procfs.executable_of(family.pids[0])
+    executor = ProcessExecutor(ProcessConfig(cgroup=BASE, protected=("/protected",)))
+    runs = {family.pids[1]: "/protected"}
+    monkeypatch.setattr(procfs, "executable_of", lambda pid: (runs.get(pid, path), True))
+    (refused,) = executor.plan([contain(family.pids[0])])
+    assert isinstance(refused, Outcome)
+    assert f"child of process {family.pids[0]}" in refused.detail
+    # Who is not root is not spared for having started such a program.
+    monkeypatch.setattr(procfs, "user_of", lambda _pid: 1000)
+    assert isinstance(executor.plan([contain(family.pids[0])])[0], Plan)
 
 
 def test_with_the_book_lost_it_is_let_go_into_the_root(mount, family, executor):

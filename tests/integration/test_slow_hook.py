@@ -30,8 +30,15 @@ steps = Steps(pause=gate, restore=("/usr/bin/touch", f"{folder}/restored"))
 hook = CommandWorkflow(CommandConfig(workload={"tank": steps}, timeout_ms=20_000), clock)
 hooks = WorkflowExecutor(WorkflowExecutorConfig(), {"command": hook})
 points = {"world": WorldExecutor({})}
-if sys.argv[2:]:
+if "hooks" in sys.argv:
     points["workflow"] = hooks
+if "accounts" in sys.argv:
+    from cronos.respond import account
+    class Waiting(account.Accounts):  # a double: its usermod waits for the gate
+        objection = lambda self: None
+        lock = lambda self, *_given, **_options: open(folder / "gate").readline()
+    account.Accounts = Waiting
+    points["account"] = account.AccountExecutor(account.AccountConfig(prefix=str(folder), slice=""))
 run(EnforcerConfig(), points, folder / "state", folder / "socket", clock)
 """
 PAUSE = deny("tank", point="workflow", kind=EntityKind.WORKLOAD, verb=Verb.PAUSE)
@@ -90,6 +97,21 @@ def test_the_next_address_is_blocked_while_a_hook_still_waits(start, tmp_path):
         answer = decode(client.receive(10))
     assert answer.outcomes[0].ok
     assert (tmp_path / "restored").exists()
+
+
+def test_the_next_address_is_blocked_while_an_account_is_still_being_locked(start, tmp_path):
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "passwd").write_text("ann:x:64242:64242::/:/bin/sh\n")
+    (tmp_path / "etc" / "shadow").write_text("ann:$6$a$b:19000::::::\n")
+    _, client, _ = start("accounts")
+    lock = deny("ann", point="account", kind=EntityKind.USER, verb=Verb.CONTAIN)
+    client.send(encode(apply(lock, order_id=1)))
+    client.send(encode(apply(deny("203.0.113.7"), order_id=2)))
+    answer = decode(client.receive(10))
+    assert (answer.order_id, answer.outcomes[0].verified) == (2, True)
+    (tmp_path / "gate").write_text("refused\n")
+    answer = decode(client.receive(10))
+    assert (answer.order_id, answer.outcomes[0].ok) == (1, False)
 
 
 def test_a_pause_whose_hooks_were_removed_is_not_forgotten(start, tmp_path):

@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Meta
 
 from cronos.config import Positive, Section
+from cronos.errors import CronosError
 from cronos.link.openc2target import target_name
 from cronos.link.text import plain
 from cronos.respond import procfs
@@ -80,6 +81,7 @@ class _Session(msgspec.Struct, frozen=True):
     sid: int
     scope: str  # the control group that logind gave it, or nothing
     members: tuple[tuple[int, int], ...]
+    leaders: tuple[tuple[int, int], ...] = ()  # its leader, if that lived when it was planned
 
 
 class AccountExecutor:
@@ -110,6 +112,7 @@ class AccountExecutor:
         ),
     )
     config_type: ClassVar[type[Section]] = AccountConfig
+    waits: ClassVar[bool] = True  # for usermod
 
     def __init__(self, config: AccountConfig) -> None:
         self._config = config
@@ -150,16 +153,19 @@ class AccountExecutor:
     # --- plan ----------------------------------------------------------------------------------
 
     def _plan(self, action: Action) -> Plan | Outcome:
-        match action.verb, action.target.kind:
-            case Verb.CONTAIN, EntityKind.USER:
-                planned = self._plan_to_lock(action)
-            case Verb.STOP, EntityKind.SESSION:
-                planned = self._plan_to_end(action)
-            case _:
-                planned = (
-                    f"The account executor cannot {action.verb} a {action.target.kind}: it "
-                    "contains users and stops sessions."
-                )
+        try:
+            match action.verb, action.target.kind:
+                case Verb.CONTAIN, EntityKind.USER:
+                    planned = self._plan_to_lock(action)
+                case Verb.STOP, EntityKind.SESSION:
+                    planned = self._plan_to_end(action)
+                case _:
+                    planned = (
+                        f"The account executor cannot {action.verb} a {action.target.kind}: it "
+                        "contains users and stops sessions."
+                    )
+        except CronosError as error:
+            planned = str(error)
         if isinstance(planned, str):
             return _said(action, Operation.APPLY, planned, ok=False)
         return planned
@@ -174,9 +180,9 @@ class AccountExecutor:
         why = self._spared(name, uid) or self._accounts.objection()
         if why is not None:
             return why
-        recipe = self._recipes.get(action.action_id) or msgspec.json.encode(
-            self._recipe_for(name, uid, shadow)
-        )
+        # What was remembered is the state before only while it is held.
+        held = self._recipes.get(action.action_id) if shadow.is_ours else None
+        recipe = held or msgspec.json.encode(self._recipe_for(name, uid, shadow))
         was = _read(recipe)
         expired = f"expires on day {was.expire}" if was and was.expire else "never expires"
         return Plan(
@@ -206,7 +212,20 @@ class AccountExecutor:
             return f"refused: {name} is number {uid}; those below {self._config.min_uid} are kept."
         if uid == os.getuid() or name in self._config.protected:
             return f"refused: {name} is protected."
+        folder = self._slice(uid)
+        if folder is not None and self._holds_us(folder):
+            return f"refused: Cronos runs in what {name} has open, and would stand still with it."
         return None
+
+    def _holds_us(self, folder: Path) -> bool:
+        """Say whether one of our own processes lies in a control group, as under `sudo`."""
+        mount = self._mount or folder
+        groups = (group_of(pid) for pid in procfs.own_tree())
+        return any(
+            (mount / group.lstrip("/")).is_relative_to(folder)
+            for group in groups
+            if group is not None
+        )
 
     def _plan_to_end(self, action: Action) -> Plan | str:
         found = self._session_of(action.target.value)
@@ -239,9 +258,21 @@ class AccountExecutor:
             return "refused: that is no session but the machine's first process."
         members = self._members(sid, scope)
         owner = uid if uid is not None else _owner(sid, members)
-        if members and (owner is None or owner < self._config.min_uid):
-            return f"refused: the session belongs to user number {owner}, who is kept."
-        return _Session(sid, scope, members)
+        why = self._kept(owner) if members else None
+        if why is not None:
+            return f"refused: {why}."
+        return _Session(sid, scope, members, tuple(one for one in members if one[0] == sid))
+
+    def _kept(self, owner: int | None) -> str | None:
+        """Say why nobody ends a session of this user number."""
+        if owner is None or owner < self._config.min_uid:
+            return f"the session belongs to user number {owner}, who is kept"
+        if owner == os.getuid():
+            return f"Cronos runs as user number {owner}, whose session that is"
+        names = sorted(self._accounts.names_of(owner) & set(self._config.protected))
+        if names:
+            return f"the session belongs to {', '.join(names)}, protected"
+        return None
 
     def _told(self, session: str) -> tuple[int, int] | None:
         """Read the leader and the user of a session from what logind keeps."""
@@ -282,7 +313,7 @@ class AccountExecutor:
         uid = self._accounts.user_id(name)
         if shadow is None or uid is None:
             return _said(plan.action, operation, f"{name} has no account any more.", ok=False)
-        why = self._spared(name, uid)
+        why = self._spared(name, uid) or _decided_since(shadow, recipe)
         if why is None and not shadow.is_marked:
             why = self._accounts.lock(name, password=recipe.password)
         if why is None:
@@ -346,8 +377,10 @@ class AccountExecutor:
         if recipe is None or recipe.user != name:
             remark = " The recipe is damaged: a day on which it expired is lost."
             recipe = Recipe(name, "", shadow.expire == LOCKED_BY_US)
+        elif _decided_since(shadow, recipe):
+            remark = " But for the day on which it expires: somebody set another, which stays."
         why = self._run_again(uid, recipe)
-        if shadow.is_marked or shadow.expire == LOCKED_BY_US:
+        if shadow.is_ours:
             password = recipe.password and shadow.is_locked
             why = why or self._accounts.unlock(name, recipe.expire, password=password)
         if why is not None:
@@ -377,11 +410,10 @@ class AccountExecutor:
                 # A session's number is not given anew while one of its processes lives.
                 if not any(procfs.is_alive(*member) for member in doomed.members):
                     break
-                members = self._members(doomed.sid, doomed.scope)
-                doomed = _Session(doomed.sid, doomed.scope, members)
-                self._doomed[plan.action.action_id] = doomed
-                for pid, start in members:
+                for pid, start in doomed.members:
                     procfs.kill(pid, start, self._config.kill_ms)
+                doomed = msgspec.structs.replace(doomed, members=self._left_of(doomed))
+                self._doomed[plan.action.action_id] = doomed
         except OSError as error:
             why = f"The kernel refused: {error.strerror}."
             return _said(plan.action, operation, why, ok=False)
@@ -389,12 +421,35 @@ class AccountExecutor:
         detail = "The session has ended." if ended else "The session does not end."
         return _said(plan.action, operation, detail, ok=ended)
 
+    def _left_of(self, doomed: _Session) -> tuple[tuple[int, int], ...]:
+        """Give who is left of a session, also who was born since it was looked at.
+
+        Its number is given to nobody else while one of its processes lives; once it was, whoever
+        leads the session by that number now has started later, and is not meant.
+        """
+        if not doomed.sid:
+            return ()
+        leader = procfs.read(doomed.sid)
+        if leader is not None and (leader.pid, leader.start) not in doomed.leaders:
+            return tuple(one for one in doomed.members if procfs.is_alive(*one))
+        return self._members(doomed.sid, doomed.scope)
+
     def _is_ended(self, action: Action) -> bool:
         doomed = self._doomed.get(action.action_id)
         if doomed is not None:
-            return not any(procfs.is_alive(*member) for member in doomed.members)
+            return not self._left_of(doomed)
         found = self._session_of(action.target.value)
         return isinstance(found, _Session) and not found.members
+
+
+def _decided_since(shadow: Shadow, recipe: Recipe) -> str | None:
+    """Say that somebody else has set the day on which an account expires, which is theirs to say.
+
+    Locked over it, an account that was closed for good meanwhile would be opened at the end.
+    """
+    if shadow.is_ours or shadow.expire == recipe.expire:
+        return None
+    return f"Somebody has set another day on which {shadow.name} expires; what they set is kept."
 
 
 def _owner(sid: int, members: Sequence[tuple[int, int]]) -> int | None:

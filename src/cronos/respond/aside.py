@@ -1,11 +1,13 @@
-"""Enforcement points that wait for foreign systems, kept aside so that they delay nobody else.
+"""Enforcement points that wait for others, each kept aside so that it delays nobody else.
 
 Each has an enforcer of its own, with its own lease book, in a thread of its own (a *lane*):
 nothing but orders and finished answers passes between it and the others, and the budget, which
 all share. A workload's slow hook never holds up the block of the next address, nor a cluster that
 does not answer the lock of an account.
 
-Which points these are, their executors say: a class attribute `foreign` that is true.
+Which points these are, their executors say by a class attribute that is true: `foreign` for one
+that speaks to another system, and runs in a process of its own too; `waits` for one that does
+not.
 """
 
 import contextlib
@@ -214,9 +216,9 @@ class Lanes(Generic[CallerT]):
         self.woken.close()
 
 
-def is_foreign(executor: Executor) -> bool:
-    """Say whether an executor waits for a foreign system: its class says so by `foreign`."""
-    return bool(getattr(executor, "foreign", False))
+def waits(executor: Executor) -> bool:
+    """Say whether an executor needs a lane of its own: its class says `foreign` or `waits`."""
+    return any(bool(getattr(executor, said, False)) for said in ("foreign", "waits"))
 
 
 def book_folder(folder: Path, point: str) -> Path:

@@ -44,7 +44,8 @@ def find_mount() -> Path | None:
 def group_of(pid: int) -> str | None:
     """Give the group a process is in, ``/`` first; None when it has ended or is out of sight."""
     try:
-        with Path(f"/proc/{pid}/cgroup").open("rb") as file:
+        # A first thread that has ended stays where it was when the others are moved.
+        with Path(f"/proc/{procfs.living_task(pid)}/cgroup").open("rb") as file:
             lines = file.read(_MAX_BYTES).decode(errors="replace").splitlines()
     except OSError:
         return None
@@ -124,8 +125,10 @@ class Freezer:
             )
         return self.base / name
 
-    def catch(self, folder: Path, members: Mapping[int, int]) -> None:
+    def catch(self, folder: Path, members: Mapping[int, int]) -> bool:
         """Move processes (number to start) and all their children into a frozen group.
+
+        Gives False where children are still outside after many rounds.
 
         Raises:
             OSError: the kernel refuses.
@@ -136,12 +139,13 @@ class Freezer:
             _move(pid, start, folder)
         # What was born between the plan and now; what is caught can bear no more.
         for _ in range(_ROUNDS):
-            caught = set(_pids(folder))
+            caught = _pids(folder)
             outside = [p for p in procfs.descendants(caught) if p.pid not in caught]
             if not outside:
-                return
+                return True
             for process in outside:
                 _move(process.pid, process.start, folder)
+        return False
 
     def release(
         self, folder: Path, former: Mapping[int, tuple[str, ...]], home: tuple[str, ...]
@@ -157,7 +161,7 @@ class Freezer:
         for _ in range(_ROUNDS):
             if not folder.exists():
                 return True
-            inside = list(_pids(folder))
+            inside = _pids(folder)
             if not inside:
                 break
             for pid in inside:
@@ -209,9 +213,17 @@ class Freezer:
         return mount.joinpath(*parts)
 
 
-def _pids(folder: Path) -> Iterator[int]:
-    text = (folder / "cgroup.procs").read_text()
-    return (int(line) for line in text.split() if line.isdigit() and int(line) > 0)
+def _pids(folder: Path) -> set[int]:
+    """Give the processes in a group, also those whose first thread has ended.
+
+    The kernel lists these by their other threads alone.
+    """
+    pids = _numbers(folder / "cgroup.procs")
+    return pids | {procfs.process_of(task) for task in _numbers(folder / "cgroup.threads") - pids}
+
+
+def _numbers(path: Path) -> set[int]:
+    return {int(line) for line in path.read_text().split() if line.isdigit() and int(line) > 0}
 
 
 def _move(pid: int, start: int, folder: Path) -> None:

@@ -72,6 +72,7 @@ class Nft:
             DeniedError: this process may not change the packet filter.
             NftError: anything else; the error's words are the library's.
         """
+        ctypes.set_errno(0)  # a number from before is not this call's
         failed = self._run(self._context, commands.encode())
         output, said = self._output(self._context), self._error(self._context)
         if not failed:

@@ -13,6 +13,7 @@ In the hooks input, forward and output; see `cronos.respond.nftrules`. Commands 
 parsed addresses and numbers, never from text that came from elsewhere.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -21,10 +22,12 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from cronos.config import Positive, Section
+from cronos.errors import UnreachableError
 from cronos.respond.libnftables import Nft, NftError
 from cronos.respond.nftargets import (
     Element,
     Scalar,
+    belongs_to_all,
     element_of,
     packed,
     prefix_set,
@@ -56,6 +59,8 @@ from cronos.types import (
 
 _POINT: Final = "nftables"
 _MS_NS: Final = 1_000_000
+_PLAIN: Final = frozenset({"deny4", "deny6", "flow4", "flow6"})
+_PLACES: Final = (EntityKind.ADDRESS, EntityKind.NETWORK)
 _TRANSACTION: Final = 2000
 _RATE: Final = Meta(ge=1, le=1 << 31)
 
@@ -154,8 +159,8 @@ class NftablesExecutor:
         self._rates = {"limit4": rate, "limit6": rate}
         self._prefixes: set[str] = set()  # the sets of networks that are there, with their rules
         self._nft = Nft()
-        self._set_up()
         self._elements = SetElements(TABLE.partition(" ")[2])
+        self._set_up()
 
     def plan(self, actions: Sequence[Action]) -> Sequence[Plan | Outcome]:
         """Find the set and the element of each target; see `Executor.plan`."""
@@ -166,21 +171,33 @@ class NftablesExecutor:
         return self._transact(plans, Operation.APPLY)
 
     def verify(self, plans: Sequence[Plan]) -> Sequence[bool]:
-        """Ask the kernel for exactly these elements; see `Executor.verify`."""
+        """Ask the kernel for exactly these elements, and for the rules; see `Executor.verify`.
+
+        Raises:
+            UnreachableError: the kernel does not answer, so nobody can say.
+        """
         elements = [element_of(plan.action.target, plan.action.verb) for plan in plans]
         asked: dict[str, dict[bytes, Element]] = {}
         for element in elements:
             if element is not None:
                 asked.setdefault(element.set_name, {})[packed(element)] = element
         try:
+            # Without its rules an element stops nothing.
+            stand = self._elements.stand() if asked else True
             there = {
                 (name, key)
                 for name, keys in asked.items()
                 for key in self._elements.held(name, list(keys))
             }
-        except OSError:
-            return [False] * len(elements)  # not seen is not verified
-        return [one is not None and (one.set_name, packed(one)) in there for one in elements]
+        except OSError as error:
+            raise UnreachableError(
+                "respond.nftables_silent",
+                f"The packet filter does not say what it holds: {error.strerror}.",
+                "See `nft list table inet cronos`, and whether sockets and memory are left.",
+            ) from error
+        return [
+            stand and one is not None and (one.set_name, packed(one)) in there for one in elements
+        ]
 
     def renew(self, plans: Sequence[Plan]) -> Sequence[Outcome]:
         """Begin the timeouts anew, without a gap; see `Executor.renew`.
@@ -232,6 +249,8 @@ class NftablesExecutor:
             least = self._config.min_prefix_ipv4 if version == 4 else self._config.min_prefix_ipv6
             if length < least:
                 return f"{target.value} is wider than the /{least} that may be denied."
+        if target.kind in _PLACES and belongs_to_all(target.value):
+            return f"refused: {target.value} is nobody's address: much that others need uses it."
         if self._is_lost(target):
             return f"No segment {target.value} is configured; see `segments`."
         return None
@@ -275,6 +294,7 @@ class NftablesExecutor:
         ]
         self._nft.run("\n".join(lines))
         self._prefixes = used
+        self._learn()
 
     def _prefix_commands(self, set_name: str) -> Iterator[str]:
         return prefix_commands(set_name, self._config.max_elements)
@@ -298,6 +318,7 @@ class NftablesExecutor:
             lines += list(self._prefix_commands(name))
         if self._refusal("\n".join(lines), again=False) is None:
             self._prefixes = used
+            self._learn()
 
     def _transact(self, plans: Sequence[Plan], operation: Operation) -> Sequence[Outcome]:
         """Run one transaction per `_TRANSACTION` plans: netlink bounds the length of a message."""
@@ -321,15 +342,57 @@ class NftablesExecutor:
         return segment_mark(target.value) not in self._segments
 
     def _carry_out(self, plans: Sequence[Plan], operation: Operation) -> str | None:
-        """Run a batch; where the table was removed, make it again and try once more."""
+        """Run a batch; where table or rules were removed, make them again."""
+        if operation is Operation.APPLY and self._added_at_once(plans):
+            return None
+        if operation is not Operation.UNDO and not self._stands():
+            try:
+                self._set_up()
+            except NftError as error:
+                return str(error)
         members = self._by_set(plans, operation)
         commands = _COMMANDS[operation](members)
         why = self._refusal(self._sets_for(members) + commands, again=True)
         if why is not None:
             why = self._refusal(self._sets_for(members) + commands, again=False)
         if why is None:
-            self._prefixes.update(name for name in members if name.startswith("net"))
+            self._settle({name for name in members if name.startswith("net")})
         return why
+
+    def _added_at_once(self, plans: Sequence[Plan]) -> bool:
+        """Add plain addresses and flows without the library; False where that has to do it."""
+        members: dict[str, dict[bytes, int]] = {}
+        for plan in plans:
+            element = element_of(plan.action.target, plan.action.verb)
+            if element is None or element.set_name not in _PLAIN:
+                return False
+            timeout_ms = _timeout_ms(plan.action)
+            members.setdefault(element.set_name, {})[packed(element)] = timeout_ms
+        try:
+            # The second try is for a rule set that others have changed around our own.
+            return self._elements.add(members) or (
+                self._elements.stand() and self._elements.add(members)
+            )
+        except OSError:
+            return False  # the library has a sentence for it
+
+    def _stands(self) -> bool:
+        try:
+            return self._elements.stand()
+        except OSError:
+            return True  # whoever looks at the effect is told
+
+    def _settle(self, prefixes: set[str]) -> None:
+        """Note what a transaction of ours has changed, so that another's shows."""
+        if prefixes <= self._prefixes:
+            self._elements.expect()
+            return
+        self._prefixes |= prefixes
+        self._learn()
+
+    def _learn(self) -> None:
+        with contextlib.suppress(OSError):  # then nothing stands until it can be learnt
+            self._elements.learn()
 
     def _sets_for(self, members: Iterable[str]) -> str:
         new = [name for name in members if name.startswith("net") and name not in self._prefixes]
@@ -357,8 +420,7 @@ class NftablesExecutor:
             lost = operation is not Operation.UNDO and self._is_lost(action.target)
             if element is not None and not lost:
                 name, key = element
-                lease_ms = max(1, -(-action.lease_ns // _MS_NS))
-                text = f"{key}{self._rates.get(name, '')} timeout {lease_ms}ms"
+                text = f"{key}{self._rates.get(name, '')} timeout {_timeout_ms(action)}ms"
                 members.setdefault(name, {})[key] = text
         return members
 
@@ -416,6 +478,10 @@ _COMMANDS: Final = {
     Operation.RENEW: _renewed,
     Operation.UNDO: _deleted,
 }
+
+
+def _timeout_ms(action: Action) -> int:
+    return max(1, -(-action.lease_ns // _MS_NS))
 
 
 def _unable(action: Action) -> str:

@@ -20,6 +20,10 @@ _PROTOCOLS: Final = {"tcp": 6, "udp": 17}
 _NUMBERS: Final = {6: "tcp", 17: "udp", "6": "tcp", "17": "udp", "tcp": "tcp", "udp": "udp"}
 _BITS: Final = {4: 32, 6: 128}
 _SEGMENTS: Final = "segments"
+_SHARED_4: Final = tuple(
+    ipaddress.ip_network(one) for one in ("0.0.0.0/32", "224.0.0.0/4", "255.255.255.255/32")
+)
+_SHARED_6: Final = tuple(ipaddress.ip_network(one) for one in ("::/128", "ff00::/8"))
 _MARK: Final = struct.Struct("=I")
 
 Scalar = str | int
@@ -59,6 +63,22 @@ def target_of(set_name: str, value: Scalar | tuple[Scalar, ...]) -> tuple[Verb, 
         return None
     verb = Verb.LIMIT if set_name.startswith("limit") else Verb.DENY
     return verb, Entity(EntityKind.ADDRESS, str(value))
+
+
+def belongs_to_all(text: str) -> bool:
+    """Say whether an address or network holds what many need and nobody is.
+
+    Multicast carries IPv6's neighbour discovery and routing, and 255.255.255.255, 0.0.0.0 and ::
+    the giving of addresses: who denies these cuts this machine off, not an attacker.
+    """
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    shared = _SHARED_4 if isinstance(network, ipaddress.IPv4Network) else _SHARED_6
+    return any(
+        int(network[0]) <= int(one[-1]) and int(one[0]) <= int(network[-1]) for one in shared
+    )
 
 
 def segment_mark(name: str) -> int:

@@ -4,7 +4,8 @@
                            ├▶ chain `networks`: for each prefix length in use, one set and a mask
                            └▶ chain `segments`: what enters or leaves a segment that is cut off
 
-All of it comes before connection tracking is asked, so that established flows end too. A rule of
+Our chains come before those that accept what is established, and a drop is final whoever else
+accepts, so that established flows end too. A rule of
 `segments` looks whether the segment's mark is in the set `segments`, whose elements time out like
 all others: it makes the mark out of the packet's by masking all of it away, and changes no packet.
 """

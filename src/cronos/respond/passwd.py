@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from cronos.errors import UnreachableError
+
 NAME: Final = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?", re.IGNORECASE)
 # Days since 1970: nobody else lets accounts expire on these, in February 1977.
 LOCKED_BY_US: Final = "2604"
@@ -32,6 +34,11 @@ class Shadow(NamedTuple):
     is_locked: bool
     has_password: bool
     expire: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Say whether the day is one of ours, whatever became of the password."""
+        return self.expire in _MARKS
 
     @property
     def is_marked(self) -> bool:
@@ -56,18 +63,30 @@ class Accounts:
         return None
 
     def user_id(self, name: str) -> int | None:
-        """Give the number of a user of this machine; None for one of a directory, or nobody."""
+        """Give the number of a user of this machine; None for one of a directory, or nobody.
+
+        Raises:
+            UnreachableError: the file cannot be read, so nobody can say.
+        """
         for fields in self._lines("passwd"):
             if fields[0] == name and len(fields) > 2 and fields[2].isdigit():
                 return int(fields[2])
         return None
 
+    def names_of(self, uid: int) -> frozenset[str]:
+        """Give all names of a user's number; see `user_id` for what it raises."""
+        return frozenset(fields[0] for fields in self._lines("passwd") if fields[2:3] == [str(uid)])
+
     def shadow(self, name: str) -> Shadow | None:
-        """Give how an account is locked."""
+        """Give how an account is locked; see `all_shadows` for what it raises."""
         return next((one for one in self.all_shadows() if one.name == name), None)
 
     def all_shadows(self) -> Iterator[Shadow]:
-        """Give all accounts that have a password's line."""
+        """Give all accounts that have a password's line.
+
+        Raises:
+            UnreachableError: the file cannot be read. An account that was not seen is not unlocked.
+        """
         for fields in self._lines("shadow"):
             if len(fields) == 9:
                 secret = fields[1]
@@ -106,8 +125,14 @@ class Accounts:
         try:
             with (self._etc / file).open("rb") as opened:
                 text = opened.read(_MAX_BYTES).decode(errors="surrogateescape")
-        except OSError:
+        except FileNotFoundError:
             return
+        except OSError as error:
+            raise UnreachableError(
+                "respond.accounts_unreadable",
+                f"{self._etc / file} cannot be read: {error.strerror}.",
+                "Run the enforcer as root, and see that the file is there and whole.",
+            ) from error
         for line in text.split("\n"):
             if line:
                 yield line.split(":")

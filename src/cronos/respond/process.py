@@ -96,7 +96,7 @@ class ProcessExecutor:
                 "D3-PS",
                 Reversal.LEASED,
                 Blast.NARROW,
-                250,
+                1000,
                 risk=0.45,
                 efficacy=0.70,
                 disruption=0.30,
@@ -108,11 +108,12 @@ class ProcessExecutor:
                 "D3-PT",
                 Reversal.NONE,
                 Blast.NARROW,
-                250,
+                500,
             ),
         ),
     )
     config_type: ClassVar[type[Section]] = ProcessConfig
+    waits: ClassVar[bool] = True  # for processes to come to rest, or to end
 
     def __init__(self, config: ProcessConfig) -> None:
         self._config = config
@@ -165,7 +166,7 @@ class ProcessExecutor:
             return _said(action, Operation.APPLY, forbidden, ok=False)
         if action.verb is Verb.STOP:
             return self._doom(action, pid, found)
-        return self._plan_to_contain(action, pid, found)
+        return self._plan_to_contain(action, pid, found, own)
 
     def _pid_of(self, action: Action) -> int | None:
         if action.target.kind is not EntityKind.PROCESS:
@@ -194,6 +195,23 @@ class ProcessExecutor:
                 return f"refused: process {pid} is protected by the entry {entry}."
         return None
 
+    def _objection_to_family(
+        self, family: Sequence[procfs.Process], own: frozenset[int]
+    ) -> str | None:
+        """Say why children must not be frozen with their parent.
+
+        A child is protected by its executable only where root runs it: anybody may start one of
+        the protected programs and would be spared for that.
+        """
+        if len(family) > self._config.max_processes:
+            return f"Process {family[0].pid} has more than {self._config.max_processes} children."
+        for child in family[1:]:
+            if child.pid in own or procfs.user_of(child.pid) == 0:
+                why = self._objection(child.pid, child, own)
+                if why is not None:
+                    return f"{why} It is a child of process {family[0].pid}."
+        return None
+
     def _doom(self, action: Action, pid: int, found: procfs.Process | None) -> Plan:
         """Remember which process of this number is meant; one that is gone needs no killing."""
         _keep(self._doomed, action.action_id, found.start if found is not None else _GONE)
@@ -201,7 +219,7 @@ class ProcessExecutor:
         return Plan(action, b"", f"kill process {pid} ({name})", "")
 
     def _plan_to_contain(
-        self, action: Action, pid: int, found: procfs.Process | None
+        self, action: Action, pid: int, found: procfs.Process | None, own: frozenset[int]
     ) -> Plan | Outcome:
         why = self._freezer.objection()
         if why is None and found is None:
@@ -212,8 +230,8 @@ class ProcessExecutor:
         if held is not None and action.action_id in self._freezer.frozen():
             return self._as_held(action, found, held)
         family = [found, *procfs.descendants([pid])]
-        if len(family) > self._config.max_processes:
-            why = f"Process {pid} has more than {self._config.max_processes} children."
+        why = self._objection_to_family(family, own)
+        if why is not None:
             return _said(action, Operation.APPLY, why, ok=False)
         groups = [(process, group_of(process.pid)) for process in family]
         members = tuple(
@@ -278,11 +296,15 @@ class ProcessExecutor:
             why = f"Process {root.pid} has ended; nothing is left to contain."
             return _said(plan.action, operation, why, ok=False)
         try:
-            self._freezer.catch(folder, {one.pid: one.start for one in recipe.members})
+            members = {one.pid: one.start for one in recipe.members}
+            caught = self._freezer.catch(folder, members)
         except OSError:
             self._let_go(folder, recipe)
             raise
         _keep(self._recipes, plan.action.action_id, plan.recipe)
+        if not caught:
+            why = f"Process {root.pid} has children faster than they can be caught."
+            return _said(plan.action, operation, why, ok=False)
         if not wait_frozen(folder, self._config.freeze_ms):
             why = f"Process {root.pid} did not come to rest in {self._config.freeze_ms} ms."
             return _said(plan.action, operation, why, ok=False)

@@ -36,7 +36,10 @@ class Process(NamedTuple):
 
 
 def read(pid: int) -> Process | None:
-    """Give what is known of a process; None for one that has ended, reaped or not."""
+    """Give what is known of a process; None for one that has ended, reaped or not.
+
+    One whose first thread alone has ended looks like a zombie, but runs on in its other threads.
+    """
     try:
         with (_PROC / str(pid) / "stat").open("rb") as file:
             text = file.read(_STAT_BYTES).decode(errors="replace")
@@ -45,7 +48,7 @@ def read(pid: int) -> Process | None:
     # The name stands in parentheses and may hold any character, parentheses included.
     head, _, tail = text.rpartition(")")
     fields = tail.split()
-    if len(fields) < 20 or fields[0] in _ENDED:
+    if len(fields) < 20 or (fields[0] in _ENDED and int(fields[17]) <= 1):
         return None
     name = head.partition("(")[2]
     kernel = bool(int(fields[6]) & _KERNEL_THREAD)
@@ -92,6 +95,30 @@ def own_tree() -> frozenset[int]:
     return frozenset(own)
 
 
+def living_task(pid: int) -> int:
+    """Give a thread of a process that has not ended: the first, while that lives."""
+    folder = _PROC / str(pid)
+    try:
+        state = (folder / "stat").read_text(errors="replace").rpartition(") ")[2][:1]
+        if state not in _ENDED:
+            return pid
+        tasks = {int(entry.name) for entry in (folder / "task").iterdir()}
+    except OSError:
+        return pid
+    return min(tasks - {pid}, default=pid)
+
+
+def process_of(task: int) -> int:
+    """Give the process that a thread belongs to; the thread's own number when it has ended."""
+    try:
+        with (_PROC / str(task) / "status").open("rb") as file:
+            text = file.read(_STATUS_BYTES)
+    except OSError:
+        return task
+    line = next((line for line in text.splitlines() if line.startswith(b"Tgid:")), b"")
+    return int(line.split()[1]) if line else task
+
+
 def user_of(pid: int) -> int | None:
     """Give the real user number of a process, None when it has ended."""
     try:
@@ -107,7 +134,7 @@ def user_of(pid: int) -> int | None:
 
 def executable_of(pid: int) -> tuple[str, bool]:
     """Give the path of what a process runs, and whether that file belongs to root."""
-    link = _PROC / str(pid) / "exe"
+    link = _PROC / str(living_task(pid)) / "exe"
     try:
         return str(link.readlink()).removesuffix(" (deleted)"), link.stat().st_uid == 0
     except OSError:

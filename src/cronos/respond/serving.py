@@ -1,6 +1,6 @@
 """The enforcer as a process: one selector, a few connections on a Unix socket.
 
-What waits for foreign systems is carried out in threads of their own (see `cronos.respond.aside`);
+What waits for others is carried out in threads of its own (see `cronos.respond.aside`);
 the part of an order that one takes is answered in a frame of its own, later.
 
 A client says `Hello` and hears `Restart` (what is held; several frames when it is much), then
@@ -33,7 +33,7 @@ from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.link.frames import FrameSplitter, frame, listen, require_same_user
 from cronos.link.killswitch import FILE_NAME, KillSwitch
 from cronos.ports import Clock, Executor, Sealer
-from cronos.respond.aside import Aside, Lanes, book_folder, is_foreign, points_with_books
+from cronos.respond.aside import Aside, Lanes, book_folder, points_with_books, waits
 from cronos.respond.deeds import FOLDER as DEEDS_FOLDER
 from cronos.respond.deeds import Approvals, Deeds, nobody
 from cronos.respond.enforcer import Enforcer
@@ -55,7 +55,7 @@ _LOOK_S: Final = 0.1
 _TURN_NS: Final = 10 * _MS_NS
 # Places for those who throw the kill switch while all others are taken.
 _SPARE: Final = 4
-_UNDER_WAY: Final = "An order is under way at a point that waits for a foreign system."
+_UNDER_WAY: Final = "An order is under way at a point that waits for others."
 _STOP: Final = "stop"
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -94,7 +94,7 @@ def run(
     home = home if isinstance(home, Home) else Home(home)
     folder, sealer, say = home.folder, home.sealer, home.say
     switch = KillSwitch(home.kill or folder.parent / FILE_NAME, folder / "kill", say)
-    slow = {name: it for name, it in executors.items() if is_foreign(it)}
+    slow = {name: it for name, it in executors.items() if waits(it)}
     with contextlib.ExitStack() as left, stop_signals() as stop:
         book = left.enter_context(contextlib.closing(LeaseBook(folder, sealer)))
         quick = {name: it for name, it in executors.items() if name not in slow}

@@ -12,6 +12,8 @@ from typing import ClassVar, Final
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, UnreachableError
 from cronos.link.frames import FrameSocket, connect
+from cronos.link.text import plain
+from cronos.respond.nftargets import element_of
 from cronos.types import (
     Ability,
     Action,
@@ -172,6 +174,9 @@ def _plan(action: Action) -> Plan | Outcome:
     if action.verb is not Verb.DENY or action.target.kind not in _TARGETS:
         why = f"The tap denies flows and addresses; it cannot {action.verb} a {action.target.kind}."
         return _said(action, Operation.APPLY, why)
+    if element_of(action.target) is None:
+        why = f"{plain(action.target.value)} is no flow or address in canonical spelling."
+        return _said(action, Operation.APPLY, why)  # the tap would hold it and never meet it
     recipe = json.dumps({"action_id": action.action_id, "target": action.target.value})
     return Plan(
         action,

@@ -169,8 +169,8 @@ class WorkflowExecutor:
 
     def _is_adjusted(self, plan: Plan) -> bool:
         try:
-            recipe = msgspec.json.decode(plan.recipe, type=_Recipe)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            recipe = _read(plan)
+        except ValueError:
             return plan.action.action_id in self._adjusted
         watching = self._watching(recipe.hook)
         if watching is None or not recipe.former:
@@ -201,8 +201,8 @@ class WorkflowExecutor:
     def _adjust(self, plan: Plan, operation: Operation) -> Outcome:
         """Do what the recipe says, which may be older than this process and its configuration."""
         try:
-            recipe = msgspec.json.decode(plan.recipe, type=_Recipe)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            recipe = _read(plan)
+        except ValueError as error:
             return _said(plan.action, operation, f"The recipe is damaged: {error}.", ok=False)
         hook = self._hooks.get(recipe.hook)
         if hook is None:
@@ -234,3 +234,18 @@ def _said(action: Action, operation: Operation, detail: str, *, ok: bool) -> Out
     return Outcome(
         action.action_id, action.incident_id, operation, ok=ok, verified=False, detail=detail
     )
+
+
+def _read(plan: Plan) -> _Recipe:
+    """Read a recipe, which is for the workload of its action.
+
+    Raises:
+        ValueError: it is damaged, or for another one.
+    """
+    try:
+        recipe = msgspec.json.decode(plan.recipe, type=_Recipe)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if recipe.workload != plan.action.target.value:
+        raise ValueError("it is for another workload")
+    return recipe

@@ -26,6 +26,29 @@ assert elements.held("s", absent) == []
 mixed = packed[:100] + absent + packed[100:150]
 assert elements.held("s", mixed) == packed[:150]
 assert elements.held("nowhere", packed[:3]) == []
+nft.run("add set inet looked six { type ipv6_addr; flags timeout; size 1600; }")
+new = {ipaddress.ip_address(f"10.3.{n >> 8}.{n & 255}").packed: 40_000 + n for n in range(1200)}
+six = {ipaddress.ip_address(f"2001:db8::{n:x}").packed: 1_500 for n in range(1500)}
+assert not elements.add({"s": new})  # nothing was learnt
+elements.learn()
+assert elements.add({"s": new, "six": six})
+assert elements.stand()
+assert elements.held("s", list(new)) == list(new)
+assert elements.held("six", list(six)) == list(six)
+assert '"timeout": 41, "expires": 4' in nft.run("list set inet looked s")
+nft.run("add table inet others")
+late = {ipaddress.ip_address("10.4.0.1").packed: 60_000}
+assert not elements.add({"s": late}) and elements.held("s", list(late)) == []
+assert elements.stand()
+assert elements.add({"s": late}) and elements.add({"s": late})
+# To add what is there changes nothing: the kernel counts no generation.
+assert elements.stand() and not elements.add({"nowhere": late})
+many = {ipaddress.ip_address(f"2001:db8:1::{n:x}").packed: 9 for n in range(200)}
+try:
+    elements.add({"six": many})
+    raise AssertionError("the set is full")
+except OSError:
+    pass
 nft.run("delete table inet looked")
 assert elements.held("s", packed[:3]) == []
 elements.close()

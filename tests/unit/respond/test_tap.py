@@ -169,3 +169,20 @@ class TestConformance(ReversibleExecutorConformance):
 
     def impossible(self):
         return deny("plc-1", point="tap", kind=EntityKind.HOST)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("192.0.2.07", EntityKind.ADDRESS),
+        ("2001:DB8::7", EntityKind.ADDRESS),
+        ("::ffff:192.0.2.7", EntityKind.ADDRESS),
+        ("fe80::1%eth0", EntityKind.ADDRESS),
+        ("tcp/192.0.2.7:040>198.51.100.2:502", EntityKind.FLOW),
+    ],
+)
+def test_a_spelling_that_the_tap_would_never_meet_is_refused(tmp_path, value, kind):
+    executor = TapExecutor(TapConfig(str(tmp_path / "nobody")))
+    (refused,) = executor.plan([deny(value, point="tap", kind=kind)])
+    assert isinstance(refused, Outcome)
+    assert "canonical" in refused.detail
