@@ -217,7 +217,8 @@ class Deeds:
         held = self.book.leases.get(key_of(action))
         now = self._clock.now().boot_ns if held is None else held.granted_boot_ns
         ended = done.outcome is not None
-        return Lease(kept, self._clock.boot_id(), now, now + action.lease_ns, applied=ended)
+        until = now + min(action.lease_ns, _REMEMBERED_NS)  # nothing ends then; but it must encode
+        return Lease(kept, self._clock.boot_id(), now, until, applied=ended)
 
 
 def _succeeded(done: Done) -> bool:
