@@ -13,6 +13,8 @@ class IncidentsDocument(msgspec.Struct, frozen=True):
     questions: tuple[QuestionView, ...]
     # How many there are, where not all are shown.
     total: int
+    # Whether the kill switch is engaged, so that nothing new is done to anyone.
+    killed: bool = False
     schema: str = "cronos.incidents/1"
 
 

@@ -36,6 +36,12 @@ def execute(options: argparse.Namespace) -> int:
     match options.what:
         case ["verdict", incident, word] if word in _VERDICTS:
             return _judge(line, incident, malicious=_VERDICTS[word], json=options.json)
+        case ["verdict", *_]:
+            raise InputError(
+                "incidents.usage",
+                "A verdict names one incident and what it turned out to be.",
+                "Say `cronos incidents verdict INCIDENT malicious|benign`.",
+            )
         case []:
             shown, total = _all(line, _kind(options))
         case [incident]:
@@ -49,10 +55,15 @@ def execute(options: argparse.Namespace) -> int:
     views = msgspec.convert(shown, tuple[IncidentView, ...])
     names = {one.incident_id for one in views}
     questions = tuple([one for one in line.questions() if one.incident in names])
+    killed = bool(line.ask("status")["kill"]["engaged"])
     if options.json:
-        print_json(IncidentsDocument(views, questions, total))
+        print_json(IncidentsDocument(views, questions, total, killed))
     else:
         _print(views, questions, total)
+        if killed:
+            print(
+                "\nThe kill switch is engaged: nothing new is done to anyone (`cronos kill --off`)."
+            )
     return 0
 
 
