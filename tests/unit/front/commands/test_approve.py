@@ -124,3 +124,12 @@ def test_that_a_second_person_is_needed_is_told_to_the_first(office, credential)
         code, out, _ = office.run("approve", "local-1-q1", "--yes", *options)
     assert code == 0
     assert "a second operator has to approve it" in out
+
+
+def test_a_credential_that_is_not_there_is_named_with_the_command_that_makes_one(office, tmp_path):
+    office.desk.waiting = [question()]
+    with office.open():
+        code, _, err = office.run("approve", "local-1-q1", "--yes", "--as", str(tmp_path / "none"))
+    assert code == 2
+    assert "pki issue --operator" in err
+    assert office.desk.heard == []
