@@ -5,6 +5,7 @@ session of logind is asked for, its file is a double that stands in a folder of 
 """
 
 import os
+import re
 import shutil
 
 import msgspec
@@ -350,12 +351,20 @@ def test_a_session_is_found_by_the_id_that_logind_gave_it(root, executor, family
     assert executor.apply([gone])[0].ok
 
 
-def test_a_plan_of_an_earlier_process_ends_no_session(root, executor, family):
+def test_a_plan_of_an_earlier_process_ends_the_session_it_meant_and_no_other(
+    root, executor, family
+):
     (plan,) = executor.plan([end(f"localhost/{family.pids[0]}")])
+    unnamed = msgspec.structs.replace(plan, summary="end it")
     later = made(root)
-    assert not later.apply([plan])[0].ok
-    assert later.verify([plan]) == [False]
+    assert not later.apply([unnamed])[0].ok
+    assert later.verify([unnamed]) == [False]
+    # As if the number had been given to another session since the plan.
+    former = msgspec.structs.replace(plan, summary=re.sub(r"@[0-9]+", "@1", plan.summary))
+    assert later.apply([former])[0].ok
     assert family.runs() == [True, True, True]
+    assert made(root).apply([plan])[0].ok
+    assert family.runs() == [False, False, False]
 
 
 @pytest.mark.parametrize("value", ["localhost/1", "elsewhere.example/42", "../c1", "", "a/b/c"])

@@ -1,7 +1,8 @@
 """Each executor of the catalogue under a real enforcer process that is killed at each step.
 
-No effect outlives its lease by more than a second, where an enforcer is running again by then (its
-start takes as long as the machine is busy), and what was there before is there after.
+No effect outlives its lease by more than a second where an enforcer runs when the lease ends, be it
+the same or one started since; for one that died around that time the second counts from its start,
+which takes as long as the machine is busy. What was there before is there after.
 """
 
 import time
@@ -140,6 +141,49 @@ def test_killed_after_the_answer_the_effect_lasts_and_ends_with_its_lease(tmp_pa
             assert machine.effects() == there
         settle(machine, until, before)
         client.close()
+
+
+@every_reversible
+def test_with_the_enforcer_never_dead_the_effect_is_gone_a_second_after_its_lease(tmp_path, world):
+    with machine_of(world, tmp_path) as machine:
+        client = machine.start()
+        before = machine.world.state()
+        done(client, apply(*machine.world.actions(LEASE_S)))
+        until = time.monotonic() + LEASE_S
+        strictly(machine, until, before)
+        client.close()
+
+
+@every_reversible
+@pytest.mark.parametrize("step", ["after-verify", "after-answer"])
+def test_restarted_within_the_lease_the_effect_is_gone_a_second_after_it(tmp_path, world, step):
+    # A busy machine takes its time to start a process: then the lease is longer, not the grace.
+    for lease_s in (3.0, 9.0, 27.0):
+        folder = tmp_path / str(lease_s)
+        folder.mkdir()
+        with machine_of(world, folder) as machine:
+            client = machine.start("never" if step == "after-answer" else step)
+            before = machine.world.state()
+            order = apply(*machine.world.actions(lease_s))
+            until = time.monotonic() + lease_s
+            if step == "after-answer":
+                done(client, order)
+                until = time.monotonic() + lease_s
+                machine.kill()
+                client.close()
+            else:
+                send_and_lose(machine, client, order)
+            machine.start().close()
+            if time.monotonic() < until:
+                strictly(machine, until, before)
+                return
+    pytest.fail("no enforcer was there again within its lease, so nothing was shown")
+
+
+def strictly(machine, lease_end, before):
+    """See that a second after the lease nothing is left, whatever the machine is busy with."""
+    assert machine.empty_by(lease_end + GRACE_S), machine.effects()
+    settle(machine, lease_end, before)
 
 
 @every_final

@@ -333,13 +333,21 @@ def test_a_process_is_killed_for_good_even_when_it_is_frozen(mount, family, exec
     assert not (mount / BASE).exists()
 
 
-def test_a_plan_of_an_earlier_process_kills_nobody(mount, family, executor):
+def test_a_plan_of_an_earlier_process_kills_whom_it_meant_and_nobody_else(mount, family, executor):
     (doomed,) = executor.plan([contain(family.pids[1], verb=Verb.STOP)])
     later = ProcessExecutor(ProcessConfig(cgroup=BASE))
-    (refused,) = later.apply([doomed])
+    unnamed = msgspec.structs.replace(doomed, summary="kill it")
+    (refused,) = later.apply([unnamed])
     assert not refused.ok
-    assert later.verify([doomed]) == [False]
+    assert later.verify([unnamed]) == [False]
+    meant, comma, start = doomed.summary.rpartition(" ")
+    # As if the number had been given to another process since the plan.
+    former = msgspec.structs.replace(doomed, summary=f"{meant}{comma}{int(start) - 1}")
+    assert later.apply([former])[0].ok
+    assert later.verify([former]) == [True]
     assert family.runs() == [True, True, True]
+    assert later.apply([doomed])[0].ok
+    assert family.runs() == [True, False, True]
 
 
 def test_without_a_writable_cgroup_v2_it_says_so_and_still_kills(monkeypatch, family):

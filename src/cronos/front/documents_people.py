@@ -19,6 +19,8 @@ class IncidentsDocument(msgspec.Struct, frozen=True):
     # Of the one incident that was named: its last decision, and why; or why that cannot be told.
     decision: DecisionView | None = None
     unexplained: str = ""
+    # Whether the kill switch is engaged, so that nothing new is done to anyone.
+    killed: bool = False
     schema: str = "cronos.incidents/1"
 
 

@@ -168,13 +168,23 @@ def _json(argument: Any) -> bytes:
 
 
 def _credential(options: argparse.Namespace, config: Config) -> Any:
-    """Open an operator's credential with its passphrase."""
+    """Open an operator's credential with its passphrase.
+
+    Raises:
+        CronosError: it is not there, or does not open.
+    """
     from cronos.front import keyring, plugins  # noqa: PLC0415 - only a signature needs them
 
+    file = Path(options.credential).absolute()
+    if not file.exists():
+        raise InputError(
+            "orders.no_credential",
+            f"There is no credential at {file}.",
+            "Name the file that `cronos pki issue --operator` wrote.",
+        )
     path = options.passphrase_file
     given = {"passphrase_file": str(path)} if path else None
     asking = functools.partial(getpass.getpass, "Passphrase: ") if sys.stdin.isatty() else None
-    file = Path(options.credential).absolute()
     root = keyring.root_key(
         config, file.parent, name="passphrase", given=given, ask=None if path else asking
     )

@@ -270,6 +270,7 @@ class Clerk:
         self._switch = switch
         self._clock = clock
         self._pairs = Pairs(clock)
+        self._lesser: dict[str, str] = {}  # by question, who said yes first and leads nobody
         self._verbs: dict[str, Callable[[ControlCall, Caller], Any]] = {
             "status": self._status,
             "incidents.list": self._list,
@@ -367,6 +368,8 @@ class Clerk:
         _permit(ASKED[question.audience], caller)
         if not caller.signed:
             _require_unsigned(question, caller)
+        if words.granted:
+            self._require_effect(question, caller)
         self._desk.take(
             Answer(
                 question.question_id,
@@ -379,6 +382,33 @@ class Clerk:
             )
         )
         return self._known(question.incident_id)
+
+    def _require_effect(self, question: Question, caller: Caller) -> None:
+        """Refuse a yes that would come to nothing, so that the question goes on waiting for one.
+
+        Raises:
+            DeniedError: the kill switch is engaged, or two have said yes of whom none leads.
+        """
+        if self._switch.state().engaged:
+            raise DeniedError(
+                "control.killed",
+                "The kill switch is engaged: nothing is carried out, and the question still waits.",
+                "Take it back with `cronos kill --off`, and approve then.",
+            )
+        if question.persons < 2:
+            return
+        if not _LEADING.isdisjoint(caller.roles):
+            self._lesser.pop(question.question_id, None)
+            return
+        first = self._lesser.setdefault(question.question_id, caller.subject)
+        if first != caller.subject:
+            raise DeniedError(
+                "control.needs_leader",
+                f"{first} has approved it already, and of the two one must be a manager or admin.",
+                "A manager or admin has to be the second; the question still waits.",
+            )
+        while len(self._lesser) > _MOST_PAIRS:
+            del self._lesser[next(iter(self._lesser))]
 
     def _release(self, call: ControlCall, caller: Caller) -> Any:
         incident = words_of(call.argument, About).incident

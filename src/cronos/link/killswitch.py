@@ -62,7 +62,9 @@ class KillFile:
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self.stamp:
             text = self._text() if stat.S_ISREG(found.st_mode) else b""
-            self.stamp, self._said = stamp, _read(text, found.st_mtime_ns // _MS_NS)
+            # What could not be read (no descriptor was left) is read again at the next look.
+            self.stamp = stamp if text is not None else None
+            self._said = _read(text or b"", found.st_mtime_ns // _MS_NS)
         return self._said
 
     def put(self, generation: int, *, release_all: bool) -> str:
@@ -91,14 +93,14 @@ class KillFile:
             return f"{self.path} cannot be removed: {error.strerror}."
         return ""
 
-    def _text(self) -> bytes:
+    def _text(self) -> bytes | None:
         with contextlib.suppress(OSError):
             file = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 return os.read(file, _READ_BYTES)
             finally:
                 os.close(file)
-        return b""
+        return None
 
 
 class KillSwitch:
@@ -121,6 +123,8 @@ class KillSwitch:
         self._kept = kept
         self._say = say
         self._lock = threading.Lock()
+        self._unsynced: int | None = None
+        self._is_syncing = False
         self._ordered = self._remembered()
         self._told = _OFF
 
@@ -213,8 +217,30 @@ class KillSwitch:
             with contextlib.suppress(OSError):  # the log may lie on the same disk
                 self._say(f"The kill switch could not be written down: {error.strerror}.")
             return
-        # A process that ends loses nothing of it; for a power cut it is synced, and nobody waits.
-        threading.Thread(target=_sync, args=(file,), daemon=True).start()
+        self._sync_soon(file)
+
+    def _sync_soon(self, file: int) -> None:
+        """Sync it for a power cut, while nobody waits: a process that ends loses nothing of it.
+
+        One thread at a time, and of the orders that come meanwhile only the last.
+        """
+        if self._unsynced is not None:
+            os.close(self._unsynced)
+        self._unsynced = file
+        if not self._is_syncing:
+            thread = threading.Thread(target=self._sync_all, name="kill-sync", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no thread is left: with the next order
+                thread.start()
+                self._is_syncing = True
+
+    def _sync_all(self) -> None:
+        while True:
+            with self._lock:
+                file, self._unsynced = self._unsynced, None
+                if file is None:
+                    self._is_syncing = False
+                    return
+            _sync(file)
 
 
 def _sync(file: int) -> None:
@@ -230,7 +256,8 @@ def _read(text: bytes, made_ms: int) -> Kill:
     found = _TEXT.fullmatch(text)
     generation = int(found[1]) if found is not None and found[1] else made_ms
     everything = found is not None and found[2] is not None
-    bounded = max(0, min(generation, MAX_GENERATION))
+    # As with orders: one number out of the world puts no later order out of reach.
+    bounded = max(0, min(generation, made_ms + _MAX_LEAP, MAX_GENERATION))
     return Kill(bounded, engaged=True, release_all=everything)
 
 

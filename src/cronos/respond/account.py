@@ -45,6 +45,10 @@ from cronos.types import (
 _POINT: Final = "account"
 _SESSION: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253})/(?P<sid>[1-9][0-9]{0,9})")
 _LOGIND: Final = re.compile(r"[A-Za-z0-9]{1,32}")
+# How a plan that has no recipe names whom it means, for another process than the one that made it.
+_MARKS: Final = re.compile(r", started (?P<marks>[0-9]+@[0-9]+(?: [0-9]+@[0-9]+)*)$")
+_MOST_MARKS: Final = 32
+_GONE: Final = "gone already: session "
 _DAY: Final = re.compile(r"[0-9]{0,9}")
 _MAX_REMEMBERED: Final = 4096
 _ROUNDS: Final = 16
@@ -237,9 +241,25 @@ class AccountExecutor:
         self._doomed.move_to_end(action.action_id)
         while len(self._doomed) > _MAX_REMEMBERED:
             self._doomed.popitem(last=False)
-        count = len(found.members)
-        what = f"kill the {count} processes of session" if count else "gone already: session"
-        return Plan(action, b"", f"{what} {plain(action.target.value)}", "")
+        count, named = len(found.members), plain(action.target.value)
+        if not count:
+            return Plan(action, b"", f"{_GONE}{named}", "")
+        marks = " ".join(f"{pid}@{start}" for pid, start in found.members[:_MOST_MARKS])
+        what = f"kill the {count} processes of session {named}, started {marks}"
+        return Plan(action, b"", what, "")
+
+    def _meant(self, plan: Plan) -> _Session | None:
+        """Find what an earlier process planned to end, by the starts that its plan names."""
+        if plan.summary.startswith(_GONE):
+            return _Session(0, "", ())
+        found = self._session_of(plan.action.target.value)
+        marks = _MARKS.search(plan.summary)
+        if isinstance(found, str) or marks is None:
+            return None
+        members = [one.split("@") for one in marks["marks"].split(" ")]
+        if any(procfs.is_alive(int(pid), int(start)) for pid, start in members):
+            return found if found.members else None
+        return _Session(0, "", ()) if len(members) < _MOST_MARKS else None
 
     def _session_of(self, value: str) -> _Session | str:
         """Find a session's processes; one without any has ended."""
@@ -401,10 +421,11 @@ class AccountExecutor:
     # --- sessions ------------------------------------------------------------------------------
 
     def _kill(self, plan: Plan, operation: Operation) -> Outcome:
-        doomed = self._doomed.get(plan.action.action_id)
+        doomed = self._doomed.get(plan.action.action_id) or self._meant(plan)
         if doomed is None:
             why = "This was planned by an earlier process; whoever has the number now is spared."
             return _said(plan.action, operation, why, ok=False)
+        self._doomed[plan.action.action_id] = doomed
         try:
             for _ in range(_ROUNDS):
                 # A session's number is not given anew while one of its processes lives.

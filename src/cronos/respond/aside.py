@@ -16,7 +16,7 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -38,11 +38,22 @@ class Aside(Generic[CallerT]):
     """Carries orders out in a thread; `woken` becomes readable when there is something to take.
 
     All methods are for the serving thread; the enforcer is this thread's alone once it began.
+
+    Args:
+        enforcer: of this lane.
+        clock: the time.
+        lost: hears once, in the thread, which effects no lease holds; None where the book tells.
     """
 
-    def __init__(self, enforcer: Enforcer, clock: Clock) -> None:
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        clock: Clock,
+        lost: Callable[[Sequence[str]], None] | None = None,
+    ) -> None:
         self._enforcer = enforcer
         self._clock = clock
+        self._lost = lost
         self._orders: queue.Queue[tuple[CallerT, Order] | None] = queue.Queue(_MAX_ORDERS)
         self._done: deque[tuple[CallerT | None, Outcomes]] = deque()
         self._fault: BaseException | None = None
@@ -129,10 +140,18 @@ class Aside(Generic[CallerT]):
                     self._wake()
                 if self._clock.now().boot_ns >= reconcile_ns:
                     self._say(None, self._enforcer.reconcile())
+                    self._look_once()
                     reconcile_ns = self._reconcile_next()
         except BaseException as error:  # noqa: BLE001 - raised again where it ends the process
             self._fault = error
             self._wake()
+
+    def _look_once(self) -> None:
+        """Look what is there that no lease holds: not at the start, where orders would wait."""
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            with contextlib.suppress(OSError):  # the log may lie on a full disk
+                lost(self._enforcer.unaccounted())
 
     def _work(self, until_ns: int) -> None:
         """Wait for an order, or until something is due, and carry it out."""

@@ -4,7 +4,8 @@ Such a deed has no lease, since nobody could end it. What stands for one in the 
 that is durable before the deed is: of which approvals it was done on, so that none serves twice,
 and then of what came of it, so that the same order again is answered and not carried out. A crash
 between the two leaves a deed that was meant: the same order is carried out then, on the same
-approvals, and executors see to it that doing it twice is doing it once.
+approvals and by the plan of then, which tells its target from another that took the name since.
+Executors see to it that doing it twice is doing it once.
 """
 
 import hashlib
@@ -49,6 +50,7 @@ class Done(msgspec.Struct, frozen=True):
     by: tuple[tuple[str, bytes], ...]
     packets: bytes  # SHA-256 of the approvals: whether an order is the same again
     outcome: Outcome | None = None
+    recipe: bytes = b""  # the plan's own, which the record's place for it has no room for
 
 
 class Deeds:
@@ -72,6 +74,7 @@ class Deeds:
         self._approvals = approvals
         self._done: dict[Key, Done] = {}
         self._used: dict[bytes, Key] = {}
+        self._forgot_wall_ns: int | None = None  # of the latest deed that was forgotten
         for key, lease in self.book.leases.items():
             try:
                 self._remember(key, msgspec.json.decode(lease.plan.recipe, type=Done))
@@ -98,10 +101,13 @@ class Deeds:
         again = done.outcome.ok or done.packets == _packets(action)
         return done.outcome if again else None
 
-    def is_meant(self, action: Action) -> bool:
-        """Say whether exactly this was begun, and a crash came between."""
-        done = self._done.get(key_of(action))
-        return done is not None and done.outcome is None and done.digest == digest_of(action)
+    def meant(self, action: Action) -> Plan | None:
+        """Give the plan of exactly this where it was begun and a crash came between."""
+        key = key_of(action)
+        done = self._done.get(key)
+        if done is None or done.outcome is not None or done.digest != digest_of(action):
+            return None
+        return Plan(action, done.recipe, self.book.leases[key].plan.summary, "")
 
     def approved(self, action: Action) -> Approved | str:
         """Give who approved exactly this action; or a sentence on what is missing."""
@@ -110,15 +116,29 @@ class Deeds:
             return f"What cannot be taken back needs two persons: {found}."
         if len({subject for subject, _ in found}) < PERSONS:
             return "What cannot be taken back needs two persons, and this is one."
-        key = key_of(action)
-        if any(self._used.get(nonce, key) != key for _, nonce in found):
-            return "One of the approvals has served already, for another action."
-        done = self._done.get(key)
-        if done is not None and (done.digest != digest_of(action) or _succeeded(done)):
-            return "This incident has done this already, or began it in another form."
+        spent = self._spent(action, [nonce for _, nonce in found])
+        if spent is not None:
+            return spent
         if len(self._done) >= _MOST:
             return f"{_MOST} such deeds are on record, the most that are kept at a time."
         return found
+
+    def _spent(self, action: Action, nonces: Sequence[bytes]) -> str | None:
+        """Say why these approvals, or any, serve no more for it; None where they do."""
+        key = key_of(action)
+        if any(self._used.get(nonce, key) != key for nonce in nonces):
+            return "One of the approvals has served already, for another action."
+        forgot = self._forgot_wall_ns
+        if forgot is not None and self._clock.now().wall_ns - forgot <= _REMEMBERED_NS:
+            return "The clock was set back to where approvals are forgotten that served already."
+        done = self._done.get(key)
+        if done is None:
+            return None
+        if done.digest != digest_of(action) or _succeeded(done):
+            return "This incident has done this already, or began it in another form."
+        if done.outcome is not None and any(nonce in nonces for _, nonce in done.by):
+            return "One of the approvals has served already, when it failed: give both anew."
+        return None
 
     def carry_out(self, plan: Plan, points: Points, killed: Callable[[], str | None]) -> Outcome:
         """Write down what is about to be done, do it, look, and write down what came of it.
@@ -152,8 +172,11 @@ class Deeds:
         now = self._clock.now()
         digest, packets = digest_of(plan.action), _packets(plan.action)
         boot = self._clock.boot_id()
-        by = tuple([(subject, nonce) for subject, nonce in approved])
-        done = Done(digest, now.wall_ns, boot, now.boot_ns, by, packets)
+        # Those of an attempt that failed stay with them: they serve no more.
+        former = self._done.get(key_of(plan.action))
+        served = former.by if former is not None and former.outcome is not None else ()
+        by = (*[(subject, nonce) for subject, nonce in approved], *served)
+        done = Done(digest, now.wall_ns, boot, now.boot_ns, by, packets, recipe=plan.recipe)
         self.book.write([self._record(plan, done)], durable=True)
         self._remember(key_of(plan.action), done)
 
@@ -177,7 +200,9 @@ class Deeds:
         if ended:
             self.book.note(ended)
         for key in old:
-            for _, nonce in self._done.pop(key).by:
+            done = self._done.pop(key)
+            self._forgot_wall_ns = max(self._forgot_wall_ns or 0, done.wall_ns)
+            for _, nonce in done.by:
                 self._used.pop(nonce, None)
         self.book.tidy(now.boot_ns - _REMEMBERED_NS)
 
@@ -192,7 +217,8 @@ class Deeds:
         held = self.book.leases.get(key_of(action))
         now = self._clock.now().boot_ns if held is None else held.granted_boot_ns
         ended = done.outcome is not None
-        return Lease(kept, self._clock.boot_id(), now, now + action.lease_ns, applied=ended)
+        until = now + min(action.lease_ns, _REMEMBERED_NS)  # nothing ends then; but it must encode
+        return Lease(kept, self._clock.boot_id(), now, until, applied=ended)
 
 
 def _succeeded(done: Done) -> bool:

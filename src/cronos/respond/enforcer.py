@@ -272,7 +272,10 @@ class Enforcer:
         timed = [lease for lease in leases.values() if lease.plan.kernel_timeout]
         others = [lease for lease in leases.values() if not lease.plan.kernel_timeout]
         answers |= self._apply_timed(timed) | self._apply_recorded(others)
-        answers |= {key_of(plan.action): self._do_once(plan) for plan in finals}
+        asked = {key_of(action): action for action in reversed(actions)}
+        for plan in finals:  # as it was asked, its lease uncut: that is what was approved
+            key = key_of(plan.action)
+            answers[key] = self._do_once(msgspec.structs.replace(plan, action=asked[key]))
         return self._after_release(answers)
 
     def _ready(
@@ -296,7 +299,10 @@ class Enforcer:
         return refused, leases, finals
 
     def _known(self, action: Action) -> Plan | None:
-        """Give the plan of an effect that the book holds already, made this action's own."""
+        """Give the plan of what was begun, or is held already, made this action's own."""
+        meant = self._deeds.meant(action) if self._deeds is not None else None
+        if meant is not None:
+            return meant
         held = next(self._book.holders(action.action_id), None)
         return msgspec.structs.replace(held.plan, action=action) if held is not None else None
 
@@ -350,7 +356,7 @@ class Enforcer:
         approved = self._deeds.approved(action)
         if isinstance(approved, str):
             return _refused(action, approved)
-        if self._deeds.is_meant(action):
+        if self._deeds.meant(action) is not None:
             return action
         why = self.budgets.take(self._abilities.blast_of(deed_of(action)), now)
         return action if why is None else _refused(action, why)

@@ -3,7 +3,8 @@
 A target is `host/pid`, its host this machine's name or `localhost`. What is contained is moved
 into a control group of ours and frozen there; what undoing it needs, the former group of each and
 the start that tells it from a later process of the same number, is the plan's recipe. A process
-that was killed cannot be brought back: such a plan has no recipe, and says so.
+that was killed cannot be brought back: such a plan has no recipe, and says so. Its summary names
+the start of what is meant, so that whoever has the number after a crash is spared.
 
 Never touched: the first process, threads of the kernel, Cronos itself (its parents, its children,
 all of its session), and what runs an executable that the configuration protects.
@@ -39,8 +40,10 @@ from cronos.types import (
 
 _TARGET: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]{1,253})/(?P<pid>[1-9][0-9]{0,9})")
 _MAX_REMEMBERED: Final = 4096
+_STARTED: Final = re.compile(r", started (?P<start>[0-9]{1,20})$")
 _IRREVERSIBLE: Final = "It was killed, which cannot be taken back."
 _GONE: Final = -1
+_GONE_ALREADY: Final = " (gone already)"
 _MAX_PID: Final = 1 << 22
 
 Kept = TypeVar("Kept", int, bytes)
@@ -119,8 +122,6 @@ class ProcessExecutor:
         self._config = config
         self._freezer = Freezer(config.cgroup)
         self._hosts = {"localhost", socket.gethostname().casefold()}
-        # When what is to be killed was started; a plan of an earlier process is made anew.
-        self._doomed: OrderedDict[str, int] = OrderedDict()
         # The recipe of what is held, by action: another incident may ask for the same.
         self._recipes: OrderedDict[str, bytes] = OrderedDict()
 
@@ -213,10 +214,11 @@ class ProcessExecutor:
         return None
 
     def _doom(self, action: Action, pid: int, found: procfs.Process | None) -> Plan:
-        """Remember which process of this number is meant; one that is gone needs no killing."""
-        _keep(self._doomed, action.action_id, found.start if found is not None else _GONE)
-        name = plain(found.name) if found is not None else "gone already"
-        return Plan(action, b"", f"kill process {pid} ({name})", "")
+        """Say which process of this number is meant; one that is gone needs no killing."""
+        if found is None:
+            return Plan(action, b"", f"kill process {pid}{_GONE_ALREADY}", "")
+        what = f"kill process {pid} ({plain(found.name)}), started {found.start}"
+        return Plan(action, b"", what, "")
 
     def _plan_to_contain(
         self, action: Action, pid: int, found: procfs.Process | None, own: frozenset[int]
@@ -318,9 +320,9 @@ class ProcessExecutor:
         return self._apply(plan, Operation.RENEW)
 
     def _kill(self, plan: Plan, operation: Operation) -> Outcome:
-        pid, start = self._pid_of(plan.action), self._doomed.get(plan.action.action_id)
+        pid, start = self._pid_of(plan.action), _start_of(plan)
         if pid is None or start is None:
-            why = "This was planned by an earlier process; whoever has the number now is spared."
+            why = "This plan names no process by its start; whoever has the number now is spared."
             return _said(plan.action, operation, why, ok=False)
         if start == _GONE:
             ended = procfs.read(pid) is None
@@ -331,7 +333,7 @@ class ProcessExecutor:
 
     def _verify(self, plan: Plan) -> bool:
         if plan.action.verb is Verb.STOP:
-            return self._is_stopped(plan.action)
+            return self._is_stopped(plan)
         recipe = _read(plan.recipe)
         try:
             folder = self._freezer.folder(plan.action.action_id)
@@ -344,12 +346,12 @@ class ProcessExecutor:
         # With a damaged recipe what is frozen in our name still counts, so that it is undone.
         return recipe is None or self._freezer.holds(folder, recipe.members[0].pid)
 
-    def _is_stopped(self, action: Action) -> bool:
-        pid = self._pid_of(action)
+    def _is_stopped(self, plan: Plan) -> bool:
+        pid = self._pid_of(plan.action)
         found = procfs.read(pid) if pid is not None else None
         if pid is None or found is None:
             return pid is not None
-        start = self._doomed.get(action.action_id)
+        start = _start_of(plan)
         return start not in (None, _GONE, found.start)
 
     def _undo(self, plan: Plan) -> Outcome:
@@ -394,6 +396,14 @@ def _keep(kept: OrderedDict[str, Kept], name: str, value: Kept) -> None:
     kept.move_to_end(name)
     while len(kept) > _MAX_REMEMBERED:
         kept.popitem(last=False)
+
+
+def _start_of(plan: Plan) -> int | None:
+    """Give the start of the process that a plan means; None where it does not say."""
+    named = _STARTED.search(plan.summary)
+    if named is not None:
+        return int(named["start"])
+    return _GONE if plan.summary.endswith(_GONE_ALREADY) else None
 
 
 def _read(recipe: bytes) -> Recipe | None:

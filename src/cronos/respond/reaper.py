@@ -18,6 +18,7 @@ from cronos.types import Lease, Operation, Outcome, Plan
 
 _MS_NS: Final = 1_000_000
 _MAX_DOUBLINGS: Final = 16
+_FEW_STALE: Final = 1024
 
 
 class Reaper:
@@ -39,8 +40,14 @@ class Reaper:
 
     def watch(self, key: Key, due_ns: int) -> None:
         """Look at a lease again at `due_ns`, and not before."""
+        if self._due_ns.get(key) == due_ns:
+            return
         self._due_ns[key] = due_ns
         heapq.heappush(self._heap, (due_ns, key))
+        # Whoever renews without end leaves no more behind than this.
+        if len(self._heap) > _FEW_STALE + 4 * len(self._due_ns):
+            self._heap = [(due, one) for one, due in self._due_ns.items()]
+            heapq.heapify(self._heap)
 
     def next_due_ns(self) -> int | None:
         """Give the boot time of the next thing to do, or None."""

@@ -23,6 +23,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple, TypeVar
@@ -106,12 +107,14 @@ def run(
             its_folder = book_folder(folder, point)
             beside = LeaseBook(its_folder, sealer, f"leases-{its_folder.name}")
             its_book = left.enter_context(contextlib.closing(beside))
-            _tell(its_book, (), say)
+            _tell(its_book, say)
             served = {point: slow[point]} if point in slow else {}
             other = Enforcer(config, served, its_book, clock, own)
             other.share_budget(enforcer)
             other.arm(switch, left.enter_context(_deeds(home, its_folder, clock)))
-            lanes[point] = left.enter_context(contextlib.closing(Aside[_Client](other, clock)))
+            told = bool(its_book.leases) and not its_book.defects
+            lane = Aside[_Client](other, clock, None if told else partial(_tell_lost, say))
+            lanes[point] = left.enter_context(contextlib.closing(lane))
         aside = left.enter_context(contextlib.closing(Lanes(lanes))) if lanes else None
         # A collection of everything took up to 10 ms between an order and its effect.
         gc.freeze()
@@ -120,7 +123,8 @@ def run(
         suspect = bool(book.defects) or enforcer.idle()
         # What is overdue is undone before anyone can ask for more.
         recovered = enforcer.recover()
-        _tell(book, enforcer.unaccounted() if suspect else (), say)
+        _tell(book, say)
+        _tell_lost(say, enforcer.unaccounted() if suspect else ())
         listener = listen(socket_path)
         try:
             serve(enforcer, listener, clock, stop, recovered, aside)
@@ -132,13 +136,16 @@ def run(
 def _deeds(home: Home, folder: Path, clock: Clock) -> contextlib.closing[Deeds]:
     """Open the book of what cannot be taken back, beside a book of leases."""
     deeds = Deeds(folder / DEEDS_FOLDER, home.sealer, clock, home.approvals)
-    _tell(deeds.book, (), home.say)
+    _tell(deeds.book, home.say)
     return contextlib.closing(deeds)
 
 
-def _tell(book: LeaseBook, unaccounted: Sequence[str], say: Callable[[str], None]) -> None:
+def _tell(book: LeaseBook, say: Callable[[str], None]) -> None:
     for sentence in book.defects:
         say(sentence)
+
+
+def _tell_lost(say: Callable[[str], None], unaccounted: Sequence[str]) -> None:
     if unaccounted:
         named = ", ".join(unaccounted[:_NAMED_EFFECTS])
         more = len(unaccounted) - _NAMED_EFFECTS

@@ -121,6 +121,30 @@ def test_the_irreversible_takes_a_signature(tmp_path):
     office.hear("approve", answer_to(asked), operator("analyst"), b"signed")
 
 
+def test_of_two_who_approve_the_irreversible_one_leads_or_the_question_goes_on_waiting(tmp_path):
+    asked = question(persons=2)
+    office = Office(tmp_path, asked)
+    words = answer_to(asked)
+    for _ in range(2):
+        office.hear("approve", words, operator("analyst"), b"signed")
+    for role in ("analyst", "responder"):
+        refused = office.refusal("approve", words, operator(role, name="bob"), b"signed")
+        assert refused == "control.needs_leader"
+    assert {one.subject for one in office.desk.heard} == {"operator/eve"}
+    office.hear("approve", words, operator("manager", name="mia"), b"signed")
+    assert office.desk.heard[-1].subject == "operator/mia"
+
+
+def test_while_it_is_killed_a_yes_is_refused_and_a_no_taken(office):
+    office.switch.take(Kill(1, engaged=True), office.clock.now().wall_ns)
+    assert office.refusal("approve", answer_to(question())) == "control.killed"
+    assert office.desk.heard == []
+    office.hear("deny", answer_to(question(), granted=False))
+    office.switch.take(Kill(2, engaged=False), office.clock.now().wall_ns)
+    office.hear("approve", answer_to(question()))
+    assert [one.granted for one in office.desk.heard] == [False, True]
+
+
 def test_a_node_with_operators_takes_orders_from_them_alone(office):
     words = answer_to(question())
     about = {"incident": "local-1-i1"}

@@ -1,14 +1,17 @@
 """The kill switch: the file, the orders, and which of two is the later."""
 
 import os
+import pathlib
+import threading
 
 import pytest
 
-from cronos.link.killswitch import MAX_GENERATION, KillFile, KillSwitch
-from cronos.types import Kill, encode
+from cronos.link.killswitch import KillFile, KillSwitch
+from cronos.types import Kill, decode, encode
 
 NOW_NS = 1_790_000_000_000_000_000
 NOW_MS = NOW_NS // 1_000_000
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -35,7 +38,7 @@ def test_touch_is_enough_and_counts_by_its_time(file):
         ("release-all", NOW_MS, True),
         ("stop!", NOW_MS, False),
         ("7 release-all please", NOW_MS, False),
-        ("9" * 16, MAX_GENERATION, False),
+        ("9" * 16, NOW_MS + DAY_MS, False),
         ("9" * 200, NOW_MS, False),
         ("\0" * 5000, NOW_MS, False),
     ],
@@ -44,6 +47,70 @@ def test_whatever_it_says_it_stops_everything(file, text, generation, release_al
     file.write_text(text)
     os.utime(file, ns=(NOW_NS, NOW_NS))
     assert KillFile(file).look() == Kill(generation, engaged=True, release_all=release_all)
+
+
+def test_a_number_that_was_mistyped_leaves_the_switch_to_later_orders(file):
+    switch = KillSwitch(file)
+    file.write_text("9" * 16)
+    os.utime(file, ns=(NOW_NS, NOW_NS))
+    known = switch.state().generation
+    assert switch.take(Kill(known + 1, engaged=True), NOW_NS)
+    file.unlink()
+    assert switch.take(Kill(known + 2, engaged=False), NOW_NS)
+    assert not switch.state().engaged
+
+
+def test_what_could_not_be_read_is_read_at_the_next_look(file, monkeypatch):
+    file.write_text("7 release-all")
+    switch = KillSwitch(file)
+    opened = os.open
+
+    def no_more(path, *given):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("os.open", no_more)
+    assert switch.state().engaged
+    assert switch.token() is None
+    monkeypatch.setattr("os.open", opened)
+    assert switch.token() is not None
+    assert switch.state() == Kill(7, True, True, subject=f"the file {file}")
+
+
+def descriptors():
+    return len(list(pathlib.Path("/proc/self/fd").iterdir()))
+
+
+def test_many_orders_take_one_thread_and_two_descriptors(file, tmp_path, monkeypatch):
+    entered, go_on, synced = threading.Event(), threading.Event(), []
+
+    def slow(descriptor):
+        entered.set()
+        assert go_on.wait(30)
+        synced.append(pathlib.Path(f"/proc/self/fd/{descriptor}").read_bytes())
+
+    monkeypatch.setattr("os.fsync", slow)
+    switch = KillSwitch(file, tmp_path / "kill")
+    before = threading.active_count(), descriptors()
+    assert switch.take(Kill(1, engaged=True), NOW_NS)
+    assert entered.wait(30)
+    for number in range(2, 300):
+        assert switch.take(Kill(number, engaged=True), NOW_NS)
+    assert threading.active_count() - before[0] <= 1
+    assert descriptors() - before[1] <= 2
+    (syncing,) = [one for one in threading.enumerate() if one.name == "kill-sync"]
+    go_on.set()
+    syncing.join(30)
+    assert [decode(data).generation for data in synced] == [1, 299]
+
+
+def test_without_a_thread_left_an_order_is_taken_all_the_same(file, tmp_path, monkeypatch):
+    def none_left(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", none_left)
+    switch = KillSwitch(file, tmp_path / "kill")
+    assert switch.take(Kill(5, engaged=True), NOW_NS)
+    assert KillSwitch(file, tmp_path / "kill").state().engaged
 
 
 def test_a_folder_a_pipe_or_a_dangling_link_of_that_name_stops_everything_too(tmp_path):

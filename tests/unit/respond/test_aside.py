@@ -31,11 +31,11 @@ class Slow(WorldExecutor):
 
 
 @contextlib.contextmanager
-def aside(folder, executor, **terms):
+def aside(folder, executor, lost=None, **terms):
     book = LeaseBook(folder)
     config = EnforcerConfig(**terms)
     enforcer = Enforcer(config, {"workflow": executor}, book, BootClock(), dict)
-    lane = Aside(enforcer, BootClock())
+    lane = Aside(enforcer, BootClock(), lost)
     try:
         yield lane
     finally:
@@ -75,6 +75,24 @@ def test_what_expires_aside_is_news(tmp_path):
         caller, news = taken[1]
         assert caller is None
         assert news.outcomes[0].operation is Operation.UNDO
+
+
+def test_what_no_lease_holds_is_named_once_and_delays_no_order(tmp_path):
+    left, told, looked = work("left behind"), [], threading.Event()
+
+    def lost(names):
+        told.append(names)
+        looked.set()
+        raise OSError(28, "No space left on device")
+
+    world = {left.action_id: left}
+    with aside(tmp_path, WorldExecutor(world), lost, reconcile_ms=50) as lane:
+        lane.submit("me", apply(work(), order_id=7))
+        assert heard(lane)[0][1].outcomes[0].ok
+        assert looked.wait(20)
+        lane.submit("me", undo(work(), left))
+        assert all(one.ok for one in heard(lane)[0][1].outcomes)
+    assert told == [(left.action_id,)]
 
 
 def test_orders_that_wait_are_bounded(tmp_path):

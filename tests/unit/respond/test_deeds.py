@@ -35,8 +35,12 @@ class Ending(WorldExecutor):
         "ending", "Ends processes", abilities=(*RecordingExecutor.manifest.abilities, ABILITY)
     )
 
+    uid = "first"  # of whoever bears the name now
+
     def plan(self, actions):
-        return [Plan(a, b"" if a.verb is Verb.STOP else b"{}", "end", "") for a in actions]
+        return [
+            Plan(a, b"" if a.verb is Verb.STOP else b"{}", f"end {self.uid}", "") for a in actions
+        ]
 
 
 def two_persons(action):
@@ -140,11 +144,35 @@ def test_what_failed_is_answered_again_and_tried_again_on_new_approvals(scene):
     assert scene.one(apply(stop(salt="anew"))).ok
 
 
-def test_a_crash_before_the_deed_leaves_one_that_is_meant_and_done_on_the_same_approvals(scene):
-    class Crash(BaseException):
-        pass
+def test_what_failed_is_not_tried_again_on_the_same_approvals_in_another_order(scene):
+    scene.executor.swallows_apply = True
+    assert not scene.one(apply(stop())).ok
+    scene.executor.swallows_apply = False
+    eve, mia = stop().approvals
+    (anew,) = stop(by=("mia",), salt="anew").approvals
+    for approvals in ((mia, eve), (eve, mia, mia), (eve, anew)):
+        again = msgspec.structs.replace(stop(), approvals=approvals)
+        assert "served already, when it failed" in scene.one(apply(again)).detail
+    assert not scene.world
 
-    scene.executor.raises = None
+
+def test_what_failed_twice_is_not_tried_again_on_the_first_approvals(scene):
+    scene.executor.swallows_apply = True
+    assert not scene.one(apply(stop())).ok
+    assert not scene.one(apply(stop(salt="anew"))).ok
+    for _ in range(2):
+        scene.executor.swallows_apply = False
+        assert "served already" in scene.one(apply(stop())).detail
+        scene.crash_and_restart()
+    assert scene.one(apply(stop(salt="once more"))).ok
+
+
+class Crash(BaseException):
+    pass
+
+
+def crashed(scene):
+    """Crash between the record of a deed and the deed."""
 
     def crash(_plans):
         raise Crash
@@ -153,9 +181,51 @@ def test_a_crash_before_the_deed_leaves_one_that_is_meant_and_done_on_the_same_a
     with pytest.raises(Crash):
         scene.one(apply(stop()))
     scene.crash_and_restart()
-    assert scene.deeds.is_meant(stop())
+
+
+def test_a_crash_before_the_deed_leaves_one_that_is_meant_and_done_on_the_same_approvals(scene):
+    crashed(scene)
+    assert scene.deeds.meant(stop()) is not None
     assert scene.one(apply(stop())).ok
     assert scene.blocked() == {"plc-9/4711"}
+
+
+def test_after_a_crash_it_is_done_to_whom_it_was_planned_for_and_not_to_who_took_the_name(scene):
+    crashed(scene)
+    Ending.uid, asked = "second", []
+    real = scene.executor.apply
+
+    def seen(plans):
+        asked.extend(plans)
+        return real(plans)
+
+    scene.executor.apply = seen
+    try:
+        assert scene.one(apply(stop())).ok
+        assert [(one.summary, one.recipe) for one in asked] == [("end first", b"")]
+        scene.crash_and_restart()
+        assert scene.one(apply(stop())).ok  # the answer it had
+    finally:
+        Ending.uid = "first"
+
+
+def test_what_proves_final_when_planned_is_held_to_the_lease_that_was_approved(scene, monkeypatch):
+    monkeypatch.setattr(Ending, "plan", lambda _self, asked: [Plan(a, b"", "x", "") for a in asked])
+    long = deny("192.0.2.7", lease_s=2 * scene.enforcer.config.max_lease_s)
+    approvals = tuple(f"{who} {digest_of(long)}".encode() for who in ("eve", "mia"))
+    asked = msgspec.structs.replace(long, approvals=approvals)
+    assert scene.one(apply(asked)).ok
+    assert scene.one(apply(asked)).ok
+    assert scene.executor.calls == [("apply", ("192.0.2.7",))]
+
+
+def test_a_recipe_that_a_final_plan_has_all_the_same_is_kept_for_after_a_crash(scene, monkeypatch):
+    def plan(_self, actions):
+        return [Plan(a, b'{"uid":1}', "end", "") for a in actions]
+
+    monkeypatch.setattr(Ending, "plan", plan)
+    crashed(scene)
+    assert scene.deeds.meant(stop()).recipe == b'{"uid":1}'
 
 
 def test_the_kill_switch_stops_it_between_its_record_and_its_effect(scene):
@@ -224,6 +294,19 @@ def test_after_an_hour_it_is_forgotten_but_not_because_a_clock_was_set(scene, mo
     assert scene.deeds.answer(stop()) is None
     assert not scene.deeds.book.leases
     scene.clock.boot_ns += MS
+
+
+def test_a_clock_that_is_set_back_revives_no_approval_that_served(scene, monkeypatch):
+    assert scene.one(apply(stop())).ok
+    done_wall = scene.clock.now().wall_ns
+    scene.clock.boot_ns += 4000 * S
+    now = scene.clock.now
+    scene.enforcer.reconcile()
+    back = lambda: msgspec.structs.replace(now(), wall_ns=done_wall + 600 * S)  # noqa: E731
+    monkeypatch.setattr(scene.clock, "now", back)
+    assert "set back" in scene.one(apply(stop())).detail
+    monkeypatch.setattr(scene.clock, "now", now)
+    assert scene.one(apply(stop(salt="anew"))).ok
 
 
 def test_an_enforcer_that_was_told_of_nobody_believes_nobody(tmp_path):

@@ -39,3 +39,14 @@ def test_a_plan_is_never_left_less_than_a_moment():
     points = Points({"world": WorldExecutor({})}, TurnedClock())
     (plan,) = points.plan([deny("192.0.2.7")])
     assert remaining(plan, -5).action.lease_ns == 1
+
+
+def test_renewals_without_end_leave_nothing_behind(tmp_path):
+    book = LeaseBook(tmp_path)
+    reaper = Reaper(EnforcerConfig(), Points({}, TurnedClock()), book, TurnedClock())
+    keys = [(f"{i:032x}", "inc-1") for i in range(10)]
+    for due in range(20_000):
+        reaper.watch(keys[due % 10], due)
+    assert len(reaper._heap) < 2000
+    assert reaper.next_due_ns() == 19_990
+    book.close()

@@ -1,4 +1,7 @@
 import contextlib
+import gc
+import os
+import signal
 import socket
 import threading
 
@@ -13,7 +16,7 @@ from cronos.respond.aside import Aside, Lanes
 from cronos.respond.enforcer import Enforcer
 from cronos.respond.guards import EnforcerConfig
 from cronos.respond.leasebook import LeaseBook
-from cronos.respond.serving import Keyless, serve
+from cronos.respond.serving import Home, Keyless, run, serve
 from cronos.types import Hello, Kill, Now, Operation, Outcomes, Restart, decode, encode
 
 
@@ -354,3 +357,39 @@ def test_it_stays_killed_through_a_restart(tmp_path):
         client.send(encode(apply(deny("192.0.2.8"))))
         assert "generation 9" in hear(client).outcomes[0].detail
         client.close()
+
+
+class Foreign(WorldExecutor):
+    """Stands for an executor that waits for a foreign system."""
+
+    foreign = True
+
+
+def test_what_a_lost_book_of_a_lane_held_is_named(tmp_path):
+    left, said, named = deny("192.0.2.7", point="afar"), [], threading.Event()
+
+    def say(sentence):
+        said.append(sentence)
+        named.set()
+
+    def end_it():
+        named.wait(20)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thresholds = gc.get_threshold()
+    former = signal.signal(signal.SIGTERM, lambda *_: None)  # one that comes late ends no test
+    ender = threading.Thread(target=end_it)
+    home = Home(tmp_path / "state", say=say)
+    config = EnforcerConfig(reconcile_ms=50)
+    afar = Foreign({left.action_id: left})
+    try:
+        ender.start()
+        run(config, {"afar": afar}, home, tmp_path / "s", BootClock(), dict)
+    finally:
+        ender.join(30)
+        signal.signal(signal.SIGTERM, former)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+    (sentence,) = said
+    assert left.action_id in sentence
+    assert "No lease in the book holds 1 effects" in sentence

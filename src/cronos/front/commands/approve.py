@@ -5,12 +5,17 @@ import argparse
 from cronos.front import orders
 from cronos.front.documents_people import ApproveDocument
 from cronos.front.result import print_json
+from cronos.link.clerk import QuestionView
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     orders.answering(parser)
     parser.add_argument("--yes", action="store_true", help="do not ask: what is asked was seen")
+
+
+def _lacks_one(asked: QuestionView, state: str) -> bool:
+    return asked.persons > 1 and state == "waiting"
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -22,7 +27,8 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print_json(ApproveDocument(asked, given, state, line.signed))
     elif given:
-        print(f"approved: incident {asked.incident} is {state}")
+        more = "; a second operator has to approve it" if _lacks_one(asked, state) else ""
+        print(f"approved: incident {asked.incident} is {state}{more}")
     else:
         print("Nothing was approved; the question still waits.")
     return 0 if given else 1

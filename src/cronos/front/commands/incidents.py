@@ -58,6 +58,12 @@ def execute(options: argparse.Namespace) -> int:
     match options.what:
         case ["verdict", incident, word] if word in _VERDICTS:
             return _judge(line, incident, malicious=_VERDICTS[word], json=options.json)
+        case ["verdict", *_]:
+            raise InputError(
+                "incidents.usage",
+                "A verdict names one incident and what it turned out to be.",
+                "Say `cronos incidents verdict INCIDENT malicious|benign`.",
+            )
         case []:
             shown, total = _all(line, _kind(options))
             document = _document(line, shown, total)
@@ -80,7 +86,8 @@ def _document(line: orders.Line, shown: list[Any], total: int) -> IncidentsDocum
     views = msgspec.convert(shown, tuple[IncidentView, ...])
     names = {one.incident_id for one in views}
     questions = tuple([one for one in line.questions() if one.incident in names])
-    return IncidentsDocument(views, questions, total)
+    killed = bool(line.ask("status")["kill"]["engaged"])
+    return IncidentsDocument(views, questions, total, killed=killed)
 
 
 # --- one, and why -----------------------------------------------------------------------------
@@ -194,6 +201,8 @@ def _print(document: IncidentsDocument) -> None:
         print(f"\nWhy it was decided so cannot be told: {plain(document.unexplained, 400)}")
     for asked in document.questions:
         _print_question(asked)
+    if document.killed:
+        print("\nThe kill switch is engaged: nothing new is done to anyone (`cronos kill --off`).")
 
 
 def _print_question(asked: QuestionView) -> None:

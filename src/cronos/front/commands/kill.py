@@ -44,7 +44,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Throw it, and tell what answered; 3 where an enforcer is there and silent."""
+    """Throw it, and tell what answered.
+
+    3 where an enforcer is there and silent, 1 where it was not taken back.
+    """
     from cronos.front.plugins import load  # noqa: PLC0415 - for the clock alone
 
     clock: Clock = load("entry", "clock")()
@@ -54,7 +57,9 @@ def execute(options: argparse.Namespace) -> int:
         print_json(document)
     else:
         _print(document)
-    return 3 if document.enforcer == _SILENT else 0
+    if document.enforcer == _SILENT:
+        return 3
+    return 1 if options.off and document.engaged else 0
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -80,6 +85,7 @@ class _Throwing:
         self._remarks: list[str] = []
         self._enforcer = _ABSENT
         self._settled = True
+        self._is_engaged = False  # as the enforcer said last
         self._nodes: dict[str, str] = {}
         self._acknowledged_ms = 0.0
         self._line: orders.Line | None = None
@@ -117,7 +123,11 @@ class _Throwing:
             if self._is_newest():
                 break
         self._remarks += [why] if why else []
-        return self._document(engaged=bool(why), release_all=False, file=not why)
+        if self._is_engaged and not why:
+            self._remarks.append("It is still engaged: another order or file came after this one.")
+        return self._document(
+            engaged=bool(why) or self._is_engaged, release_all=False, file=not why
+        )
 
     def _is_newest(self) -> bool:
         """Say whether no order is later than ours, by a clock that was ahead; or number it anew."""
@@ -138,6 +148,9 @@ class _Throwing:
             return
         self._enforcer, self._settled = _ACKNOWLEDGED, told.settled
         self._highest = max(self._highest, told.state.generation)
+        self._is_engaged = told.state.engaged
+        if told.state.engaged != engaged:  # another order bears the same number, and came first
+            self._highest = max(self._highest, self._generation + 1)
         self._acknowledged_ms = (self._clock.now().boot_ns - self._began_ns) / _MS_NS
 
     def _tell_nodes(self, *, engaged: bool, release_all: bool) -> None:
@@ -177,12 +190,20 @@ class _Throwing:
         )
 
 
+def _held(document: KillDocument) -> str:
+    """Say what becomes of what is held, and no more than an enforcer has confirmed."""
+    if not document.release_all:
+        return "ends with its leases"
+    if document.enforcer != _ACKNOWLEDGED:
+        return "is released as soon as an enforcer runs and looks"
+    return "has been released" if document.settled else "is being released"
+
+
 def _print(document: KillDocument) -> None:
     word = "killed" if document.engaged else "on again"
     print(f"{word}: generation {document.generation}")
     if document.engaged:
-        held = "has been released" if document.release_all else "ends with its leases"
-        print(f"Nothing new is done to anyone; what is held {held}.")
+        print(f"Nothing new is done to anyone; what is held {_held(document)}.")
     took = f" after {document.acknowledged_ms:.1f} ms" if document.acknowledged_ms else ""
     print(f"enforcer: {document.enforcer}{took}")
     for node, answer in document.nodes.items():

@@ -113,3 +113,23 @@ def test_what_was_shown_must_still_be_what_is_asked(office):
     assert code == 4
     assert "What you approved is not what is asked" in err
     assert office.desk.heard == []
+
+
+def test_that_a_second_person_is_needed_is_told_to_the_first(office, credential):
+    office.add("local-1-i1", state="waiting")
+    office.desk.waiting = [question(persons=2)]
+    plant, options = credential
+    began_ns = SystemClock().now().wall_ns - 10**9
+    with office.open(known(plant), VirtualClock(wall_ns=began_ns)):
+        code, out, _ = office.run("approve", "local-1-q1", "--yes", *options)
+    assert code == 0
+    assert "a second operator has to approve it" in out
+
+
+def test_a_credential_that_is_not_there_is_named_with_the_command_that_makes_one(office, tmp_path):
+    office.desk.waiting = [question()]
+    with office.open():
+        code, _, err = office.run("approve", "local-1-q1", "--yes", "--as", str(tmp_path / "none"))
+    assert code == 2
+    assert "pki issue --operator" in err
+    assert office.desk.heard == []

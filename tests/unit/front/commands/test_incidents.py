@@ -218,3 +218,22 @@ def test_without_a_ledger_there_is_nothing_to_count(office):
     code, _, err = office.run("incidents", "--stats")
     assert code == 2
     assert "no ledger" in err
+
+
+def test_that_nothing_new_is_done_is_told_while_it_is_so(office):
+    with office.open():
+        assert office.document("incidents")["killed"] is False
+        _, out, _ = office.run("incidents")
+        assert "kill switch" not in out
+        office.run("kill")
+        assert office.document("incidents")["killed"] is True
+        _, out, _ = office.run("incidents")
+        assert "The kill switch is engaged" in out
+
+
+def test_a_verdict_that_says_too_little_or_nothing_known_is_told_how(office):
+    with office.open():
+        for words in ((), ("local-1-i1",), ("local-1-i1", "dubious"), ("a", "b", "benign")):
+            code, _, err = office.run("incidents", "verdict", *words)
+            assert code == 2
+            assert "verdict INCIDENT malicious|benign" in err

@@ -9,6 +9,7 @@ from tests.unit.link.test_people import known
 from tests.unit.respond.stage import WorldExecutor, apply, deny
 from tests.unit.respond.test_serving import enforcing, hear, hello
 
+from cronos.front.commands import kill
 from cronos.runtime.world import SystemClock
 from cronos.testing.clock import VirtualClock
 from cronos.types import Kill, encode
@@ -165,3 +166,43 @@ def test_a_node_that_knows_a_later_order_hears_a_later_one(office):
         document = office.document("kill")
         assert document["nodes"] == {"local": "acknowledged"}
         assert document["generation"] == ahead + 1
+
+
+def test_what_no_enforcer_confirmed_is_not_called_released(office):
+    code, out, _ = office.run("kill", "--release-all")
+    assert code == 0
+    assert "enforcer: absent" in out
+    assert "has been released" not in out
+    assert "released as soon as an enforcer runs" in out
+
+
+def test_off_that_loses_against_an_order_of_the_same_number_is_given_anew(
+    office, enforcer, monkeypatch
+):
+    real, thrown = kill.tell, []
+
+    def raced(path, order, *given):
+        if not thrown:
+            thrown.append(real(path, Kill(order.generation, engaged=True), *given))
+        return real(path, order, *given)
+
+    monkeypatch.setattr(kill, "tell", raced)
+    document = office.document("kill", "--off")
+    assert not document["engaged"]
+    assert applied(enforcer).ok
+
+
+def test_off_that_another_order_overtakes_each_time_says_so(office, enforcer, monkeypatch):
+    real = kill.tell
+
+    def overtaken(path, order, *given):
+        real(path, order, *given)
+        return real(path, Kill(order.generation + 1, engaged=True), *given)
+
+    monkeypatch.setattr(kill, "tell", overtaken)
+    document = office.document("kill", "--off", code=1)
+    assert document["engaged"]
+    assert "still engaged" in document["remarks"][0]
+    code, out, _ = office.run("kill", "--off")
+    assert code == 1
+    assert "killed" in out
