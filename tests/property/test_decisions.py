@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -202,7 +201,6 @@ TWO_NARROW = Snapshot(
 )
 
 
-@pytest.mark.xfail(strict=False, reason="a dial at ask may embolden the narrow option")
 @settings(max_examples=600)
 @given(SNAPSHOTS, st.lists(st.sampled_from(sorted(GUARDRAILS)), min_size=1, max_size=3), st.data())
 def test_a_guardrail_never_makes_a_decision_bolder_nor_its_blast_wider(snapshot, names, data):
@@ -218,7 +216,6 @@ def test_a_guardrail_never_makes_a_decision_bolder_nor_its_blast_wider(snapshot,
     assert blast(guarded, after) <= blast(snapshot, before), (names, before, after)
 
 
-@pytest.mark.xfail(strict=True, reason="a dial at ask may embolden the narrow option")
 def test_a_narrow_lease_that_holds_while_people_are_asked_is_always_reviewed():
     """With the dial of the best option at `ask`, the other one must not become bolder than it."""
     before = decide(TWO_NARROW)
@@ -395,7 +392,6 @@ def test_one_more_acting_finding_never_lowers_the_response(config, told, more):
     assert response(config, [*told, more]) >= response(config, told)
 
 
-@pytest.mark.xfail(strict=False, reason="a case that waits is shut to evidence of equal strength")
 @settings(max_examples=400)
 @given(
     SITES,
@@ -534,7 +530,6 @@ def test_these_stories_do_act_where_they_may():
     assert flow_entity("tcp", ATTACKER, 1, "198.51.100.2", 502).value.startswith("tcp/")
 
 
-@pytest.mark.xfail(strict=True, reason="a case that waits is shut to evidence of equal strength")
 def test_what_came_first_does_not_shut_a_case_to_what_may_be_done_about_the_rest():
     """A breach without a flow, where addresses are asked about; then one whose flow may be cut."""
     config = Config(policy=Policy(dial={"deny:address": "ask"}))
@@ -544,7 +539,6 @@ def test_what_came_first_does_not_shut_a_case_to_what_may_be_done_about_the_rest
     assert response(config, [first, second]) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="a case that waits is shut to evidence of equal strength")
 def test_nor_does_an_attack_on_a_system_at_which_people_are_at_work():
     config = Config(asset=(always_at_work("198.51.100.4"),))
     first = replace(finding(1), target=Entity(EntityKind.ADDRESS, "198.51.100.4"))

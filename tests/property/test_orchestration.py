@@ -330,9 +330,6 @@ def test_crashing_again_and_again_gives_a_case_no_more_time(pauses, reboot):
 # --- what a person ends has ended, also after a crash --------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a lease that the last record does not tell of cannot be released"
-)
 def test_what_was_approved_just_before_a_crash_can_be_released_after_it():
     """The record of the isolation is lost with the crash: the ledger says that the case waits."""
     plant = Plant(("mute",), Config(policy=Policy(autonomy="ask")))
@@ -349,7 +346,6 @@ def test_what_was_approved_just_before_a_crash_can_be_released_after_it():
     assert not plant.held
 
 
-@pytest.mark.xfail(strict=True, reason="what was done besides is not taken up again")
 def test_what_was_done_besides_before_a_crash_can_be_released_after_it():
     plant = Plant()
     plant.tell(finding())
@@ -363,7 +359,6 @@ def test_what_was_done_besides_before_a_crash_can_be_released_after_it():
     assert not plant.held
 
 
-@pytest.mark.xfail(strict=True, reason="renewals end with the process")
 def test_an_isolation_goes_on_being_renewed_after_a_crash():
     """Or else the attacker is back after one lease, while the case says that he is held."""
     plant = Plant()
@@ -377,7 +372,6 @@ def test_an_isolation_goes_on_being_renewed_after_a_crash():
     assert plant.held
 
 
-@pytest.mark.xfail(strict=True, reason="a release is not among the records that are recalled")
 def test_a_release_that_a_crash_swallowed_is_not_undone_by_recovery():
     """The order was given and is on record; the enforcer never saw it."""
     plant = Plant(("done",))

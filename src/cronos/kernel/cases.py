@@ -25,7 +25,10 @@ from cronos.types import (
 CLOSED_NS: Final = 24 * 3_600_000_000_000
 _LOOKED_AT: Final = 256
 _CLOSED: Final = State.CLOSED
-_RESTING: Final = frozenset({State.WAITING, State.OBSERVED, State.CONFIRMED, State.FAILED})
+# RELEASING is among them: what a person has ended must stay ended, whatever crashes then.
+_RESTING: Final = frozenset(
+    {State.WAITING, State.OBSERVED, State.CONFIRMED, State.RELEASING, State.FAILED}
+)
 # What the enforcer has been asked for and has not answered.
 _UNDER_WAY: Final = frozenset({State.ISOLATING, State.RELEASING})
 

@@ -107,6 +107,8 @@ class Defense:
         open_question = incident.state in (_OBSERVED, _WAITING, State.FAILED)
         if open_question and (stronger or _deserves_another_try(incident, finding, now)):
             self._decide(incident, finding, now, effects)
+        elif incident.state is _WAITING and evidence.acting(finding) > 0:
+            self._reconsider(incident, finding, now, effects)
         return effects
 
     def _key(self, finding: Finding) -> Entity | None:
@@ -155,6 +157,18 @@ class Defense:
     ) -> None:
         options, impact = self._options.against(finding, incident.confidence, now)
         self._settle(incident, self._snapshot(incident, options, impact, now), now, effects)
+
+    def _reconsider(
+        self, incident: Incident, finding: Finding, now: Now, effects: list[Effect]
+    ) -> None:
+        """Act on evidence that is no stronger, but names what may be done without asking.
+
+        What came first must not decide: a flow, or an asset where nobody is at work.
+        """
+        options, impact = self._options.against(finding, incident.confidence, now)
+        snapshot = self._snapshot(incident, options, impact, now)
+        if decide(snapshot).disposition in ACTING:
+            self._settle(incident, snapshot, now, effects)
 
     def _settle(
         self, incident: Incident, snapshot: Snapshot, now: Now, effects: list[Effect]

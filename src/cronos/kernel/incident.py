@@ -59,12 +59,15 @@ TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
         Signal.ACT: _S.ISOLATING,
         Signal.GRANTED: _S.ISOLATING,
         Signal.DENIED: _S.OBSERVED,
+        # It is there all the same: an answer that came late, or was lost in a crash.
+        Signal.APPLIED: _S.ISOLATED,
         # Silence asks the next audience; `defense` sends DENIED once all have been asked.
         Signal.DEADLINE: _S.WAITING,
     },
     _S.OBSERVED: {
         Signal.ACT: _S.ISOLATING,
         Signal.ASK: _S.WAITING,
+        Signal.APPLIED: _S.ISOLATED,
         Signal.DEADLINE: _S.CLOSED,
     },
     _S.RELEASING: {

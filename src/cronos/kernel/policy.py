@@ -43,6 +43,7 @@ IRREVERSIBLE: Final = "it cannot be taken back: two persons must approve it"
 # Looked up once: in Python 3.11 an enum's member costs a tenth of a microsecond each time.
 _SPOOFABLE, _STATISTICAL = Provenance.SPOOFABLE, EvidenceClass.STATISTICAL
 _OBSERVE, _REFUSED = Disposition.OBSERVE, Disposition.REFUSED
+_AUTO_APPROVE = Disposition.AUTO_APPROVE
 _ASK_ANALYST, _ASK_MANAGER = Disposition.ASK_ANALYST, Disposition.ASK_MANAGER
 _ACT, _NONE, _NARROW = Dial.ACT, Reversal.NONE, Blast.NARROW
 
@@ -90,7 +91,8 @@ def decide(snapshot: Snapshot) -> Decision:
             if held in ACTING:
                 why = f"{best.verb} {best.target.kind} would be worth more and is asked about"
                 reasons = (*held_why, f"{why} ({name})", *reasons)
-                chosen, disposition, name = other, held, held_name
+                # Reviewed whatever its own cell says: asking about one must not embolden another.
+                chosen, disposition, name = other, _AUTO_APPROVE, held_name
                 proposal = _action(best, snapshot)
                 break
     return Decision(

@@ -12,6 +12,7 @@ from cronos.kernel.incident import Signal
 from cronos.kernel.people import People
 from cronos.types import (
     WORKFLOW_POINT,
+    After,
     Decision,
     Disposition,
     Effect,
@@ -23,11 +24,13 @@ from cronos.types import (
     Now,
     Provenance,
     Recalled,
+    Renewal,
     Restart,
     State,
 )
 
 _HELD = frozenset({State.ISOLATED, State.CONFIRMED})
+_UNAWARE = frozenset({State.WAITING, State.OBSERVED})
 
 
 class Recovery:
@@ -87,11 +90,14 @@ class Recovery:
         effects: list[Effect] = []
         for lease in restart.leases:
             action = lease.plan.action
-            self._unproved.discard(action.incident_id)
             if action.enforcement_point == WORKFLOW_POINT:
                 continue  # a workload's, which operations takes up
-            if action.incident_id not in self._cases.open:
+            incident = self._cases.open.get(action.incident_id)
+            if incident is None:
                 self._adopt(lease, now, effects)
+            else:
+                self._recognise(incident, lease, now, effects)
+        self._unproved -= {lease.plan.action.incident_id for lease in restart.leases}
         for incident_id in sorted(self._unproved):
             incident = self._cases.open.get(incident_id)
             if incident is not None and incident.state in _HELD:
@@ -99,6 +105,28 @@ class Recovery:
                 self._cases.move(incident, Signal.UNDONE, now, effects)
         self._unproved.clear()
         return effects
+
+    def _recognise(self, incident: Incident, lease: Lease, now: Now, effects: list[Effect]) -> None:
+        """Take a lease up into the incident that it was granted for.
+
+        The ledger's last word may be older than the effect; and what an incident cannot name,
+        nobody could release.
+        """
+        action = lease.plan.action
+        decided = incident.decision.action if incident.decision is not None else None
+        if decided is not None and decided.action_id == action.action_id:
+            if incident.state in _UNAWARE:
+                until_ns = lease.expires_boot_ns
+                self._cases.move(
+                    incident, Signal.APPLIED, now, effects, lease_until_boot_ns=until_ns
+                )
+        elif all(one.action_id != action.action_id for one in incident.beside):
+            self._cases.keep(replace(incident, beside=(*incident.beside, action)))
+        else:
+            return
+        if incident.incident_id in self._unproved:
+            # Whoever was to renew it is gone; how much is left of the lease is not looked at.
+            effects.append(After(0, Renewal(incident.incident_id, action.action_id)))
 
     def _adopt(self, lease: Lease, now: Now, effects: list[Effect]) -> None:
         action = lease.plan.action

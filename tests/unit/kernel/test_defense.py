@@ -82,7 +82,7 @@ def test_every_step_is_noted():
 
     assert [note.kind for note in story.said(Note)] == [
         "finding", "snapshot", "decision", "outcome", "bulletin", "state", "confirmed",
-        "deadline", "outcome", "closed", "bulletin",
+        "deadline", "state", "outcome", "closed", "bulletin",
     ]  # fmt: skip
 
 
