@@ -48,7 +48,7 @@ class Kernel:
         self.cases: Final = Cases(config)
         self.max_active: Final = config.policy.max_active_incidents
         lease_max_ns = config.lease.max_s * 1_000_000_000
-        self.people: Final = People(self.cases, lease_max_ns, options.persons)
+        self.people: Final = People(self.cases, lease_max_ns, options)
         self.recovery: Final = Recovery(self.cases, self.people)
         self.defense: Final = Defense(config, incarnation, options, self.cases, self.people)
         self.operations: Final = Operations(config.workload)
@@ -116,7 +116,10 @@ class Kernel:
         return said + self.communication.on_bulletin(bulletin)
 
     def _on_restart(self, restart: t.Restart, now: t.Now) -> list[t.Effect]:
-        return self.recovery.on_restart(restart, now) + self.operations.on_restart(restart)
+        said = self.recovery.on_restart(restart, now) + self.operations.on_restart(restart)
+        for outcome in self.recovery.gone(restart):
+            said += self._on_outcome(outcome, now)
+        return said
 
     def _on_receipt(self, receipt: t.Receipt, _now: t.Now) -> list[t.Effect]:
         return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)

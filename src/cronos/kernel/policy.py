@@ -52,11 +52,11 @@ Floor = tuple[Disposition, str]
 
 def cell(confidence: float, risk: float) -> tuple[Disposition, str]:
     """Look a disposition up in the matrix, and name its cell: ``0.85-0.95/medium``."""
-    row = CONFIDENCE_ROWS[3]
-    while confidence < row[0]:
-        row = CONFIDENCE_ROWS[CONFIDENCE_ROWS.index(row) - 1]
-    column = RISK_COLUMNS[0] if risk >= 0.7 else RISK_COLUMNS[1] if risk >= 0.3 else RISK_COLUMNS[2]
-    return row[2][column[1]], f"{row[1]}/{column[2]}"
+    # So put that what is no number falls into the most careful row and column.
+    row = 3 if confidence >= 0.95 else 2 if confidence >= 0.85 else 1 if confidence >= 0.5 else 0
+    column = RISK_COLUMNS[2] if risk < 0.3 else RISK_COLUMNS[1] if risk < 0.7 else RISK_COLUMNS[0]
+    _, name, dispositions = CONFIDENCE_ROWS[row]
+    return dispositions[column[1]], f"{name}/{column[2]}"
 
 
 def decide(snapshot: Snapshot) -> Decision:
