@@ -107,7 +107,7 @@ class Defense:
         again = stronger or _deserves_another_try(incident, finding, now)
         if open_question and again and not _of_another(incident, finding):
             self._decide(incident, finding, now, effects)
-        elif evidence.acting(finding) > 0 and _is_news(incident, finding):
+        elif evidence.acting(finding) > 0 and _is_news(incident, finding, now):
             self._reconsider(incident, finding, now, effects)
         return effects
 
@@ -435,7 +435,7 @@ def _of_another(incident: Incident, finding: Finding) -> bool:
     return actor is not None and actor.kind is _ADDRESS and actor != incident.actor
 
 
-def _is_news(incident: Incident, finding: Finding) -> bool:
+def _is_news(incident: Incident, finding: Finding, now: Now) -> bool:
     """Say whether evidence, no stronger than before, may name what nothing is done about yet."""
     state, decision = incident.state, incident.decision
     if state is _WAITING or decision is None:
@@ -444,9 +444,11 @@ def _is_news(incident: Incident, finding: Finding) -> bool:
         held = [one.target for one in (decision.action, *incident.beside) if one is not None]
         named = (finding.actor, finding.target, finding.flow)
         return len(incident.beside) < MOST_BESIDE and not any(one in held for one in named)
-    # Not what a person has denied, but what was not to be at the time, as while stopped.
-    not_then = decision.disposition is Disposition.OBSERVE or _of_another(incident, finding)
-    return state in (_OBSERVED, State.FAILED) and not_then
+    another = _of_another(incident, finding)
+    if state is _OBSERVED:
+        # Not what a person has denied, but what was not to be at the time, as while stopped.
+        return another or decision.disposition not in ASKING
+    return another and _deserves_another_try(incident, finding, now)
 
 
 def _known(incident: Incident, action: Action) -> bool:

@@ -138,12 +138,13 @@ def _judged(
 ) -> tuple[Disposition, str, tuple[str, ...]]:
     """Look an option up in the matrix and raise it to every guardrail's floor."""
     disposition, name = cell(confidence, option.risk)
-    dials = [
-        (_ASK_ANALYST if dial == "ask" else _OBSERVE, f"autonomy is set to {dial}")
-        for dial in (snapshot.autonomy, option.dial)
-        if dial != "act"
-    ]
-    raised, reasons = _raised(disposition, [*floors, *dials, *_limits(option, snapshot)])
+    if option.dial is not _ACT or snapshot.autonomy != "act":
+        floors = floors + [
+            (_ASK_ANALYST if dial == "ask" else _OBSERVE, f"autonomy is set to {dial}")
+            for dial in (snapshot.autonomy, option.dial)
+            if dial != "act"
+        ]
+    raised, reasons = _raised(disposition, floors + _limits(option, snapshot))
     return raised, name, reasons
 
 
@@ -160,6 +161,8 @@ def _limits(option: Option, snapshot: Snapshot) -> list[Floor]:
 
 
 def _raised(disposition: Disposition, floors: list[Floor]) -> tuple[Disposition, tuple[str, ...]]:
+    if not floors:
+        return disposition, ()
     reasons: list[str] = []
     for floor, why in floors:
         if CAUTION[floor] > CAUTION[disposition]:

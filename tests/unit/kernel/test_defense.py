@@ -497,3 +497,24 @@ def test_after_the_kill_switch_an_attack_that_goes_on_is_acted_upon():
     story.tell(finding(2))
 
     assert story.only_incident().state is State.CONFIRMED
+
+
+def test_where_the_world_refuses_those_who_share_a_case_are_tried_once_a_second_too():
+    story = Story(Config(policy=Policy(flood_incidents=1)), world=refusing)
+    for number in range(1, 30):
+        story.tell(finding(number, attacker=f"192.0.2.{number}"))
+    assert len(operations(story)) == 2
+    story.wait(1)
+    story.tell(finding(40, attacker="192.0.2.40"))
+
+    assert story.said(Do)[-1].action.target.value == "192.0.2.40"
+
+
+def test_what_a_person_denied_is_not_begun_by_the_same_evidence_again():
+    story = Story(Config(policy=Policy(autonomy="ask")))
+    story.tell(finding(1))
+    story.tell(answer(story.said(Ask)[0].question, granted=False))
+    story.tell(finding(2))
+
+    assert story.only_incident().state is State.OBSERVED
+    assert len(story.said(Ask)) == 1
