@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from cronos.config import Config, Deadlines, Policy
+from cronos.config import Config, Deadlines, Node, Policy
 from cronos.kernel.node import Kernel
 from cronos.testing.story import Story, finding
 from cronos.types import (
@@ -238,3 +238,14 @@ def test_what_was_asked_before_a_restart_is_not_done_where_it_is_protected_since
 
     assert after.said(Do) == []
     assert after.only_incident().state is State.OBSERVED
+
+
+def test_what_another_node_holds_at_the_same_enforcer_is_left_to_it():
+    story, other = Story(), Story(Config(node=Node("local-1")))
+    other.tell(finding())
+    lease = lease_of(other.only_incident(), story.boot_ns + 10**9)
+    story.tell(Restart((lease,)))
+    story.wait(10)
+
+    assert story.kernel.cases.open == {}
+    assert story.said(Do) == []
