@@ -53,7 +53,7 @@ class Policy(Section, frozen=True):
     analyst_deadline_s: Positive = 300
     manager_deadline_s: Positive = 900
     max_open_incidents: Positive = 100_000
-    # Cases that hold something or wait for the enforcer; findings beyond wait, the gravest first.
+    # Cases that wait for the enforcer's word; findings beyond wait, the gravest first.
     max_active_incidents: Positive = 10_000
 
 

@@ -803,9 +803,10 @@ class Members(Datum, frozen=True):
 
 
 class Restart(Datum, frozen=True):
-    """What the enforcer still holds, told to a kernel that has just started."""
+    """What the enforcer still holds, told at each connection; the last part is `complete`."""
 
     leases: tuple[Lease, ...]
+    complete: bool = True
 
 
 class Do(Datum, frozen=True):

@@ -194,14 +194,19 @@ def test_a_restarted_node_goes_on_in_the_followed_file(up, state):
     first = up()
     first.wait_for("incident.decision")
     until((state / "local" / "run" / "scorer.sealed").exists)
-    assert first.stop().document["observations"] == 30
+    stopped = first.stop().document
+    (first_case,) = stopped["incidents"]
+    assert stopped["observations"] == 30
     with up.log.open("ab") as file:
         file.write(failed_logins(30, "192.0.2.99", "other"))
     second = up()
     second.wait_for("incident.decision")
     done = second.stop()
-    # What was read before is neither told again nor forgotten in the count.
-    assert [one["actor"] for one in done.document["incidents"]] == ["address 192.0.2.99"]
+    # What was read before is taken up as it stood, not told again, nor forgotten in the count.
+    before, new = done.document["incidents"]
+    assert (before["actor"], new["actor"]) == ("address 192.0.2.66", "address 192.0.2.99")
+    assert before["incident_id"] == first_case["incident_id"]
+    assert before["findings"] == first_case["findings"]
     assert done.document["observations"] == 60
 
 

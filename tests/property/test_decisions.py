@@ -449,7 +449,7 @@ def happen(story, event, number):
     elif kind == "answer" and asked:
         one = asked[rest[1] % len(asked)].question
         named = (one.question_id, one.incident_id, one.action.action_id)
-        story.tell(Answer(*named, rest[0], f"p{number}"))
+        story.tell(Answer(*named, rest[0], f"p{number}", one.digest))
     elif kind in ABOUT and cases:
         case = cases[rest[0] % len(cases)]
         about = ABOUT[kind](case, number, *rest[1:])

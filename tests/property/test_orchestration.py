@@ -335,9 +335,8 @@ def test_what_was_approved_just_before_a_crash_can_be_released_after_it():
     plant = Plant(("mute",), Config(policy=Policy(autonomy="ask")))
     plant.tell(finding())
     question = plant.asked[0]
-    plant.tell(
-        Answer(question.question_id, question.incident_id, question.action.action_id, True, "ann")
-    )
+    named = (question.question_id, question.incident_id, question.action.action_id)
+    plant.tell(Answer(*named, True, "ann", question.digest))
     assert plant.held
     plant.crash()
     plant.fates = itertools.cycle(["done"])

@@ -84,6 +84,7 @@ class Node:
         self._tasks = AsyncTasks(self._task_failed)
         self._supervisor = Supervisor(config.pipeline, self._clock, self._log, self._gave_up)
         self._failure: CronosError | None = None
+        self._last_kill: Kill | None = None
         self._parsers: list[Worker] = []
         self._bound: list[socket.socket] = []
         self.listening: dict[str, int] = {}
@@ -126,6 +127,8 @@ class Node:
         Raises:
             CronosError: what a worker said when it could not start.
         """
+        if self._reception is not None:
+            self._reception.look()  # before any finding is taken
         if not self._live:
             # A run reads everything anew, whatever an earlier one in this folder has read.
             for left in ("scorer.state", "scorer.sealed", "scorer.mark"):
@@ -364,6 +367,7 @@ class Node:
     def _hear(self, heard: Heard) -> None:
         """Take what a person said; a kill goes to the enforcer as it came, and at once."""
         if isinstance(heard, Kill):
+            self._last_kill = heard
             self._enforcer.send(heard)
             if self._reception is not None:
                 self._reception.look()
@@ -430,6 +434,9 @@ class Node:
 
     def _enforcer_up(self) -> None:
         self._enforcer.send(Hello("reflex", os.getpid()))
+        if self._last_kill is not None:
+            # It may have been away when that was ordered; an older one changes nothing there.
+            self._enforcer.send(self._last_kill)
         self._reflex.resend_orders()
 
     def _ledger_up(self) -> None:

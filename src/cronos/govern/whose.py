@@ -31,7 +31,8 @@ from cronos.types import (
     decode,
 )
 
-_MAX_INCIDENTS: Final = 50_000
+# As many as a node holds open, and again as many that it has lately closed.
+_MAX_INCIDENTS: Final = 200_000
 
 
 def subject_of(entity: Entity | None) -> str:
@@ -61,7 +62,10 @@ class Whose:
                 self._remember(told.incident_id, own)
             return own
         known = self._incidents.get(told.incident_id)
-        return self._learn(told) if known is None else known
+        if known is None:
+            return self._learn(told)
+        self._incidents.move_to_end(told.incident_id)  # the longest unheard of is forgotten first
+        return known
 
     def _learn(self, told: AuditRecord) -> str:
         body = _decoded(told.body)

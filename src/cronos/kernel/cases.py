@@ -6,7 +6,6 @@ what a kernel that starts anew is told.
 """
 
 from collections import OrderedDict
-from itertools import islice
 from typing import Final
 
 from cronos.config import Config
@@ -16,15 +15,18 @@ from cronos.types import (
     Deadline,
     Effect,
     Entity,
+    EntityKind,
+    Finding,
     Incident,
     Note,
     Now,
+    Provenance,
     State,
 )
 
 CLOSED_NS: Final = 24 * 3_600_000_000_000
-_LOOKED_AT: Final = 256
-_CLOSED: Final = State.CLOSED
+_CLOSED, _OBSERVED = State.CLOSED, State.OBSERVED
+_ADDRESS, _SPOOFABLE = EntityKind.ADDRESS, Provenance.SPOOFABLE
 # RELEASING is among them: what a person has ended must stay ended, whatever crashes then.
 _RESTING: Final = frozenset(
     {State.WAITING, State.OBSERVED, State.CONFIRMED, State.RELEASING, State.FAILED}
@@ -43,6 +45,7 @@ class Cases:
         self.open: dict[str, Incident] = {}
         self.closed: OrderedDict[str, Incident] = OrderedDict()
         self.active = 0
+        self._watched: dict[str, None] = {}  # the open ones that are only watched, oldest first
         self._by_key: dict[Entity | None, str] = {}
         self._keys: dict[str, Entity | None] = {}
         self._about: dict[Entity, int] = {}
@@ -66,19 +69,16 @@ class Cases:
         """Keep a new incident, filed under `key`; where there is no room, make some.
 
         What gives way is the oldest case that is only watched, or else the oldest: on record, not
-        silently. An isolation it held ends with its lease, by the enforcer. Only the oldest few
-        hundred are looked at, so that a flood costs no more than it must.
+        silently. An isolation it held ends with its lease, by the enforcer.
         """
         effects: list[Effect] = []
         if len(self.open) >= self._most:
-            few = islice(self.open.values(), _LOOKED_AT)
-            oldest = next(
-                (case for case in few if case.state is State.OBSERVED),
-                next(iter(self.open.values())),
-            )
+            oldest = self.open[next(iter(self._watched or self.open))]
             self.forget(oldest)
             effects.append(Note("evicted", oldest.incident_id, oldest))
         self.open[incident.incident_id] = incident
+        if incident.state is _OBSERVED:
+            self._watched[incident.incident_id] = None
         self.active += incident.state in _UNDER_WAY
         self._by_key.setdefault(key, incident.incident_id)
         self._keys[incident.incident_id] = key
@@ -119,6 +119,10 @@ class Cases:
             effects.append(Note("closed", moved.incident_id, moved))
             return moved
         self.open[moved.incident_id] = moved
+        if moved.state is _OBSERVED:
+            self._watched[moved.incident_id] = None
+        elif incident.state is _OBSERVED:
+            self._watched.pop(moved.incident_id, None)
         self.await_deadline(moved, now, effects)
         if moved.state in _RESTING:
             effects.append(Note("state", moved.incident_id, moved))
@@ -132,6 +136,7 @@ class Cases:
     def forget(self, incident: Incident) -> None:
         """Move an incident among the closed ones, which are kept for a day, as many as are open."""
         former = self.open.pop(incident.incident_id, None)
+        self._watched.pop(incident.incident_id, None)
         if former is not None:
             self._leave(former.target)
             if incident.state is not _CLOSED:
@@ -152,6 +157,14 @@ class Cases:
                 del self._about[asset]
             else:
                 self._about[asset] = count - 1
+
+
+def filed_under(told: Finding | Incident) -> Entity | None:
+    """Say what news of this kind belongs to: the attacking address, or else the asset."""
+    actor, asset = told.actor, told.target
+    if actor is None or actor.kind is not _ADDRESS:
+        return asset or actor
+    return asset or actor if told.provenance is _SPOOFABLE else actor
 
 
 def _ended_ns(incident: Incident) -> int:

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from cronos.config import Config
 from cronos.kernel import evidence
 from cronos.kernel.budget import MINUTE_NS
-from cronos.kernel.cases import Cases
+from cronos.kernel.cases import Cases, filed_under
 from cronos.kernel.incident import Signal
 from cronos.kernel.options import Options
-from cronos.kernel.people import People
+from cronos.kernel.people import MOST_BESIDE, People
 from cronos.kernel.policy import ACTING, ASKING, BUDGET_SPENT, decide
 from cronos.types import (
     Action,
@@ -42,7 +42,6 @@ from cronos.types import (
     Option,
     Outcome,
     Propose,
-    Provenance,
     Publish,
     Renewal,
     Snapshot,
@@ -59,7 +58,7 @@ _HELD: Final = frozenset({State.ISOLATED, State.CONFIRMED})
 _DETECTED, _WAITING, _OBSERVED = State.DETECTED, State.WAITING, State.OBSERVED
 _ACT, _APPLIED, _CONFIRMED = Signal.ACT, Signal.APPLIED, Signal.CONFIRMED
 _APPLY, _UNDO = Operation.APPLY, Operation.UNDO
-_ADDRESS, _SPOOFABLE = EntityKind.ADDRESS, Provenance.SPOOFABLE
+_ADDRESS: Final = EntityKind.ADDRESS
 
 
 class Defense:
@@ -105,22 +104,20 @@ class Defense:
         self._cases.keep(incident)
         stronger = evidence.fuse(incident.claims) > before
         open_question = incident.state in (_OBSERVED, _WAITING, State.FAILED)
-        if open_question and (stronger or _deserves_another_try(incident, finding, now)):
+        again = stronger or _deserves_another_try(incident, finding, now)
+        if open_question and again and not _of_another(incident, finding):
             self._decide(incident, finding, now, effects)
-        elif incident.state is _WAITING and evidence.acting(finding) > 0:
+        elif evidence.acting(finding) > 0 and _is_news(incident, finding, now):
             self._reconsider(incident, finding, now, effects)
         return effects
 
     def _key(self, finding: Finding) -> Entity | None:
         """Say what a finding is filed under: the attacking address, or else the asset."""
-        actor, asset = finding.actor, finding.target
-        if actor is None or actor.kind is not _ADDRESS:
-            return asset or actor
-        forgeable = finding.provenance is _SPOOFABLE
-        if asset is not None and (forgeable or self._cases.flooded(asset)):
-            # What is filed under the attacker already stays there.
-            return actor if not forgeable and self._cases.filed(actor) is not None else asset
-        return actor
+        key, asset = filed_under(finding), finding.target
+        if asset is None or key is not finding.actor or not self._cases.flooded(asset):
+            return key
+        # What is filed under the attacker already stays there.
+        return asset if self._cases.filed(key) is None else key
 
     def _open(self, finding: Finding, key: Entity | None, now: Now) -> list[Effect]:
         self._sequence += 1
@@ -163,11 +160,20 @@ class Defense:
     ) -> None:
         """Act on evidence that is no stronger, but names what may be done without asking.
 
-        What came first must not decide: a flow, or an asset where nobody is at work.
+        What came first must not decide: a flow, or an asset where nobody is at work; nor may
+        whoever is isolated shield others. Another attacker answers for his own deeds alone.
         """
-        options, impact = self._options.against(finding, incident.confidence, now)
-        snapshot = self._snapshot(incident, options, impact, now)
-        if decide(snapshot).disposition in ACTING:
+        told = incident
+        if _of_another(incident, finding):
+            alone = evidence.add((), finding)
+            told = replace(incident, claims=alone, confidence=finding.confidence)
+        options, impact = self._options.against(finding, told.confidence, now)
+        snapshot = self._snapshot(told, options, impact, now)
+        if decide(snapshot).disposition not in ACTING:
+            return
+        if incident.state in _HELD:
+            self._step(incident, snapshot, effects)
+        else:
             self._settle(incident, snapshot, now, effects)
 
     def _settle(
@@ -189,7 +195,8 @@ class Defense:
             if decision.reasons == (BUDGET_SPENT,):
                 # Only the budget was lacking, and it comes back: nobody should have to be asked.
                 effects.append(After(MINUTE_NS, Again(incident.incident_id, incident.version)))
-        else:
+        elif incident.state is not _WAITING:
+            # While people are asked, the question stays the one that they were asked.
             self._cases.move(incident, Signal.WATCH, now, effects, decision=decision)
 
     def _act(
@@ -260,20 +267,23 @@ class Defense:
             if incident is None or option is None:
                 continue
             impact = self._options.assets.impact(incident.target, now)
-            snapshot = self._snapshot(incident, (option,), impact, now)
-            decision = decide(snapshot)
-            effects.append(Note("snapshot", incident.incident_id, snapshot))
-            effects.append(Note("step", incident.incident_id, decision))
-            action = decision.action
-            if action is None or _known(incident, action):
-                continue
-            if decision.disposition in ACTING:
-                self._options.spend(action)
-                self._people.carry_out_beside(incident, action, effects)
-            elif decision.disposition in ASKING:
-                manager = decision.disposition is Disposition.ASK_MANAGER
-                effects += self._people.propose(incident, action, int(manager))
+            self._step(incident, self._snapshot(incident, (option,), impact, now), effects)
         return effects
+
+    def _step(self, incident: Incident, snapshot: Snapshot, effects: list[Effect]) -> None:
+        """Decide what is done, or asked, besides what the incident has led to."""
+        decision = decide(snapshot)
+        effects.append(Note("snapshot", incident.incident_id, snapshot))
+        effects.append(Note("step", incident.incident_id, decision))
+        action = decision.action
+        if action is None or _known(incident, action):
+            return
+        if decision.disposition in ACTING:
+            self._options.spend(action)
+            self._people.carry_out_beside(incident, action, effects)
+        elif decision.disposition in ASKING:
+            manager = decision.disposition is Disposition.ASK_MANAGER
+            effects += self._people.propose(incident, action, int(manager))
 
     # --- outcomes ----------------------------------------------------------------------------
 
@@ -417,6 +427,28 @@ def _deserves_another_try(incident: Incident, finding: Finding, now: Now) -> boo
     """
     rested = now.boot_ns - incident.moments[-1].boot_ns >= _RETRY_NS
     return incident.state is State.FAILED and rested and evidence.acting(finding) > 0
+
+
+def _of_another(incident: Incident, finding: Finding) -> bool:
+    """Say whether an address acts that is not the case's own: many share a case in a flood."""
+    actor = finding.actor
+    return actor is not None and actor.kind is _ADDRESS and actor != incident.actor
+
+
+def _is_news(incident: Incident, finding: Finding, now: Now) -> bool:
+    """Say whether evidence, no stronger than before, may name what nothing is done about yet."""
+    state, decision = incident.state, incident.decision
+    if state is _WAITING or decision is None:
+        return state is _WAITING
+    if state in _HELD:
+        held = [one.target for one in (decision.action, *incident.beside) if one is not None]
+        named = (finding.actor, finding.target, finding.flow)
+        return len(incident.beside) < MOST_BESIDE and not any(one in held for one in named)
+    another = _of_another(incident, finding)
+    if state is _OBSERVED:
+        # Not what a person has denied, but what was not to be at the time, as while stopped.
+        return another or decision.disposition not in ASKING
+    return another and _deserves_another_try(incident, finding, now)
 
 
 def _known(incident: Incident, action: Action) -> bool:

@@ -19,10 +19,13 @@ _STATISTICAL: Final = EvidenceClass.STATISTICAL
 
 
 def acting(claim: Finding | Evidence) -> float:
-    """Give the confidence that may act: none for forgeable or statistical evidence."""
+    """Give the confidence that may act: none for forgeable or statistical evidence.
+
+    Nor for what is no probability, as a scorer that was taken over may send.
+    """
     if claim.evidence is _STATISTICAL or claim.provenance is _SPOOFABLE:
         return 0.0
-    return claim.confidence
+    return claim.confidence if 0.0 <= claim.confidence <= 1.0 else 0.0
 
 
 def fuse(claims: Sequence[Evidence]) -> float:

@@ -88,6 +88,8 @@ TRANSITIONS: Final[dict[State, dict[Signal, State]]] = {
 }
 
 
+MOST_MOMENTS: Final = 64
+
 # Looked up once: in Python 3.11 a member's value costs half a microsecond each time.
 NAMES: Final = {state: state.value for state in State}
 
@@ -126,11 +128,15 @@ def advance(
         until_ns: object = boot_ns + lasts
     else:
         until_ns = changes.get("lease_until_boot_ns", incident.lease_until_boot_ns)
+    moments = incident.moments
+    if len(moments) >= MOST_MOMENTS:
+        # A case that is tried again and again forgets the middle of its path.
+        moments = (*moments[: MOST_MOMENTS // 2], *moments[1 - MOST_MOMENTS // 2 :])
     return replace(
         incident,
         state=state,
         deadline_boot_ns=until_ns,
         version=incident.version + 1,
-        moments=(*incident.moments, Moment(NAMES[state], boot_ns)),
+        moments=(*moments, Moment(NAMES[state], boot_ns)),
         **changes,
     )

@@ -8,6 +8,8 @@ without the world: from a finding to its order, from an outcome to its confirmat
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from cronos import types as t
 from cronos.config import Config
 from cronos.kernel.audit import Audit
@@ -48,11 +50,12 @@ class Kernel:
         self.cases: Final = Cases(config)
         self.max_active: Final = config.policy.max_active_incidents
         lease_max_ns = config.lease.max_s * 1_000_000_000
-        self.people: Final = People(self.cases, lease_max_ns, options.persons)
+        self.people: Final = People(self.cases, lease_max_ns, options)
         self.recovery: Final = Recovery(self.cases, self.people)
         self.defense: Final = Defense(config, incarnation, options, self.cases, self.people)
         self.operations: Final = Operations(config.workload)
         self.audit: Final = Audit()
+        self._instance = config.node.instance
         self.communication: Final = Communication(config.node.instance)
         defense, people = self.defense, self.people
         # Which agencies an event concerns, and in which order they hear of it.
@@ -116,10 +119,21 @@ class Kernel:
         return said + self.communication.on_bulletin(bulletin)
 
     def _on_restart(self, restart: t.Restart, now: t.Now) -> list[t.Effect]:
-        return self.recovery.on_restart(restart, now) + self.operations.on_restart(restart)
+        # An enforcer may serve several nodes: to take up another's case would end it too early.
+        ours = [one for one in restart.leases if _origin(one) == self._instance]
+        restart = replace(restart, leases=tuple(ours))
+        said = self.recovery.on_restart(restart, now) + self.operations.on_restart(restart)
+        for outcome in self.recovery.gone(restart):
+            said += self._on_outcome(outcome, now)
+        return said
 
     def _on_receipt(self, receipt: t.Receipt, _now: t.Now) -> list[t.Effect]:
         return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)
 
     def _on_members(self, members: t.Members, _now: t.Now) -> list[t.Effect]:
         return self.audit.on_members(members) + self.communication.on_members(members)
+
+
+def _origin(lease: t.Lease) -> str:
+    """Give the node whose case a lease is for: ``north`` of ``north-3-17``."""
+    return lease.plan.action.incident_id.rsplit("-", 2)[0]

@@ -34,6 +34,8 @@ class Operations:
                 known = self._by_asset.get(asset.lower(), ())
                 self._by_asset[asset.lower()] = (*known, workload)
         self._holders: dict[str, set[str]] = {}
+        self._leases: dict[str, str] = {}  # under which incident the enforcer holds a workload
+        self._ours = {_action(one, "").action_id: one.name for one in workloads}
 
     def on_bulletin(self, bulletin: Bulletin) -> list[Effect]:
         """Adjust the workloads of an asset that was isolated, or restore them."""
@@ -53,18 +55,27 @@ class Operations:
             action = lease.plan.action
             if action.enforcement_point == WORKFLOW_POINT:
                 self._holders.setdefault(action.target.value, set()).add(action.incident_id)
+                self._leases.setdefault(action.target.value, action.incident_id)
         return []
 
     def on_outcome(self, outcome: Outcome) -> list[Effect]:
-        """Note what became of a workload's adjustment; the enforcer retries what must end."""
-        ours = {_action(w, "").action_id for w in self._workloads.values()}
-        if outcome.action_id not in ours:
+        """Note what became of a workload's adjustment; the enforcer retries what must end.
+
+        What is not held is nobody's: the next isolation adjusts the workload anew.
+        """
+        name = self._ours.get(outcome.action_id)
+        if name is None:
             return []
+        ended = outcome.ok == (outcome.operation is Operation.UNDO)
+        if ended and self._leases.get(name) == outcome.incident_id:
+            del self._leases[name]
+            self._holders.pop(name, None)
         return [Note("workflow", outcome.incident_id, outcome)]
 
     def _hold(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
         holders = self._holders.setdefault(workload.name, set())
         if not holders:
+            self._leases[workload.name] = incident_id
             effects.append(Do(Operation.APPLY, _action(workload, incident_id)))
         holders.add(incident_id)
 
@@ -74,7 +85,9 @@ class Operations:
             return
         holders.discard(incident_id)
         if not holders:
-            effects.append(Do(Operation.UNDO, _action(workload, incident_id)))
+            # Whichever case is the last to end: the lease stands for the one that was first.
+            first = self._leases.pop(workload.name, incident_id)
+            effects.append(Do(Operation.UNDO, _action(workload, first)))
 
 
 def _action(workload: Workload, incident_id: str) -> Action:

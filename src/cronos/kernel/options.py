@@ -157,6 +157,12 @@ class Options:
         able = self._abilities.get((action.enforcement_point, action.verb, action.target.kind))
         self._budgets.spend(able.blast if able is not None else _NARROW)
 
+    def allows(self, action: Action, now: Now) -> bool:
+        """Say whether a person's yes is enough for an action, as things are configured now."""
+        point, verb, target = action.enforcement_point, action.verb, action.target
+        option = self.complete(Option(point, verb, target, 0.0, 0.0), now)
+        return option is not None and not option.protected and option.dial is not Dial.OBSERVE
+
     def persons(self, action: Action) -> int:
         """Say how many persons must approve an action: two where it cannot be taken back."""
         able = self._abilities.get((action.enforcement_point, action.verb, action.target.kind))

@@ -4,13 +4,13 @@ A question names exactly one action. Silence never drops a case: it asks the nex
 the end leaves the case watched, or what holds meanwhile as it is.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
 
 from cronos.kernel.cases import Cases
 from cronos.kernel.incident import Signal
+from cronos.kernel.options import Options
 from cronos.types import (
     Action,
     After,
@@ -35,7 +35,7 @@ from cronos.types import (
 
 AUDIENCES: Final[tuple[Audience, ...]] = ("analyst", "manager", "pager")
 _WAITING: Final = State.WAITING
-_MOST_BESIDE: Final = 16
+MOST_BESIDE: Final = 16
 
 
 class People:
@@ -44,12 +44,13 @@ class People:
     Args:
         cases: the incidents.
         lease_max_ns: how long an isolation may last that a person has approved.
-        persons: says how many must approve an action.
+        options: what can be done here, and how many must approve it.
     """
 
-    def __init__(self, cases: Cases, lease_max_ns: int, persons: Callable[[Action], int]) -> None:
+    def __init__(self, cases: Cases, lease_max_ns: int, options: Options) -> None:
         self.killed = False
-        self._persons = persons
+        self.persons: Final = options.persons
+        self._options = options
         self._generation = 0
         self._cases = cases
         self._lease_max_ns = lease_max_ns
@@ -66,7 +67,7 @@ class People:
 
     def propose(self, incident: Incident, action: Action, first: int) -> list[Effect]:
         """Ask about an action while something else holds, beginning with audience `first`."""
-        if action in incident.proposed or len(incident.proposed) >= _MOST_BESIDE:
+        if action in incident.proposed or len(incident.proposed) >= MOST_BESIDE:
             return []
         incident = replace(incident, proposed=(*incident.proposed, action))
         self._cases.keep(incident)
@@ -110,7 +111,7 @@ class People:
             action,
             self._patience_ns(asked),
             digest_of(action),
-            self._persons(action),
+            self.persons(action),
         )
         effects.append(Ask(question))
         effects.append(Note("question", incident.incident_id, question))
@@ -138,9 +139,10 @@ class People:
         action = proposed or asked
         if action is None or action.action_id != answer.action_id:
             return effects
-        if answer.digest and answer.digest != digest_of(action):
+        if answer.digest != digest_of(action):
             return effects
-        if not answer.granted:
+        # Asked long ago, or before a restart: what has been protected since is not done.
+        if not answer.granted or not self._options.allows(action, now):
             self._denied(incident, action, proposed is not None, now, effects)
         elif not self.killed:
             self._granted(incident, answer, action, now, effects)
@@ -149,6 +151,11 @@ class People:
     def _denied(
         self, incident: Incident, action: Action, beside: bool, now: Now, effects: list[Effect]
     ) -> None:
+        # Who had said yes before has to say so again, should it ever be asked again.
+        left = [n for n, one in enumerate(incident.granted) if action.action_id not in one]
+        granted = tuple(incident.granted[n] for n in left)
+        approvals = tuple(incident.approvals[n] for n in left)
+        incident = replace(incident, granted=granted, approvals=approvals)
         if beside:
             self._cases.keep(replace(incident, proposed=_without(incident.proposed, action)))
         else:
@@ -162,10 +169,11 @@ class People:
         if name not in granted:
             granted, approvals = (*granted, name), (*approvals, answer.approval)
         ours = [n for n, one in enumerate(granted) if one.startswith(f"{action.action_id} ")]
-        if len(ours) < self._persons(action):
+        if len(ours) < self.persons(action):
             self._cases.keep(replace(incident, granted=granted, approvals=approvals))
             return
         action = replace(action, approvals=tuple(approvals[n] for n in ours if approvals[n]))
+        self._options.spend(action)
         cleared: dict[str, object] = {"granted": (), "approvals": ()}
         if _named(incident.proposed, action.action_id) is not None:
             left = _without(incident.proposed, action)
@@ -187,7 +195,7 @@ class People:
 
     def carry_out_beside(self, incident: Incident, action: Action, effects: list[Effect]) -> None:
         """Order an action besides the decision's own; it is renewed and released with that."""
-        if len(incident.beside) >= _MOST_BESIDE:
+        if len(incident.beside) >= MOST_BESIDE:
             self._cases.keep(incident)
             return
         self._cases.keep(replace(incident, beside=(*incident.beside, action)))

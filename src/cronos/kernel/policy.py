@@ -52,11 +52,11 @@ Floor = tuple[Disposition, str]
 
 def cell(confidence: float, risk: float) -> tuple[Disposition, str]:
     """Look a disposition up in the matrix, and name its cell: ``0.85-0.95/medium``."""
-    row = CONFIDENCE_ROWS[3]
-    while confidence < row[0]:
-        row = CONFIDENCE_ROWS[CONFIDENCE_ROWS.index(row) - 1]
-    column = RISK_COLUMNS[0] if risk >= 0.7 else RISK_COLUMNS[1] if risk >= 0.3 else RISK_COLUMNS[2]
-    return row[2][column[1]], f"{row[1]}/{column[2]}"
+    # So put that what is no number falls into the most careful row and column.
+    row = 3 if confidence >= 0.95 else 2 if confidence >= 0.85 else 1 if confidence >= 0.5 else 0
+    column = RISK_COLUMNS[2] if risk < 0.3 else RISK_COLUMNS[1] if risk < 0.7 else RISK_COLUMNS[0]
+    _, name, dispositions = CONFIDENCE_ROWS[row]
+    return dispositions[column[1]], f"{name}/{column[2]}"
 
 
 def decide(snapshot: Snapshot) -> Decision:
@@ -138,12 +138,13 @@ def _judged(
 ) -> tuple[Disposition, str, tuple[str, ...]]:
     """Look an option up in the matrix and raise it to every guardrail's floor."""
     disposition, name = cell(confidence, option.risk)
-    dials = [
-        (_ASK_ANALYST if dial == "ask" else _OBSERVE, f"autonomy is set to {dial}")
-        for dial in (snapshot.autonomy, option.dial)
-        if dial != "act"
-    ]
-    raised, reasons = _raised(disposition, [*floors, *dials, *_limits(option, snapshot)])
+    if option.dial is not _ACT or snapshot.autonomy != "act":
+        floors = floors + [
+            (_ASK_ANALYST if dial == "ask" else _OBSERVE, f"autonomy is set to {dial}")
+            for dial in (snapshot.autonomy, option.dial)
+            if dial != "act"
+        ]
+    raised, reasons = _raised(disposition, floors + _limits(option, snapshot))
     return raised, name, reasons
 
 
@@ -160,6 +161,8 @@ def _limits(option: Option, snapshot: Snapshot) -> list[Floor]:
 
 
 def _raised(disposition: Disposition, floors: list[Floor]) -> tuple[Disposition, tuple[str, ...]]:
+    if not floors:
+        return disposition, ()
     reasons: list[str] = []
     for floor, why in floors:
         if CAUTION[floor] > CAUTION[disposition]:

@@ -7,7 +7,7 @@ that nobody holds any more has ended; one that no incident explains is adopted a
 
 from msgspec.structs import replace
 
-from cronos.kernel.cases import CLOSED_NS, Cases
+from cronos.kernel.cases import CLOSED_NS, Cases, filed_under
 from cronos.kernel.incident import Signal
 from cronos.kernel.people import People
 from cronos.types import (
@@ -22,6 +22,8 @@ from cronos.types import (
     Moment,
     Note,
     Now,
+    Operation,
+    Outcome,
     Provenance,
     Recalled,
     Renewal,
@@ -29,6 +31,7 @@ from cronos.types import (
     State,
 )
 
+_GONE = "The enforcer holds it no more: it ended while nobody looked."
 _HELD = frozenset({State.ISOLATED, State.CONFIRMED})
 _UNAWARE = frozenset({State.WAITING, State.OBSERVED})
 
@@ -40,6 +43,7 @@ class Recovery:
         self._cases = cases
         self._people = people
         self._unproved: set[str] = set()
+        self._told: set[tuple[str, str]] = set()  # what the enforcer has named so far
 
     def on_recalled(self, recalled: Recalled, now: Now) -> list[Effect]:
         """Take up incidents as they last stood; what waits for a person is asked again."""
@@ -71,7 +75,7 @@ class Recovery:
             version=incident.version + 1,
             proposed=(),
         )
-        effects += self._cases.add(incident, incident.actor or incident.target)
+        effects += self._cases.add(incident, filed_under(incident))
         effects.append(Note("recalled", incident.incident_id, incident))
         if incident.state in _HELD:
             self._unproved.add(incident.incident_id)
@@ -83,13 +87,11 @@ class Recovery:
             effects += self._people.propose(current, action, 0)
 
     def on_restart(self, restart: Restart, now: Now) -> list[Effect]:
-        """Adopt what the enforcer still holds, so that it ends, or is released, like any other.
-
-        What was recalled as held and is not is over: it ended while nobody looked.
-        """
+        """Adopt what the enforcer still holds, so that it ends, or is released, like any other."""
         effects: list[Effect] = []
         for lease in restart.leases:
             action = lease.plan.action
+            self._told.add((action.incident_id, action.action_id))
             if action.enforcement_point == WORKFLOW_POINT:
                 continue  # a workload's, which operations takes up
             incident = self._cases.open.get(action.incident_id)
@@ -97,14 +99,27 @@ class Recovery:
                 self._adopt(lease, now, effects)
             else:
                 self._recognise(incident, lease, now, effects)
-        self._unproved -= {lease.plan.action.incident_id for lease in restart.leases}
-        for incident_id in sorted(self._unproved):
-            incident = self._cases.open.get(incident_id)
-            if incident is not None and incident.state in _HELD:
-                effects.append(Note("ended", incident_id, incident))
-                self._cases.move(incident, Signal.UNDONE, now, effects)
-        self._unproved.clear()
         return effects
+
+    def gone(self, restart: Restart) -> list[Outcome]:
+        """Say what counts as held and is not, once the enforcer has named all that it holds.
+
+        It ended while nobody looked, and whoever it held must be acted upon anew. What cannot be
+        taken back has no lease that could be missed.
+        """
+        if not restart.complete:
+            return []
+        told, self._told = self._told, set()
+        self._unproved.clear()
+        return [
+            Outcome(action.action_id, name, Operation.UNDO, True, True, _GONE)
+            for name, incident in self._cases.open.items()
+            if incident.state in _HELD and incident.decision is not None
+            for action in (*incident.beside, incident.decision.action)
+            if action is not None
+            and (name, action.action_id) not in told
+            and self._people.persons(action) == 1
+        ]
 
     def _recognise(self, incident: Incident, lease: Lease, now: Now, effects: list[Effect]) -> None:
         """Take a lease up into the incident that it was granted for.

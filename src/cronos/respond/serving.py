@@ -490,8 +490,9 @@ class _Attendant:
 
 def _restart_frames(leases: Sequence[Lease]) -> Iterator[bytes]:
     """Cut what is held into frames: at least one, since the caller waits for it."""
-    for part in _parts(leases) or [[]]:
-        yield frame(encode(Restart(tuple(part))))
+    parts = _parts(leases) or [[]]
+    for number, part in enumerate(parts, 1):
+        yield frame(encode(Restart(tuple(part), number == len(parts))))
 
 
 def _outcome_frames(answer: Outcomes) -> Iterator[bytes]:

@@ -55,10 +55,12 @@ _MAX_BATCH: Final = 1_000
 _ORDER_AT: Final = 250
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _MAX_CASES: Final = 20_000
+_MAX_OUTCOMES: Final = 1_000
 _LEDGER_RETRY_S: Final = 1.0
 _RECALL_S: Final = 10.0
-_TOLD: Final = frozenset(
-    {"decision", "outcome", "workflow", "closed", "adopted", "kill", "recalled", "step", "answer"}
+_ENDED: Final = frozenset({"closed", "evicted"})
+_TOLD: Final = _ENDED | frozenset(
+    {"decision", "outcome", "workflow", "adopted", "kill", "recalled", "step", "answer"}
 )
 # After these a planner may see its next step due.
 _PLANNED: Final = frozenset({"confirmed", "outcome", "answer"})
@@ -134,7 +136,8 @@ class Reflex:
         self._backlog = Backlog()
         self._to_plan: dict[str, None] = {}
         self._most_active = kernel.max_active
-        self._restarts: list[Restart] = []
+        self._held_back: list[Datum | Unknown] = []
+        self._asked: dict[str, dict[str, Question]] = {}  # of open cases, by action
 
     def take(self, event: Event) -> None:
         """Give the kernel an event and carry out what it answers."""
@@ -171,15 +174,18 @@ class Reflex:
 
     def on_enforcer(self, datum: Datum | Unknown) -> None:
         """Take outcomes, and at each connection what the enforcer holds."""
-        if isinstance(datum, Outcomes):
+        if self.recall_hours:
+            # In the order in which it came: what has ended since must not count as held.
+            self._held_back.append(datum)
+        elif isinstance(datum, Outcomes):
             self._count_down(datum)
             for outcome in datum.outcomes:
-                self._case(outcome.incident_id).outcomes.append(outcome)
+                outcomes = self._case(outcome.incident_id).outcomes
+                outcomes.append(outcome)
+                del outcomes[:-_MAX_OUTCOMES]
                 self.take(outcome)
                 self._measure(outcome)
             self._drain()
-        elif isinstance(datum, Restart) and self.recall_hours:
-            self._restarts.append(datum)
         elif isinstance(datum, Restart):
             self.take(datum)
 
@@ -241,16 +247,28 @@ class Reflex:
                 self._send_append(self._unstored[request_id][0])
 
     def resend_orders(self) -> None:
-        """Send again what the enforcer has not answered: it has just been (re)started."""
-        for order in self._unanswered.values():
-            self._send_order(order)
+        """Send again what the enforcer has not answered: it has just been (re)started.
+
+        What was to begin for a case that has ended meanwhile is not begun any more.
+        """
+        known = self.kernel.cases.open
+        for number, order in list(self._unanswered.items()):
+            if order.operation is Operation.APPLY:
+                wanted = tuple([one for one in order.actions if one.incident_id in known])
+                order = replace(order, actions=wanted)  # noqa: PLW2901 - what is left of it
+                self._unanswered[number] = order
+            if order.actions:
+                self._send_order(order)
+            else:
+                del self._unanswered[number]
+        self._acknowledge()
 
     def _go_on(self) -> None:
         """Begin with what has waited for the past to be taken up."""
         self.recall_hours = 0
-        restarts, self._restarts = self._restarts, []
-        for restart in restarts:
-            self.take(restart)
+        held_back, self._held_back = self._held_back, []
+        for datum in held_back:
+            self.on_enforcer(datum)
         self._drain()
 
     def _give_up_recall(self) -> None:
@@ -284,14 +302,14 @@ class Reflex:
     def questions(self) -> list[Question]:
         """Give what people are asked and have not answered, the oldest first."""
         waiting: list[Question] = []
-        for incident_id, case in self.cases.items():
-            incident = self.kernel.cases.open.get(incident_id) if case.questions else None
+        for incident_id, questions in self._asked.items():
+            incident = self.kernel.cases.open.get(incident_id)
             if incident is None:
                 continue
             asked = {one.action_id for one in incident.proposed}
             if incident.state is State.WAITING and incident.decision and incident.decision.action:
                 asked.add(incident.decision.action.action_id)
-            waiting += [one for name, one in case.questions.items() if name in asked]
+            waiting += [one for name, one in questions.items() if name in asked]
         return waiting
 
     # --- effects -----------------------------------------------------------------------------
@@ -310,7 +328,9 @@ class Reflex:
             case After(delay_ns, event):
                 asyncio.get_running_loop().call_later(delay_ns / 1e9, self._ring, event)
             case Ask(question):
-                self._case(question.incident_id).questions[question.action.action_id] = question
+                name = question.action.action_id
+                self._case(question.incident_id).questions[name] = question
+                self._asked.setdefault(question.incident_id, {})[name] = question
                 self.metrics.count(f"questions.{question.audience}")
                 self._log.write(
                     "info", "approval.needed", question.incident_id, question=question.text
@@ -346,6 +366,8 @@ class Reflex:
 
     def _tell(self, note: Note) -> None:
         """Log a step that people follow an incident by."""
+        if note.kind in _ENDED:
+            self._asked.pop(note.incident_id, None)
         incident = self.kernel.incident(note.incident_id)
         state = incident.state.value if incident is not None else ""
         title = incident.title if incident is not None else ""

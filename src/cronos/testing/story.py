@@ -1,6 +1,7 @@
 """Stories of the kernel in virtual time: events in, effects out, timers that never really wait."""
 
 import heapq
+import itertools
 from collections.abc import Callable
 
 from cronos.config import Config
@@ -62,6 +63,7 @@ class Story:
         self.boot_ns = 1_000_000_000
         self.effects: list[Effect] = []
         self._timers: list[tuple[int, int, Event]] = []
+        self._order = itertools.count()
 
     @property
     def now(self) -> Now:
@@ -75,8 +77,8 @@ class Story:
         for effect in effects:
             match effect:
                 case After(delay_ns, later):
-                    due = (self.boot_ns + delay_ns, len(self.effects), later)
-                    heapq.heappush(self._timers, due)
+                    due_ns = self.boot_ns + delay_ns
+                    heapq.heappush(self._timers, (due_ns, next(self._order), later))
                 case Do(operation, action):
                     outcome = self.world(operation, action)
                     if outcome is not None:

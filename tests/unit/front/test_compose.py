@@ -12,7 +12,7 @@ from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
 from cronos.runtime.reflex import Reflex
-from cronos.types import Defect, Report
+from cronos.types import Defect, Kill, Report
 
 LINE = (
     "<13>Nov 14 22:13:{:02d} host sshd[1]: Failed password for root from 192.0.2.66 port 1 ssh2\n"
@@ -199,3 +199,34 @@ def test_sigterm_ends_the_work_in_order():
         run_loop(work())
     assert left.value.code == 143
     assert ended
+
+
+def test_a_kill_reaches_an_enforcer_that_was_away_before_any_order_does(layout, monkeypatch):
+    node, sent = node_of(layout), []
+    monkeypatch.setattr(node._enforcer, "send", lambda datum: bool(sent.append(datum)))
+    monkeypatch.setattr(node._reflex, "resend_orders", lambda: sent.append("orders"))
+    kill = Kill(7, engaged=True)
+    node._hear(kill)
+    sent.clear()
+    node._enforcer_up()
+
+    assert sent[1:] == [kill, "orders"]
+
+
+def test_the_kernel_knows_of_the_kill_switch_before_the_first_worker_starts(layout, monkeypatch):
+    (layout.state / "KILL").touch()
+
+    async def story():
+        node = node_of(layout, live=True)
+        known = []
+
+        def work(*_):
+            known.append(node._reflex.kernel.people.killed)
+            raise UnreachableError("test.over", "Enough.", "None.")
+
+        monkeypatch.setattr(node, "_work", work)
+        with pytest.raises(UnreachableError):
+            await node.start()
+        assert known == [True]
+
+    run_loop(story())

@@ -96,3 +96,12 @@ def test_incidents_are_forgotten_from_the_oldest(monkeypatch):
 def test_a_subject_is_named_as_a_person_would_type_it():
     assert subject_of(_ACTOR) == "address 192.0.2.7"
     assert subject_of(None) == ""
+
+
+def test_whom_much_is_told_of_is_not_forgotten_for_a_flood_of_others(monkeypatch):
+    monkeypatch.setattr("cronos.govern.whose._MAX_INCIDENTS", 10)
+    whose = Whose(tuple)
+    whose.of(_record(_FINDING))
+    for number in range(30):
+        whose.of(_record(_FINDING, f"n-2-i{number}"))
+        assert whose.of(_record(_OUTCOME)) == "address 192.0.2.7"

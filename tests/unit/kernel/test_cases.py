@@ -94,3 +94,15 @@ def test_how_a_case_rests_is_noted_for_whoever_starts_anew():
 
     assert state == story.only_incident()
     assert Cases(Config()).filed(None) is None
+
+
+def test_a_flood_of_watched_cases_pushes_out_no_isolation_however_many_are_older():
+    story = Story(Config(policy=Policy(max_open_incidents=301, flood_incidents=1_000)))
+    held = [finding(number, attacker=f"10.0.{number >> 8}.{number & 255}") for number in range(300)]
+    for one in held:
+        story.tell(one)
+    for number in range(50):
+        story.tell(weak(number, f"192.0.2.{number}"))
+
+    states = [case.state for case in story.kernel.cases.open.values()]
+    assert states.count(State.CONFIRMED) == 300

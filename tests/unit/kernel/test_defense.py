@@ -42,6 +42,11 @@ def refusing(operation, action):
     return Outcome(action.action_id, action.incident_id, operation, False, False, "no")
 
 
+def answer(question, *, granted=True):
+    named = (question.question_id, question.incident_id, question.action.action_id)
+    return Answer(*named, granted, "eve", question.digest)
+
+
 def operations(story):
     return [do.operation for do in story.said(Do)]
 
@@ -237,9 +242,7 @@ def test_a_granted_question_acts():
     story.tell(on_a_host())
     question = story.said(Ask)[0].question
 
-    story.tell(
-        Answer(question.question_id, question.incident_id, question.action.action_id, True, "eve")
-    )
+    story.tell(answer(question))
 
     assert story.only_incident().state is State.CONFIRMED
     assert story.said(Do)[0].action.verb is Verb.CONTAIN
@@ -250,9 +253,7 @@ def test_a_denied_question_watches():
     story.tell(on_a_host())
     question = story.said(Ask)[0].question
 
-    story.tell(
-        Answer(question.question_id, question.incident_id, question.action.action_id, False, "eve")
-    )
+    story.tell(answer(question, granted=False))
 
     assert story.only_incident().state is State.OBSERVED
 
@@ -262,7 +263,9 @@ def test_an_answer_to_another_action_grants_nothing():
     story.tell(on_a_host())
     question = story.said(Ask)[0].question
 
-    story.tell(Answer(question.question_id, question.incident_id, "0" * 32, True, "eve"))
+    story.tell(
+        Answer(question.question_id, question.incident_id, "0" * 32, True, "eve", question.digest)
+    )
 
     assert story.only_incident().state is State.WAITING
     assert story.said(Do) == []
@@ -328,9 +331,7 @@ def test_a_killed_kernel_does_not_act_on_a_granted_question():
     question = story.said(Ask)[0].question
     story.tell(Kill(1, engaged=True))
 
-    story.tell(
-        Answer(question.question_id, question.incident_id, question.action.action_id, True, "eve")
-    )
+    story.tell(answer(question))
 
     assert story.said(Do) == []
 
@@ -445,3 +446,75 @@ def test_findings_are_noted_up_to_a_thousand_and_then_at_powers_of_two():
 
     noted = [n for n in story.said(Note) if isinstance(n.body, Finding)]
     assert len(noted) == 1001  # 1,000 and the 1,024th
+
+
+def test_what_a_guardrail_refuses_does_not_become_the_question_that_waits():
+    """A second finding of the case names a protected system; people were asked of the first."""
+    story = Story(Config(policy=Policy(protected=("db-1",))))
+    story.tell(on_a_host(1, 0.6))
+    asked = story.said(Ask)[0].question
+    protected = Entity(EntityKind.HOST, "db-1")
+    hostile = replace(on_a_host(2, 0.97), actor=protected)
+    story.tell(hostile)
+
+    incident = story.only_incident()
+    assert incident.finding_count == 2
+    assert incident.decision.action == asked.action
+    story.wait(301)
+    assert {ask.question.action.target.value for ask in story.said(Ask)} == {"desk-7"}
+
+
+def test_an_attacker_whose_flow_is_cut_does_not_go_on_through_another():
+    """Addresses are asked about, flows are not: the second flow is cut like the first."""
+    story = Story(Config(policy=Policy(dial={"deny:address": "ask"})))
+    for number in range(3):
+        story.tell(finding(number))
+    story.tell(finding(2))
+
+    cut = [do.action.target.value for do in story.said(Do) if do.operation is Operation.APPLY]
+    assert cut == [finding(number).flow.value for number in range(3)]
+    story.tell(Release(story.only_incident().incident_id, "eve"))
+    assert operations(story).count(Operation.UNDO) == 3
+
+
+def test_of_those_who_share_a_case_in_a_flood_each_answers_for_his_own_deeds():
+    story = Story(Config(policy=Policy(flood_incidents=1)))
+    story.tell(finding(1, attacker="192.0.2.1"))
+    story.tell(finding(2, attacker="192.0.2.2"))  # the case of the asset, and isolated in it
+    story.tell(finding(3, attacker="192.0.2.3"))
+    story.tell(replace(finding(4, attacker="192.0.2.4", confidence=0.6), detector="scan"))
+
+    assert len(story.kernel.cases.open) == 2
+    assert [do.action.target.value for do in story.said(Do)] == [f"192.0.2.{n}" for n in (1, 2, 3)]
+
+
+def test_after_the_kill_switch_an_attack_that_goes_on_is_acted_upon():
+    story = Story()
+    story.tell(Kill(1, engaged=True))
+    story.tell(finding(1))
+    assert story.only_incident().state is State.OBSERVED
+    story.tell(Kill(2, engaged=False))
+    story.tell(finding(2))
+
+    assert story.only_incident().state is State.CONFIRMED
+
+
+def test_where_the_world_refuses_those_who_share_a_case_are_tried_once_a_second_too():
+    story = Story(Config(policy=Policy(flood_incidents=1)), world=refusing)
+    for number in range(1, 30):
+        story.tell(finding(number, attacker=f"192.0.2.{number}"))
+    assert len(operations(story)) == 2
+    story.wait(1)
+    story.tell(finding(40, attacker="192.0.2.40"))
+
+    assert story.said(Do)[-1].action.target.value == "192.0.2.40"
+
+
+def test_what_a_person_denied_is_not_begun_by_the_same_evidence_again():
+    story = Story(Config(policy=Policy(autonomy="ask")))
+    story.tell(finding(1))
+    story.tell(answer(story.said(Ask)[0].question, granted=False))
+    story.tell(finding(2))
+
+    assert story.only_incident().state is State.OBSERVED
+    assert len(story.said(Ask)) == 1

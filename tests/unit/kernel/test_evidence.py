@@ -1,5 +1,7 @@
 """What several detectors' claims amount to, and why repetition is no proof."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +91,12 @@ def test_many_detectors_crowd_out_the_weakest_only():
     assert len(stronger) == MOST_CLAIMS
     assert strongest(stronger).detector == "late"
     assert "d0" not in {one.detector for one in stronger}
+
+
+@pytest.mark.parametrize("confidence", [math.nan, math.inf, 1.5, -0.1])
+def test_what_is_no_probability_acts_on_nobody_and_keeps_nothing_out(confidence):
+    absurd = Evidence("scan", confidence, EvidenceClass.DECLARED, Provenance.AUTHENTICATED)
+    told = add((absurd,), finding())
+
+    assert fuse((absurd,)) == 0
+    assert fuse(told) == 0.97

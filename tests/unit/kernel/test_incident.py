@@ -4,9 +4,9 @@ import pytest
 from msgspec.structs import replace
 
 from cronos.config import Deadlines
-from cronos.kernel.incident import TRANSITIONS, Signal, advance, deadlines_ns
+from cronos.kernel.incident import MOST_MOMENTS, TRANSITIONS, Signal, advance, deadlines_ns
 from cronos.testing.story import Story, finding
-from cronos.types import State
+from cronos.types import Moment, State
 
 LASTS = deadlines_ns(Deadlines(), 300)
 
@@ -82,3 +82,14 @@ def test_changes_are_made_even_where_no_way_leads_on():
 
     assert moved.view == 4
     assert moved.state is State.CLOSED
+
+
+def test_a_path_that_goes_round_and_round_stays_short_and_keeps_both_ends():
+    incident = replace(incident_in(State.FAILED), moments=(Moment("detected", 0),))
+    for boot_ns in range(1, 1_000):
+        signal = Signal.ACT if incident.state is not State.ISOLATING else Signal.REFUSED
+        incident = advance(incident, signal, boot_ns, LASTS)
+
+    assert len(incident.moments) <= MOST_MOMENTS
+    assert [one.boot_ns for one in incident.moments[:3]] == [0, 1, 2]
+    assert incident.moments[-1].boot_ns == 999

@@ -92,3 +92,35 @@ def test_without_workloads_nothing_is_adjusted():
     story.tell(finding())
 
     assert adjustments(story) == []
+
+
+def test_a_workload_is_restored_under_the_case_that_the_enforcer_holds_it_for():
+    story = Story(CONFIG)
+    story.tell(finding(1, attacker="192.0.2.66"))
+    story.tell(finding(2, attacker="192.0.2.67"))
+    first, second = story.kernel.cases.open
+    story.tell(Release(first, "eve"))
+    story.tell(Release(second, "eve"))
+
+    ordered = [do for do in story.said(Do) if do.action.target.value == "reports"]
+    assert [(do.operation, do.action.incident_id) for do in ordered] == [
+        (Operation.APPLY, first),
+        (Operation.UNDO, first),
+    ]
+
+
+def mute_at_undo(operation, action):
+    return obedient(operation, action) if operation is Operation.APPLY else None
+
+
+def test_a_workload_that_came_back_by_itself_is_adjusted_again_by_the_next_isolation():
+    """The first case ended without a word of its undo: it must not hold the workload for good."""
+    story = Story(CONFIG, world=mute_at_undo)
+    story.tell(finding(1, attacker="192.0.2.66"))
+    adjusted = next(do.action for do in story.said(Do) if do.action.target.value == "historian")
+    story.wait(400)
+    story.tell(obedient(Operation.UNDO, adjusted))  # its lease ended, at the enforcer
+    story.tell(finding(2, attacker="192.0.2.66"))
+
+    applied = (Operation.APPLY, Verb.PAUSE, "historian")
+    assert adjustments(story).count(applied) == 2

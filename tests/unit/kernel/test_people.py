@@ -216,3 +216,30 @@ def test_while_the_kill_switch_is_engaged_leases_are_not_renewed_and_after_it_th
     story.wait(100)
 
     assert [do.operation for do in story.said(Do)] == [Operation.APPLY, Operation.RENEW]
+
+
+def test_an_answer_without_the_digest_of_what_was_asked_is_none():
+    story, question = asked_story()
+    story.tell(answer(question, digest=""))
+
+    assert story.only_incident().granted == ()
+
+
+def test_a_no_takes_back_what_another_person_had_approved():
+    story, question = asked_story()
+    story.tell(answer(question, "ann", approval=b"a"))
+    assert story.only_incident().granted
+    story.tell(answer(question, "eve", granted=False))
+
+    assert story.only_incident().granted == ()
+    assert story.only_incident().approvals == ()
+
+
+def test_what_people_approve_counts_against_the_budget():
+    story = Story(Config(policy=Policy(autonomy="ask", actions_per_minute=1)))
+    story.tell(finding())
+    story.tell(answer(questions(story)[0]))
+    story.tell(finding(2, attacker="192.0.2.67"))
+
+    snapshot = [note.body for note in story.said(Note) if note.kind == "snapshot"][-1]
+    assert snapshot.budget == 0

@@ -1,5 +1,7 @@
 """The matrix exactly as promised, and guardrails that only make it more careful."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,3 +157,12 @@ def test_a_host_is_contained_only_where_no_outside_address_acts():
     kinds = {option.target.kind for option in options}
 
     assert kinds == {EntityKind.ADDRESS, EntityKind.FLOW}
+
+
+@pytest.mark.parametrize("confidence", [math.nan, -1.0, -math.inf])
+def test_a_confidence_that_is_no_number_falls_into_the_most_careful_row(confidence):
+    assert cell(confidence, 0.1) == (Disposition.ASK_MANAGER, "0.00-0.50/low")
+
+
+def test_a_risk_that_is_no_number_is_high():
+    assert cell(0.99, math.nan) == (Disposition.ASK_ANALYST, "0.95-1.00/high")

@@ -3,11 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from cronos.config import Config, Deadlines
+from cronos.config import Config, Deadlines, Node, Policy
 from cronos.kernel.node import Kernel
 from cronos.testing.story import Story, finding
 from cronos.types import (
     Ability,
+    Answer,
     Ask,
     Blast,
     Deadline,
@@ -19,6 +20,7 @@ from cronos.types import (
     Note,
     Operation,
     Plan,
+    Provenance,
     Recalled,
     Restart,
     Reversal,
@@ -113,7 +115,8 @@ def test_an_isolation_that_nobody_holds_any_more_has_ended():
     after.tell(Restart(()))
 
     assert after.only_incident().state is State.CLOSED
-    assert "ended" in [note.kind for note in after.said(Note)]
+    (told,) = [note.body for note in after.said(Note) if note.kind == "outcome"]
+    assert "while nobody looked" in told.detail
 
 
 def test_evidence_that_comes_again_is_the_same_finding():
@@ -183,3 +186,66 @@ def test_a_proposal_that_waited_is_asked_again():
     (question,) = [ask.question for ask in after.said(Ask)]
     assert question.action.verb is Verb.STOP
     assert after.only_incident().proposed == (question.action,)
+
+
+def held_story(count):
+    story = Story()
+    for number in range(count):
+        story.tell(finding(number, attacker=f"192.0.2.{number + 1}"))
+    return story
+
+
+def test_what_the_enforcer_names_in_several_parts_is_held_whichever_part_names_it():
+    before, after = held_story(3), another_boot()
+    after.tell(recalled(before))
+    cases = list(after.kernel.cases.open.values())
+    leases = [lease_of(case, 10**12) for case in cases]
+    after.tell(Restart(tuple(leases[:1]), complete=False))
+    after.tell(Restart(tuple(leases[1:2]), complete=True))
+
+    states = [after.kernel.incident(case.incident_id).state for case in cases]
+    assert states == [State.CONFIRMED, State.CONFIRMED, State.CLOSED]
+
+
+def test_an_isolation_that_ended_while_the_enforcer_was_away_is_begun_anew():
+    """Else the attacker would be free while his case counts as held, for up to an hour."""
+    story = held_story(1)
+    story.tell(Restart(()))
+    assert story.only_incident().state is State.CLOSED
+
+    story.tell(finding(9, attacker="192.0.2.1"))
+
+    assert [do.operation for do in story.said(Do)] == [Operation.APPLY, Operation.APPLY]
+
+
+def test_what_was_forged_about_someone_is_not_filed_under_his_name_after_a_restart():
+    before, after = Story(), another_boot()
+    before.tell(finding(provenance=Provenance.SPOOFABLE))
+    after.tell(recalled(before))
+
+    assert after.kernel.cases.filed(finding().actor) is None
+    assert after.kernel.cases.filed(finding().target) is not None
+
+
+def test_what_was_asked_before_a_restart_is_not_done_where_it_is_protected_since():
+    before = Story(Config(policy=Policy(autonomy="ask")))
+    before.tell(finding())
+    after = Story(Config(policy=Policy(protected=("192.0.2.0/24",))))
+    after.tell(recalled(before))
+    question = after.said(Ask)[0].question
+    named = (question.question_id, question.incident_id, question.action.action_id)
+    after.tell(Answer(*named, True, "eve", question.digest))
+
+    assert after.said(Do) == []
+    assert after.only_incident().state is State.OBSERVED
+
+
+def test_what_another_node_holds_at_the_same_enforcer_is_left_to_it():
+    story, other = Story(), Story(Config(node=Node("local-1")))
+    other.tell(finding())
+    lease = lease_of(other.only_incident(), story.boot_ns + 10**9)
+    story.tell(Restart((lease,)))
+    story.wait(10)
+
+    assert story.kernel.cases.open == {}
+    assert story.said(Do) == []

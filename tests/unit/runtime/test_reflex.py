@@ -16,10 +16,12 @@ from cronos.types import (
     Deadline,
     Decision,
     EvidenceClass,
+    Lease,
     Manifest,
     Operation,
     Option,
     Outcomes,
+    Plan,
     Recall,
     Recalled,
     Report,
@@ -339,5 +341,65 @@ def test_a_planner_proposes_once_and_a_broken_one_stops_nobody():
         await turn()
 
         assert stage.orders == []
+
+    play(story)
+
+
+def test_a_flood_of_cases_pushes_no_question_out(monkeypatch):
+    monkeypatch.setattr("cronos.runtime.reflex._MAX_CASES", 10)
+
+    async def story(stage):
+        stage.report(1, finding(0, confidence=0.6))
+        assert len(stage.reflex.questions()) == 1
+        for number in range(1, 30):
+            stage.report(number, watched(number, f"10.0.0.{number}"))
+        (question,) = stage.reflex.questions()
+        assert question.action.target.value == "192.0.2.66"
+        assert len(stage.reflex.cases) == 10
+
+    play(story)
+
+
+def test_what_the_enforcer_undid_while_the_past_was_recalled_does_not_count_as_held():
+    before = Story()
+    before.tell(finding())
+    held = before.only_incident()
+    lease = Lease(Plan(held.decision.action, b"", "", ""), "boot", 0, 10**15, applied=True)
+
+    async def story(stage):
+        stage.reflex.recall_hours = 24
+        stage.reflex.on_enforcer(Restart((lease,)))
+        undone = obedient(Operation.UNDO, held.decision.action)
+        stage.reflex.on_enforcer(Outcomes(0, (undone,)))
+        stage.reflex.on_ledger(Recalled(1, (held,), (stage.clock.now().wall_ns,)))
+        assert stage.reflex.kernel.incident(held.incident_id).state is State.CLOSED
+
+    play(story)
+
+
+def test_an_order_of_a_case_that_has_ended_is_not_sent_again():
+    async def story(stage):
+        stage.report(1, finding(1), finding(2, attacker="192.0.2.67"))
+        await turn()
+        (order,) = stage.orders
+        gone, open_still = (action.incident_id for action in order.actions)
+        for _ in range(2):  # isolating, failed: nobody has answered
+            version = stage.reflex.kernel.incident(gone).version
+            stage.reflex.take(Deadline(gone, version))
+        stage.reflex.resend_orders()
+        assert [one.incident_id for one in stage.orders[-1].actions] == [open_still]
+
+    play(story)
+
+
+def test_outcomes_without_end_do_not_fill_the_memory():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        action = stage.orders[0].actions[0]
+        refused = replace(obedient(Operation.APPLY, action), ok=False)
+        for _ in range(1_100):
+            stage.reflex.on_enforcer(Outcomes(0, (refused,)))
+        assert len(stage.reflex.cases[action.incident_id].outcomes) == 1_000
 
     play(story)
