@@ -103,6 +103,10 @@ class AccountExecutor:
                 Reversal.LEASED,
                 Blast.IDENTITY,
                 500,
+                # Whoever is locked out may be the one who would help: a person is asked first.
+                risk=0.70,
+                efficacy=0.90,
+                disruption=0.40,
             ),
             Ability(
                 Verb.STOP,

@@ -156,19 +156,27 @@ class Enforcer:
         told, self._news = self._news, []
         return Outcomes(0, (*told, *self._reaper.expire()))
 
-    def reconcile(self) -> Outcomes:
-        """Put back what should be there and is not; end what has become this machine's own."""
+    @property
+    def reconciling(self) -> bool:
+        """Say whether `reconcile` has not looked at everything yet since it began."""
+        return self._reaper.looking
+
+    def reconcile(self, most: int | None = None) -> Outcomes:
+        """Put back what should be there and is not; end what has become this machine's own.
+
+        At most `most` effects are looked at in one call; see `Reaper.reconcile`.
+        """
         undone: list[Outcome] = []
-        if self._guard.refresh():
+        if not self.reconciling and self._guard.refresh():
             self._end(
                 lease
                 for lease in self._book.leases.values()
                 if self._guard.protects(lease.plan.action.target) is not None
             )
             undone = self._reaper.expire()
-        if self._deeds is not None:
+        if self._deeds is not None and not self.reconciling:
             self._deeds.tidy()
-        return Outcomes(0, (*undone, *self._put_back()))
+        return Outcomes(0, (*undone, *self._put_back(most)))
 
     def next_expiry_ns(self) -> int | None:
         """Give the boot time at which `expire` has something to do, or None."""
@@ -212,10 +220,10 @@ class Enforcer:
             return None
         return f"refused: the kill switch is engaged (generation {state.generation})."
 
-    def _put_back(self) -> list[Outcome]:
+    def _put_back(self, most: int | None = None) -> list[Outcome]:
         """Put back what has vanished; while the kill switch is engaged what is gone stays gone."""
         if self._killed() is None:
-            return self._reaper.reconcile()
+            return self._reaper.reconcile(most)
         self._reaper.tidy()
         return []
 

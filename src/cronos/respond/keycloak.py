@@ -95,6 +95,10 @@ class KeycloakExecutor(ForeignExecutor):
                 Reversal.LEASED,
                 Blast.IDENTITY,
                 3_000,
+                # Whoever is locked out may be the one who would help: a person is asked first.
+                risk=0.70,
+                efficacy=0.90,
+                disruption=0.40,
             ),
             Ability(
                 Verb.STOP,

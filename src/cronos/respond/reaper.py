@@ -32,6 +32,7 @@ class Reaper:
         self._book = book
         self._clock = clock
         self._failures: dict[Key, int] = {}
+        self._unseen: list[str] = []  # the effects that a pass of `reconcile` has still to look at
         self._due_ns: dict[Key, int] = {}
         # Entries that no longer agree with `_due_ns` are stale and are stepped over.
         self._heap: list[tuple[int, Key]] = []
@@ -101,21 +102,35 @@ class Reaper:
         return outcomes
 
     def tidy(self) -> None:
-        """Forget what is long past."""
+        """Forget what is long past, and a pass of `reconcile` that was under way."""
+        self._unseen = []
         now = self._clock.now().boot_ns
         self._book.tidy(now - self._config.memory_s * 1000 * _MS_NS)
 
-    def reconcile(self) -> list[Outcome]:
-        """Put back effects that a lease holds but that are gone; forget what is long past."""
+    @property
+    def looking(self) -> bool:
+        """Say whether `reconcile` has not looked at everything yet since it began."""
+        return bool(self._unseen)
+
+    def reconcile(self, most: int | None = None) -> list[Outcome]:
+        """Put back effects that a lease holds but that are gone; forget what is long past.
+
+        Looks at `most` effects at once, so that no order waits while thousands are held: the next
+        call goes on where this one ended, and begins anew once all have been looked at.
+        """
         now = self._clock.now().boot_ns
-        self.tidy()
+        if not self._unseen:
+            self.tidy()
+            names = (lease.plan.action.action_id for lease in self._book.leases.values())
+            self._unseen = list(dict.fromkeys(names))
+        seen = self._unseen[:most]
+        del self._unseen[:most]
         until: dict[str, Lease] = {}
-        for lease in self._book.leases.values():
-            name = lease.plan.action.action_id
-            best = until.get(name)
-            live = lease.applied and lease.expires_boot_ns > now
-            if live and (best is None or lease.expires_boot_ns > best.expires_boot_ns):
-                until[name] = lease
+        for name in seen:
+            held = [one for one in self._book.holders(name) if one.applied]
+            longest = max(held, key=lambda one: one.expires_boot_ns, default=None)
+            if longest is not None and longest.expires_boot_ns > now:
+                until[name] = longest
         plans = [remaining(le.plan, le.expires_boot_ns - now) for le in until.values()]
         there = self._points.present(plans, in_doubt=True)
         gone = [plan for plan, seen in zip(plans, there, strict=True) if not seen]

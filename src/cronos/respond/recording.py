@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from cronos.config import Positive, Section
+from cronos.link.openc2target import target_name
 from cronos.types import (
     Ability,
     Action,
@@ -24,9 +25,12 @@ from cronos.types import (
 )
 
 _DENY: Final = Verb.DENY
+_CONTAIN: Final = Verb.CONTAIN
 _FLOW: Final = EntityKind.FLOW
 _NARROW: Final = (Reversal.LEASED, Blast.NARROW, 50)
 _WIDE: Final = (Reversal.LEASED, Blast.HOST, 50)
+_ONE: Final = (Reversal.LEASED, Blast.IDENTITY, 50)
+_ACCOUNT: Final = target_name(EntityKind.USER)
 
 
 class RecordingConfig(Section, frozen=True):
@@ -44,7 +48,8 @@ class RecordingExecutor:
         abilities=(
             Ability(_DENY, EntityKind.ADDRESS, "ipv4_net", "D3-NTF", *_NARROW, 0.40, 0.95, 0.20),
             Ability(_DENY, _FLOW, "ipv4_connection", "D3-NTF", *_NARROW, 0.30, 0.50, 0.05),
-            Ability(Verb.CONTAIN, EntityKind.HOST, "device", "D3-NI", *_WIDE, 0.75, 0.95, 0.60),
+            Ability(_CONTAIN, EntityKind.HOST, "device", "D3-NI", *_WIDE, 0.75, 0.95, 0.60),
+            Ability(_CONTAIN, EntityKind.USER, _ACCOUNT, "D3-AL", *_ONE, 0.70, 0.90, 0.40),
         ),
     )
     config_type: ClassVar[type[Section]] = RecordingConfig

@@ -45,7 +45,6 @@ from cronos.types import (
     Report,
     Reported,
     Restart,
-    Snapshot,
     State,
     Unknown,
     encode,
@@ -67,19 +66,31 @@ _PLANNED: Final = frozenset({"confirmed", "outcome", "answer"})
 _HELD: Final = frozenset({State.ISOLATED, State.CONFIRMED})
 _UNSETTLED: Final = frozenset({State.DETECTED, State.ISOLATING, State.ISOLATED})
 
+_NOTHING: Final[frozenset[tuple[str, str, str, int]]] = frozenset()
+
 Send = Callable[[Datum], bool]
 
 
 class Case:
-    """What is shown of an incident beyond the kernel's own view of it."""
+    """What is shown of an incident beyond the kernel's own view of it; there are many."""
+
+    __slots__ = (
+        "answers",
+        "findings",
+        "first_position",
+        "last_position",
+        "outcomes",
+        "proposed",
+        "questions",
+        "recorded_boot_ns",
+    )
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
         self.outcomes: list[Outcome] = []
         self.answers: list[Answer] = []
         self.questions: dict[str, Question] = {}
-        self.proposed: set[tuple[str, str, str, int]] = set()
-        self.snapshot: Snapshot | None = None
+        self.proposed: frozenset[tuple[str, str, str, int]] = _NOTHING
         self.first_position = 0
         self.last_position = 0
         self.recorded_boot_ns = 0
@@ -353,8 +364,6 @@ class Reflex:
                 self._case(note.incident_id).answers.append(note.body)
             case Decision(disposition=disposition):
                 self.metrics.count(f"decisions.{disposition}")
-            case Snapshot():
-                self._case(note.incident_id).snapshot = note.body
             case _:
                 pass
         if self.planners and note.kind in _PLANNED:
@@ -433,7 +442,7 @@ class Reflex:
                     continue
                 keyed = {(name, s.verb, s.target.value, len(history)): s for s in steps}
                 fresh = [step for key, step in keyed.items() if key not in case.proposed]
-                case.proposed.update(keyed)
+                case.proposed |= keyed.keys()
                 if fresh:
                     self.take(Propose(incident_id, tuple(fresh), name))
 
