@@ -84,6 +84,7 @@ class Enforcer:
         Without the first nothing stops this enforcer, without the second it refuses all that.
         """
         self._switch, self._deeds = switch, deeds
+        self._reaper.is_killed = lambda: self._killed() is not None
         if deeds is not None:
             now = self._clock.now().boot_ns
             spent = deeds.granted_since(self._boot_id, now - MINUTE_NS)

@@ -5,7 +5,7 @@ later each time, up to a bound.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -31,6 +31,7 @@ class Reaper:
         self._points = points
         self._book = book
         self._clock = clock
+        self.is_killed: Callable[[], bool] = lambda: False  # then nothing is renewed
         self._failures: dict[Key, int] = {}
         self._unseen: list[str] = []  # the effects that a pass of `reconcile` has still to look at
         self._due_ns: dict[Key, int] = {}
@@ -157,7 +158,7 @@ class Reaper:
         others = self._others(lease, ending)
         longest = max(others, key=lambda other: other.expires_boot_ns)
         now = self._clock.now().boot_ns
-        if longest.expires_boot_ns > now:
+        if longest.expires_boot_ns > now and not self.is_killed():
             self._points.renew([remaining(longest.plan, longest.expires_boot_ns - now)])
         detail = f"Released; incident {longest.plan.action.incident_id} still holds it."
         released = outcome_of(lease.plan.action, Operation.UNDO, detail, ok=True)

@@ -445,6 +445,17 @@ def test_what_is_held_ends_with_its_lease(armed):
     assert not armed.world
 
 
+def test_the_end_of_one_of_two_leases_puts_nothing_back_while_it_is_killed(armed):
+    armed.one(apply(deny("192.0.2.7", "inc-1", lease_s=20)))
+    armed.one(apply(deny("192.0.2.7", "inc-2", lease_s=10)))
+    armed.world.clear()
+    (armed.folder / "KILL").touch()
+    armed.clock.turn(11)
+    (released,) = armed.enforcer.expire().outcomes
+    assert "still holds it" in released.detail
+    assert not armed.world
+
+
 def test_everything_is_released_and_told_once(armed):
     armed.enforcer.handle(apply(deny("192.0.2.7"), deny("192.0.2.8"), deny("192.0.2.7", "inc-2")))
     armed.enforcer.kill(Kill(5, engaged=True, release_all=True))
