@@ -30,7 +30,6 @@ from cronos.respond.recording import RecordingExecutor
 from cronos.types import (
     Ability,
     Ask,
-    Blast,
     Decision,
     Disposition,
     Do,
@@ -44,8 +43,6 @@ from cronos.types import (
     Observation,
     Operation,
     Provenance,
-    Reversal,
-    Verb,
     flow_entity,
 )
 
@@ -63,13 +60,10 @@ SITUATIONS = ("protected", "forgeable", "statistical", "maintenance", "killed", 
 NOT_ACTING = frozenset({"analyst", "manager", "observe"})
 ADDRESS = re.compile(r'"(?:[^"]*[^\d."])?(\d{1,3}(?:\.\d{1,3}){3})"')
 ATTACKED = Entity(EntityKind.ADDRESS, "198.51.100.2")
-# What the dry run can do, as in the first run; and beside it an account, as identity systems can.
-LOCAL = {"recording": RecordingExecutor.manifest.abilities}
-ACCOUNT = Ability(
-    Verb.CONTAIN, EntityKind.USER, "x-cronos:account", "D3-AL", Reversal.LEASED, Blast.IDENTITY,
-    2_000, 0.70, 0.90, 0.50,
-)  # fmt: skip
-NODES = {"without accounts": LOCAL, "with accounts": {**LOCAL, "accounts": (ACCOUNT,)}}
+# What the dry run can do, and the node of the first run, which had no way to act on accounts.
+SHIPPED = RecordingExecutor.manifest.abilities
+FORMER = tuple(one for one in SHIPPED if one.kind is not EntityKind.USER)
+NODES = {"without accounts": {"recording": FORMER}, "as shipped": {"recording": SHIPPED}}
 NOW = Now(10**12, 1_700_000_000 * 10**9)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
