@@ -56,6 +56,11 @@ class Policy(Section, frozen=True):
     # Cases that wait for the enforcer's word; findings beyond wait, the gravest first.
     max_active_incidents: Positive = 10_000
 
+    def __post_init__(self) -> None:
+        """Keep the budgets that a site does not name: naming one class must free no other."""
+        every = {**_blast_per_minute(), **self.blast_per_minute}
+        msgspec.structs.force_setattr(self, "blast_per_minute", every)
+
 
 class LeaseTerms(Section, frozen=True):
     """How long an isolation lasts without anyone's word."""

@@ -64,6 +64,11 @@ class EnforcerConfig(Section, frozen=True):
     # Stay until the last lease has ended, then leave by itself once no client is connected.
     linger: bool = False
 
+    def __post_init__(self) -> None:
+        """Keep the budgets that are not named, as `[policy]` does."""
+        every = Policy(blast_per_minute=self.blast_per_minute).blast_per_minute
+        msgspec.structs.force_setattr(self, "blast_per_minute", every)
+
 
 class Guard:
     """Says why an action must not be carried out, or that nothing speaks against it.

@@ -33,7 +33,7 @@ def test_what_takes_away_more_has_less():
 
     assert budgets.left(Blast.HOST, START) == 0
     assert budgets.left(Blast.NARROW, START) == 98
-    assert budgets.left(Blast.FLEET, START) == 98  # no budget of its own: the common one
+    assert budgets.left(Blast.FLEET, START) == 4  # not named, and bounded all the same
 
 
 def test_a_share_is_split_in_advance():

@@ -229,3 +229,9 @@ def test_what_is_not_named_is_not_protected(kind, value):
 def test_a_segment_that_holds_no_network_is_refused_at_the_start():
     with pytest.raises(InputError, match="no network"):
         Guard(EnforcerConfig(segments={"cell": ("10.0.0.0/33",)}))
+
+
+def test_naming_one_budget_frees_no_other():
+    assert EnforcerConfig(blast_per_minute={"host": 1}).blast_per_minute == {
+        "identity": 60, "service": 20, "host": 1, "fleet": 4
+    }  # fmt: skip
