@@ -132,7 +132,8 @@ def test_any_answers_give_outcomes_or_a_sentence(make, answers):
 
     executor, actions = make()
     client = getattr(executor, "_rest", None)
-    for holder in (executor, *getattr(executor, "_hooks", {}).values()):
+    beneath = getattr(executor, "_cluster", None)
+    for holder in (executor, beneath, *getattr(executor, "_hooks", {}).values()):
         if hasattr(holder, "_rest"):
             client = holder._rest
             client.__class__ = Fed

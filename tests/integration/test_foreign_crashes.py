@@ -331,7 +331,7 @@ def test_a_child_killed_at_any_request_leaves_nothing_behind(tmp_path, name):
                 break
             killed += 1
             assert not outcome.ok
-            assert restored(state, before, by(name, begun)), at
+            assert restored(state, before, by(name, begun)), (at, state())
             host.settle(this)
         assert killed >= 6
 
@@ -355,7 +355,7 @@ def test_an_enforcer_killed_at_any_request_leaves_nothing_behind(tmp_path, name)
             assert answer is None
             host.end()
             host.start()
-            assert restored(state, before, by(name, begun)), at
+            assert restored(state, before, by(name, begun)), (at, state())
             host.settle(this)
         assert killed >= 6
         # And one that was answered holds through a crash, and ends with its lease.

@@ -52,6 +52,7 @@ _INACTIVE: Final = "Inactive"
 _MAX_FILE_BYTES: Final = 16_384
 _MAX_PAGES: Final = 100
 _MOST_KEYS: Final = 2  # IAM's own limit for a user
+_UNFINISHED: Final = ".new"
 _MISSING: Final = "NoSuchEntity"
 # A key that came longer than this after the intent to make one is somebody else's.
 _MAKING_S: Final = 60
@@ -294,9 +295,15 @@ class AwsExecutor(ForeignExecutor):
         for made in ({mark.made} & set(keys)) - set(before.keys) or self._lost(before, mark, keys):
             self._set(before.user, made, _INACTIVE)
             self._iam.call("delete_access_key", UserName=before.user, AccessKeyId=made)
-            self._secret_path(made).unlink(missing_ok=True)
+            self._forget_secret(made)
         if mark.made:
-            self._secret_path(mark.made).unlink(missing_ok=True)
+            self._forget_secret(mark.made)
+
+    def _forget_secret(self, made: str) -> None:
+        """Remove a key's file, and what a death in the middle of writing it has left."""
+        where = self._secret_path(made)
+        where.unlink(missing_ok=True)
+        where.with_suffix(_UNFINISHED).unlink(missing_ok=True)
 
     def _secret_path(self, made: str) -> Path:
         return Path(self._config.secrets_folder) / f"{made}.json"
@@ -508,7 +515,7 @@ def _checked_folder(folder: Path) -> None:
 def _write_secret(where: Path, key: str, secret: str) -> None:
     """Leave a new key for its user; durable, since nobody will ever tell it again."""
     data = json.dumps({"aws_access_key_id": key, "aws_secret_access_key": secret}).encode()
-    new = where.with_suffix(".new")
+    new = where.with_suffix(_UNFINISHED)
     try:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -201,7 +201,7 @@ class TestRotation(Account):
         assert file.read_text() == before
         assert len(self.double.state("batch")[0]) == 2
 
-    @pytest.mark.parametrize("step", ["create", "written"])
+    @pytest.mark.parametrize("step", ["create", "writing", "written"])
     def test_what_died_half_done_is_found_and_finished_or_taken_back(self, step):
         """A new key was made, and nobody was told: by our death, or before the tag was written."""
         for finish in (True, False):
@@ -213,6 +213,8 @@ class TestRotation(Account):
             lost = self.double.iam.create_access_key(user_name="batch").access_key_id
             if step == "written":
                 secret_file(self.secrets_folder / f"{lost}.json", "{}")
+            if step == "writing":
+                secret_file(self.secrets_folder / f"{lost}.new", "{")
             assert executor.verify(plans) == [False]
             assert executor.observe() == {before}
             if finish:
@@ -221,6 +223,7 @@ class TestRotation(Account):
                 assert lost not in self.double.state("batch")[0]
             assert executor.undo(plans)[0].ok
             assert self.double.state("batch") == ({self.key: "Active"}, {})
+            assert finish or not [*self.secrets_folder.glob(f"{lost}.*")]
 
     def test_a_rotation_without_a_place_for_the_new_key_is_refused(self):
         assert "secrets_folder" in refused(self.make(secrets_folder=""), rotate(self.key))
