@@ -189,8 +189,12 @@ class _Processes(World):
 
 class ContainedProcessWorld(_Processes):
     def effects(self):
-        frozen = (self._mount / self._base).glob("*/cgroup.freeze")
-        return {file.parent.name for file in frozen if file.read_text().strip() == "1"}
+        found = set()
+        for file in (self._mount / self._base).glob("*/cgroup.freeze"):
+            with contextlib.suppress(OSError):  # a group may be removed while it is looked at
+                if file.read_text().strip() == "1":
+                    found.add(file.parent.name)
+        return found
 
     def state(self):
         assert self.families[2].runs() == [True] * 3
