@@ -30,7 +30,9 @@ SINGLE = 200
 AT_ONCE = 1_000
 ROUNDS = 5
 HELD = 5_000
-CONFIG = Config(executors=("nftables",), policy=Policy(actions_per_minute=1_000_000))
+CONFIG = Config(
+    executors=("nftables",), policy=Policy(actions_per_minute=1_000_000, flood_incidents=1_000_000)
+)
 
 
 def detected(count: int, begin: int) -> tuple:
