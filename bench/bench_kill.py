@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from report import Report, quantile
@@ -87,8 +88,8 @@ def generation() -> int:
     return time.time_ns() // 1_000_000
 
 
-def wait(condition: object) -> None:
-    while not condition():  # type: ignore[operator]
+def wait(condition: Callable[[], bool]) -> None:
+    while not condition():
         time.sleep(0.0002)
 
 
