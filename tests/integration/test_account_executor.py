@@ -379,8 +379,10 @@ def test_roots_sessions_and_our_own_are_kept(executor):
     try:
         (refused,) = executor.plan([end(f"localhost/{roots.pid}")])
         assert "kept" in refused.detail
-        (refused,) = made_for_root(executor).plan([end(f"localhost/{os.getsid(0)}")])
-        assert "Cronos" in refused.detail or "first process" in refused.detail
+        ours = os.getsid(0)  # 0 where the session began outside this container, and has no number
+        (refused,) = made_for_root(executor).plan([end(f"localhost/{ours}")])
+        kept = ("Cronos", "first process") if ours else ("names no session",)
+        assert any(word in refused.detail for word in kept)
     finally:
         roots.close()
 

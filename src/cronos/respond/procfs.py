@@ -89,8 +89,9 @@ def own_tree() -> frozenset[int]:
     while at is not None and at.pid not in (0, 1) and len(own) < _MAX_DEPTH:
         own.add(at.pid)
         at = known.get(at.parent)
+    # Session 0 began outside this pid namespace: in a container all that did shows it.
     session = os.getsid(0)
-    own.update(process.pid for process in everyone if process.session == session)
+    own.update(one.pid for one in everyone if one.session == session and session and one.pid != 1)
     own.update(process.pid for process in descendants([os.getpid()], everyone))
     return frozenset(own)
 
