@@ -279,13 +279,15 @@ def test_a_recipe_cannot_lead_out_of_the_mount(mount, family, executor):
 
 
 def test_what_must_not_be_touched_is_refused(mount, executor):
-    thread = next(p.pid for p in procfs.all_processes() if p.is_kernel)
+    # A container may show none of the kernel's threads.
+    threads = [p.pid for p in procfs.all_processes() if p.is_kernel][:1]
     own = subprocess.Popen(["sleep", "60"])  # of our session
     try:
-        refused = [1, os.getpid(), os.getppid(), own.pid, thread]
+        refused = [1, os.getpid(), os.getppid(), own.pid, *threads]
         for verb in (Verb.CONTAIN, Verb.STOP):
             answers = executor.plan([contain(pid, verb=verb) for pid in refused])
-            assert [isinstance(one, Outcome) and not one.ok for one in answers] == [True] * 5
+            assert len(answers) == len(refused)
+            assert all(isinstance(one, Outcome) and not one.ok for one in answers)
         assert own.poll() is None
     finally:
         own.kill()
