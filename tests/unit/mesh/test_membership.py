@@ -2,7 +2,7 @@
 
 import pytest
 
-from cronos.kernel.membership import Changed, Membership, Send, Terms
+from cronos.mesh.membership import Changed, Membership, Send, Terms
 from cronos.types import Ack, Now, Peer, PeerStatus, Ping, PingReq
 
 STEP_NS = 10_000_000
