@@ -1,7 +1,7 @@
 """Read a generated capture on one core: MB/s, packets/s, and the peak of memory.
 
 First the sensor alone (CPU time), then `cronos run` with all its processes (wall time). What one
-packet costs by `struct` and by dpkt is why `sense/packets.py` has both.
+packet costs by `struct` and by dpkt is why `link/packets.py` has both.
 """
 
 import json
@@ -15,9 +15,9 @@ from pathlib import Path
 from capture_generator import generate
 from report import Report
 
-from cronos.sense.capture import CaptureReader
+from cronos.link.capture import CaptureReader
+from cronos.link.packets import PacketDecoder
 from cronos.sense.files import FileConfig, FileSource
-from cronos.sense.packets import PacketDecoder
 from cronos.sense.pcap import PcapConfig, PcapSensor
 
 SIZE = 10**9

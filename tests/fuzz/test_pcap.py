@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cronos.errors import InputError
-from cronos.sense.packets import PacketDecoder
+from cronos.link.packets import PacketDecoder
 from cronos.sense.pcap import PcapConfig, PcapSensor
 from cronos.types import Defect, Observation, Provenance, decode, encode
 

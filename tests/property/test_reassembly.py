@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cronos.sense.reassembly import Reassembly
+from cronos.link.reassembly import Reassembly
 
 _DATA = bytes(range(200))
 

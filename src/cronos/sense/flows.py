@@ -31,9 +31,9 @@ import enum
 from collections import OrderedDict
 from typing import Final, NamedTuple, assert_never
 
+from cronos.link.packets import ACK, FIN, RST, SYN, TCP, UDP, Transport, reverse
+from cronos.link.reassembly import Delivery
 from cronos.sense.decoders import APPLICATIONS, DATAGRAMS, STREAMS, Message
-from cronos.sense.packets import ACK, FIN, RST, SYN, TCP, UDP, Transport, reverse
-from cronos.sense.reassembly import Delivery
 from cronos.sense.streams import Stream
 from cronos.types import Scalar
 

@@ -11,11 +11,11 @@ from typing import ClassVar, Final
 
 from cronos.config import Positive, Section
 from cronos.errors import InputError
+from cronos.link.capture import MAGICS, PCAPNG_MAGIC, CaptureReader, Packet
+from cronos.link.packets import ICMP, ICMPV6, TCP, PacketDecoder, endpoints
 from cronos.ports import Clock, Reading, Source
-from cronos.sense.capture import MAGICS, PCAPNG_MAGIC, CaptureReader, Packet
 from cronos.sense.flows import Event, FlowTable, Loss
 from cronos.sense.normal import capped
-from cronos.sense.packets import ICMP, ICMPV6, TCP, PacketDecoder, endpoints
 from cronos.types import Defect, Entity, EntityKind, Manifest, Observation, Provenance, Scalar
 
 _READ_BYTES: Final = 1 << 18

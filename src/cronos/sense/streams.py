@@ -10,9 +10,9 @@ hits a window and an acknowledgement once in 2^31 segments. Source: RFC 5961 §3
 from collections import deque
 from typing import Final
 
+from cronos.link.packets import ACK, RST
+from cronos.link.reassembly import WINDOW_BYTES, Delivery, Doubted, Reassembly
 from cronos.sense.decoders import StreamDecoder
-from cronos.sense.packets import ACK, RST
-from cronos.sense.reassembly import WINDOW_BYTES, Delivery, Doubted, Reassembly
 
 _SEQ: Final = 1 << 32
 _LAG_BYTES: Final = 1 << 16  # by which an acknowledgement may miss, of a segment in order

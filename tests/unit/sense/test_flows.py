@@ -2,8 +2,8 @@
 
 import struct
 
+from cronos.link.packets import reverse
 from cronos.sense.flows import Event, FlowTable, Loss
-from cronos.sense.packets import reverse
 
 SYN, ACK, FIN, RST, DATA = 0x02, 0x10, 0x01, 0x04, 0x18
 SECOND = 1_000_000_000

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cronos.link.reassembly import WINDOW_BYTES, Delivery, Doubted
 from cronos.sense.decoders import Message
-from cronos.sense.reassembly import WINDOW_BYTES, Delivery, Doubted
 from cronos.sense.streams import Stream
 
 ACK, RST = 0x10, 0x04

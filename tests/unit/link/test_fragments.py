@@ -1,6 +1,6 @@
 """Fragments join, and hostile ones cost nothing but themselves."""
 
-from cronos.sense.fragments import Fragments
+from cronos.link.fragments import Fragments
 
 
 def test_repeated_fragments_are_harmless() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import dpkt  # pyright: ignore[reportMissingTypeStubs] - it has none; typed by the casts below
 
-from cronos.sense.fragments import Fragments
+from cronos.link.fragments import Fragments
 
 ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10

@@ -1,6 +1,6 @@
 """Segments come late, twice, overlapping or never."""
 
-from cronos.sense.reassembly import (
+from cronos.link.reassembly import (
     MAX_PIECES,
     MAX_WAIT_NS,
     WINDOW_BYTES,

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from cronos.sense.capture import CaptureReader
+from cronos.link.capture import CaptureReader
 
 
 def pcap(order: str, magic: int, packets: list[tuple[int, int, bytes]], link: int = 1) -> bytes:

@@ -6,7 +6,7 @@ from socket import AF_INET6, inet_pton
 import pytest
 from bench.capture_generator import tcp
 
-from cronos.sense.packets import PacketDecoder, Transport, endpoints, reverse, spell
+from cronos.link.packets import PacketDecoder, Transport, endpoints, reverse, spell
 
 A, B = bytes((192, 0, 2, 7)), bytes((198, 51, 100, 2))
 A6, B6 = inet_pton(AF_INET6, "2001:db8::7"), inet_pton(AF_INET6, "2001:db8::2")
