@@ -16,6 +16,7 @@ from cronos.types import (
     Finding,
     Incident,
     KeyInfo,
+    Lane,
     Manifest,
     Now,
     Observation,
@@ -27,6 +28,7 @@ from cronos.types import (
 )
 
 Reading = Observation | Defect
+Linked = Callable[[str, bool], None]
 
 
 class Source(Protocol):
@@ -171,22 +173,45 @@ class Planner(Protocol):
 
 
 class Mesh(Protocol):
-    """Carries bulletins to peers and receipts back: at least once, in order for each peer."""
+    """Carries bytes to peers, in order for each peer and lane; at most 1 MiB a message.
 
-    async def start(self, receive: Callable[[str, bytes], Awaitable[None]]) -> None:
-        """Begin; `receive` is called with the sender's instance and canonical bytes."""
+    An urgent lane overtakes the ones below it, as far as they have not left yet. Nothing is lost
+    or repeated while two processes live and can reach each other, whatever becomes of their
+    connections. What a process had taken in when it was killed is lost: who needs more resends.
+    """
+
+    async def start(
+        self, receive: Callable[[str, Lane, bytes], Awaitable[None]], linked: Linked
+    ) -> None:
+        """Begin; `linked` says of a peer that it can be reached, or no more.
+
+        `receive` gets a message and the sender's instance, each lane in order, urgent lanes
+        beside the others. What it raises is reported and counts as received.
+        """
         ...
 
-    async def send(self, peer: str, data: bytes) -> None:
-        """Send canonical bytes to one peer.
+    def connect(self, peer: str, address: str) -> None:
+        """Keep a link to `peer` at `address` until it is forgotten, dialling as often as need be.
+
+        Where `peer` is empty, whoever is certified there is it: a seed.
+        """
+        ...
+
+    def forget(self, peer: str) -> None:
+        """Drop the link and what waits for it; the peer may dial again, unless it was revoked."""
+        ...
+
+    async def send(self, peer: str, lane: Lane, data: bytes) -> None:
+        """Send to one peer, now or once it is linked; waits for room on `records` and `bulk`.
 
         Raises:
-            UnreachableError: the peer is not a member, or its queue is full.
+            UnreachableError: neither connected to nor linked, or too much waits for it.
+            InputError: longer than 1 MiB.
         """
         ...
 
     def peers(self) -> tuple[str, ...]:
-        """Give the instances that can be reached now, sorted, this one left out."""
+        """Give the instances that are linked now, sorted, this one left out."""
         ...
 
     async def stop(self) -> None:

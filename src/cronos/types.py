@@ -496,6 +496,16 @@ class Outcomes(Datum, frozen=True):
 # --- mesh --------------------------------------------------------------------------------------
 
 
+class Lane(Term):
+    """By which way a message goes to a peer, the most urgent first: it overtakes all below it."""
+
+    THREAT = "threat"
+    KEYS = "keys"
+    MEMBERS = "members"
+    RECORDS = "records"
+    BULK = "bulk"
+
+
 class BulletinKind(Term):
     """What a bulletin tells: evidence for its receivers, never a command."""
 

@@ -1,18 +1,40 @@
 """A federation in one process: nodes, links that fail when told to, and nothing left to chance.
 
-A network delivers at least once and in order for each pair. What is sent across a partition, or
-lost, waits at its sender as it would in an outbox, and follows when `heal` is called.
+Two nodes are linked while both have started, no partition parts them, and one of them has
+connected to the other; an address is the other's instance. What is sent across a partition, or
+lost, waits at its sender, and follows when `heal` is called. One message is carried at a time: a
+receiver that waits holds up all others.
 """
 
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from cronos.errors import UnreachableError
+from cronos.errors import InputError, UnreachableError
+from cronos.ports import Linked
+from cronos.types import MAX_FRAME_BYTES, Lane
 
-Receiver: TypeAlias = Callable[[str, bytes], Awaitable[None]]
+Receiver: TypeAlias = Callable[[str, Lane, bytes], Awaitable[None]]
 
 _MAX_QUEUED: Final = 1024
+_Pair: TypeAlias = tuple[str, str]
+
+
+class _Queue:
+    """What waits between two nodes, in one direction."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, deque[bytes]] = {lane: deque() for lane in Lane}
+
+    def __len__(self) -> int:
+        return sum(len(lane) for lane in self._lanes.values())
+
+    def put(self, lane: Lane, data: bytes) -> None:
+        self._lanes[lane].append(data)
+
+    def take(self) -> tuple[Lane, bytes]:
+        lane = next(lane for lane in Lane if self._lanes[lane])
+        return lane, self._lanes[lane].popleft()
 
 
 class MemoryNetwork:
@@ -26,11 +48,13 @@ class MemoryNetwork:
     def __init__(self) -> None:
         self.lose = 0
         self.twice = False
-        self._receivers: dict[str, Receiver] = {}
+        self._receivers: dict[str, tuple[Receiver, Linked]] = {}
         self._members: set[str] = set()
+        self._wanted: set[_Pair] = set()
         self._islands: tuple[frozenset[str], ...] = ()
-        self._queues: dict[tuple[str, str], deque[bytes]] = {}
-        self._held: set[tuple[str, str]] = set()
+        self._queues: dict[_Pair, _Queue] = {}
+        self._held: set[_Pair] = set()
+        self._links: frozenset[_Pair] = frozenset()
         self._draining = False
 
     def join(self, instance: str) -> "MemoryMesh":
@@ -38,54 +62,101 @@ class MemoryNetwork:
         self._members.add(instance)
         return MemoryMesh(self, instance)
 
+    def mesh(self, *instances: str) -> dict[str, "MemoryMesh"]:
+        """Make members that are all connected to one another."""
+        made = {instance: self.join(instance) for instance in instances}
+        for instance in instances:
+            for other in instances:
+                if instance < other:
+                    made[instance].connect(other, other)
+        return made
+
     def partition(self, *islands: frozenset[str]) -> None:
         """Cut the links between islands; a member that is on none is alone."""
         self._islands = islands
+        self.relink()
 
     async def heal(self) -> None:
         """Restore every link, lose nothing more, and deliver what waited."""
         self._islands = ()
         self.lose = 0
         self._held.clear()
+        self.relink()
         await self._drain()
 
     def reachable(self, instance: str) -> tuple[str, ...]:
-        """Give the started members that `instance` has a link to, sorted."""
-        return tuple(
-            sorted(
-                other
-                for other in self._receivers
-                if other != instance and self._linked(instance, other)
-            )
-        )
+        """Give the members that `instance` has a link to, sorted."""
+        return tuple(sorted(other for one, other in self._links if one == instance))
 
-    def attach(self, instance: str, receive: Receiver) -> None:
+    def want(self, instance: str, peer: str) -> None:
+        """Link two members, now or once both have started."""
+        self._members.add(peer)
+        self._wanted.add((instance, peer))
+        self.relink()
+
+    def drop(self, instance: str, peer: str) -> None:
+        """Cut a link; it stands again at once if the other end still wants it."""
+        self._wanted.discard((instance, peer))
+        self._queues.pop((instance, peer), None)
+        self.relink(frozenset({(instance, peer), (peer, instance)}))
+
+    async def attach(self, instance: str, receive: Receiver, linked: Linked) -> None:
         """Let a member receive."""
-        self._receivers[instance] = receive
+        self._receivers[instance] = (receive, linked)
+        self.relink()
+        await self._drain()
 
     def detach(self, instance: str) -> None:
         """Let a member receive no more."""
         self._receivers.pop(instance, None)
+        self.relink()
 
-    async def carry(self, sender: str, peer: str, data: bytes) -> None:
+    async def carry(self, pair: _Pair, lane: Lane, data: bytes) -> None:
         """Queue a message and deliver what can be delivered.
 
         Raises:
-            UnreachableError: `peer` is no member, or too much waits for it.
+            UnreachableError: nobody connected the two, or too much waits.
+            InputError: the message is longer than a frame.
         """
-        queue = self._queues.setdefault((sender, peer), deque())
-        if peer not in self._members or peer == sender or len(queue) >= _MAX_QUEUED:
+        if len(data) > MAX_FRAME_BYTES:
+            raise InputError(
+                "testing.long_message",
+                f"A message of {len(data)} bytes is longer than {MAX_FRAME_BYTES}.",
+                "Send it in parts.",
+            )
+        queue = self._queues.get(pair, _Queue())
+        if not (pair in self._wanted or pair in self._links) or len(queue) >= _MAX_QUEUED:
             raise UnreachableError(
                 "testing.no_peer",
-                f"{peer!r} is not another member of the network, or {len(queue)} messages wait.",
-                "Join it to the network, or heal the network.",
+                f"{pair[1]!r} is not connected to {pair[0]!r}, or {len(queue)} messages wait.",
+                "Connect the two, or heal the network.",
             )
-        queue.append(data)
+        self._queues.setdefault(pair, queue).put(lane, data)
         if self.lose > 0:
             self.lose -= 1
             # Those behind it wait as well: each pair keeps its order.
-            self._held.add((sender, peer))
+            self._held.add(pair)
         await self._drain()
+
+    def relink(self, cut: frozenset[_Pair] = frozenset()) -> None:
+        """Find out who is linked now, and tell those for whom it has changed."""
+        before, self._links = self._links, frozenset(self._linked())
+        for one, other in sorted(before & cut | before - self._links):
+            self._tell(one, other, up=False)
+        for one, other in sorted(self._links & cut | self._links - before):
+            self._tell(one, other, up=True)
+
+    def _linked(self) -> set[_Pair]:
+        found: set[_Pair] = set()
+        for one, other in self._wanted:
+            started = one in self._receivers and other in self._receivers
+            if started and one != other and self._together(one, other):
+                found |= {(one, other), (other, one)}
+        return found
+
+    def _tell(self, one: str, other: str, *, up: bool) -> None:
+        if one in self._receivers:
+            self._receivers[one][1](other, up)
 
     async def _drain(self) -> None:
         # A receiver may send: its message then joins the queue of the drain that runs already.
@@ -95,20 +166,19 @@ class MemoryNetwork:
         try:
             while (ready := self._next_ready()) is not None:
                 sender, peer = ready
-                data = self._queues[ready].popleft()
+                lane, data = self._queues[ready].take()
                 for _ in range(1 + self.twice):
-                    await self._receivers[peer](sender, data)
+                    await self._receivers[peer][0](sender, lane, data)
         finally:
             self._draining = False
 
-    def _next_ready(self) -> tuple[str, str] | None:
+    def _next_ready(self) -> _Pair | None:
         for pair, queue in self._queues.items():
-            ready = pair not in self._held and pair[1] in self._receivers
-            if queue and ready and self._linked(*pair):
+            if len(queue) and pair not in self._held and pair in self._links:
                 return pair
         return None
 
-    def _linked(self, one: str, other: str) -> bool:
+    def _together(self, one: str, other: str) -> bool:
         return not self._islands or any(one in isle and other in isle for isle in self._islands)
 
 
@@ -119,20 +189,28 @@ class MemoryMesh:
         self._network = network
         self.instance = instance
 
-    async def start(self, receive: Receiver) -> None:
+    async def start(self, receive: Receiver, linked: Linked) -> None:
         """Begin to receive."""
-        self._network.attach(self.instance, receive)
+        await self._network.attach(self.instance, receive, linked)
 
-    async def send(self, peer: str, data: bytes) -> None:
+    def connect(self, peer: str, address: str) -> None:
+        """Keep a link to `peer`, or to the member whose instance is `address`."""
+        self._network.want(self.instance, peer or address)
+
+    def forget(self, peer: str) -> None:
+        """Drop the link and what waits for it."""
+        self._network.drop(self.instance, peer)
+
+    async def send(self, peer: str, lane: Lane, data: bytes) -> None:
         """Send to one peer; without a link the message waits.
 
         Raises:
-            UnreachableError: `peer` is no member, or too much waits for it.
+            UnreachableError: neither connected to nor linked, or too much waits for it.
         """
-        await self._network.carry(self.instance, peer, data)
+        await self._network.carry((self.instance, peer), lane, data)
 
     def peers(self) -> tuple[str, ...]:
-        """Give the members that can be reached now."""
+        """Give the members that are linked now."""
         return self._network.reachable(self.instance)
 
     async def stop(self) -> None:

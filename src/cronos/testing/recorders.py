@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from cronos.ports import Executor, Ledger, Mesh
-from cronos.types import Action, Checkpoint, Outcome, Plan
+from cronos.ports import Executor, Ledger, Linked, Mesh
+from cronos.types import Action, Checkpoint, Lane, Outcome, Plan
 
 
 class ExecutorRecorder:
@@ -56,28 +56,44 @@ class MeshRecorder:
     """Remembers what a node sent and received.
 
     Attributes:
-        sent: ``(peer, bytes)``, in order.
-        received: ``(sender, bytes)``, in order.
+        sent: ``(peer, lane, bytes)``, in order.
+        received: ``(sender, lane, bytes)``, in order.
+        links: ``(peer, up)``, in order.
     """
 
     def __init__(self, real: Mesh) -> None:
         self._real = real
-        self.sent: list[tuple[str, bytes]] = []
-        self.received: list[tuple[str, bytes]] = []
+        self.sent: list[tuple[str, Lane, bytes]] = []
+        self.received: list[tuple[str, Lane, bytes]] = []
+        self.links: list[tuple[str, bool]] = []
 
-    async def start(self, receive: Callable[[str, bytes], Awaitable[None]]) -> None:
+    async def start(
+        self, receive: Callable[[str, Lane, bytes], Awaitable[None]], linked: Linked
+    ) -> None:
         """Pass on, and listen."""
 
-        async def remember(sender: str, data: bytes) -> None:
-            self.received.append((sender, data))
-            await receive(sender, data)
+        async def remember(sender: str, lane: Lane, data: bytes) -> None:
+            self.received.append((sender, lane, data))
+            await receive(sender, lane, data)
 
-        await self._real.start(remember)
+        def note(peer: str, up: bool) -> None:
+            self.links.append((peer, up))
+            linked(peer, up)
 
-    async def send(self, peer: str, data: bytes) -> None:
+        await self._real.start(remember, note)
+
+    def connect(self, peer: str, address: str) -> None:
+        """Pass on."""
+        self._real.connect(peer, address)
+
+    def forget(self, peer: str) -> None:
+        """Pass on."""
+        self._real.forget(peer)
+
+    async def send(self, peer: str, lane: Lane, data: bytes) -> None:
         """Pass on; what could not be sent is not remembered."""
-        await self._real.send(peer, data)
-        self.sent.append((peer, data))
+        await self._real.send(peer, lane, data)
+        self.sent.append((peer, lane, data))
 
     def peers(self) -> tuple[str, ...]:
         """Pass on."""

@@ -12,7 +12,7 @@ from cronos.testing.memory_govern import MemoryLedger, MemorySealer
 from cronos.testing.memory_mesh import MemoryNetwork
 from cronos.testing.memory_respond import MemoryExecutor
 from cronos.testing.recorders import ExecutorRecorder, LedgerRecorder, MeshRecorder
-from cronos.types import MAX_FRAME_BYTES, Plan
+from cronos.types import MAX_FRAME_BYTES, Lane, Plan
 
 
 def test_an_executors_calls_are_remembered_in_order():
@@ -38,13 +38,15 @@ def test_a_refused_append_is_not_remembered():
 
 def test_a_nodes_words_are_remembered_on_both_sides():
     async def story() -> None:
-        network = MemoryNetwork()
-        one, two = MeshRecorder(network.join("a")), MeshRecorder(network.join("b"))
-        await one.start(Mailbox().receive)
-        await two.start(Mailbox().receive)
-        await one.send("b", b"x")
+        nodes = MemoryNetwork().mesh("a", "b")
+        one, two = MeshRecorder(nodes["a"]), MeshRecorder(nodes["b"])
+        await one.start(Mailbox().receive, Mailbox().linked)
+        await two.start(Mailbox().receive, Mailbox().linked)
+        await one.send("b", Lane.KEYS, b"x")
         with pytest.raises(UnreachableError):
-            await one.send("nobody", b"x")
-        assert (one.sent, two.received) == ([("b", b"x")], [("a", b"x")])
+            await one.send("nobody", Lane.KEYS, b"x")
+        assert (one.sent, two.received) == ([("b", Lane.KEYS, b"x")], [("a", Lane.KEYS, b"x")])
+        one.forget("b")
+        assert (one.links, two.links) == ([("b", True), ("b", False)], [("a", True), ("a", False)])
 
     asyncio.run(story())
