@@ -16,3 +16,16 @@ class Message(msgspec.Struct, frozen=True):
     source: str = ""
     """The sender's address when live, else empty."""
     destination: str = ""
+
+
+class Service(msgspec.Struct, frozen=True):
+    """The messages of one service of an input, in the order of their time."""
+
+    name: str
+    """``tcp/502``, ``udp/53``, ``icmp``, ``ip/89``, ``ether/88b8``, or the input's own name."""
+    messages: tuple[Message, ...]
+    numbers: tuple[int, ...] = ()
+    """The number of each message in the input, from 0."""
+    rule: str = ""
+    """How messages were told apart, where the input did not say."""
+    remarks: tuple[str, ...] = ()
