@@ -548,13 +548,19 @@ class PeerStatus(Term):
 
 
 class Peer(Datum, frozen=True):
-    """A member of the federation as this node sees it."""
+    """A member of the federation as this node sees it.
+
+    `firsthand` says that whoever tells this found it out itself; `claim` names the signed card
+    with its roles, and between nodes `roles` is empty: only a verified card fills it.
+    """
 
     instance: str
     address: str
     incarnation: int = 0
     status: PeerStatus = PeerStatus.ALIVE
     roles: tuple[str, ...] = ()
+    firsthand: bool = False
+    claim: bytes = b""
 
 
 class Ping(Datum, frozen=True):
@@ -562,15 +568,6 @@ class Ping(Datum, frozen=True):
 
     sequence: int
     sender: str
-    updates: tuple[Peer, ...] = ()
-
-
-class PingReq(Datum, frozen=True):
-    """SWIM: ask `target` for me."""
-
-    sequence: int
-    sender: str
-    target: str
     updates: tuple[Peer, ...] = ()
 
 

@@ -92,7 +92,8 @@ def test_what_a_later_version_wrote_survives():
 
 
 def test_a_field_that_a_later_version_appended_is_passed_over():
-    longer = b"\x01\x04Peer" + msgspec.msgpack.encode(["Peer", "a", "a:1", 3, "alive", [], "new"])
+    fields = ["Peer", "a", "a:1", 3, "alive", [], False, b"", "new"]
+    longer = b"\x01\x04Peer" + msgspec.msgpack.encode(fields)
 
     assert decode(longer) == Peer("a", "a:1", 3)
 

@@ -1,9 +1,12 @@
 """SWIM membership with suspicion, incarnations and local health, as a pure machine.
 
-Rule 1: a higher incarnation beats a lower one; at the same incarnation dead beats suspect beats
-alive. Rule 2: only a member itself raises its incarnation, to refute a suspicion. Rule 3: a
-member that does not answer a probe, nor through others, is suspected; a suspect that does not
-refute in time is dead, once min(2, live observers) independent members accuse it.
+Every neighbour is probed in turn: pinged, pinged again at half the timeout, then also through
+others, who pass the sealed ping on unopened. Who answers none of them is accused; who is accused by
+enough and does not refute in time is dead (`roster` has what is believed on whose word). Others
+hear of it on the pings that go out anyway, and at once by a ping of their own.
+
+A node that is itself slow accuses nobody: time that it lost counts for nobody, and its timeouts
+stretch with its own bad health, which is how late it runs and how little it hears.
 
 Source: Das, Gupta, Motivala, "SWIM" (DSN 2002); Dadgar, Phillips, Currey, "Lifeguard" (2017).
 """
@@ -13,50 +16,70 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from cronos.types import Ack, Now, Peer, PeerStatus, Ping, PingReq
+from cronos.mesh.gossip import MAX_UPDATES, Carried, Gossip
+from cronos.mesh.overlay import FULL_MESH
+from cronos.mesh.roster import GONE, Changed, Meet, News, Roster
+from cronos.types import Ack, Now, Peer, PeerStatus, Ping
 
-_RANK: Final = {
-    PeerStatus.ALIVE: 0,
-    PeerStatus.SUSPECT: 1,
-    PeerStatus.DEAD: 2,
-    PeerStatus.LEFT: 3,
-}
-_GONE: Final = frozenset({PeerStatus.DEAD, PeerStatus.LEFT})
 MAX_HEALTH: Final = 8
-MAX_UPDATES: Final = 16
+# More come at once over a stream, when two nodes compare what they know.
+MAX_SYNC: Final = 256
+_MAX_REVIVED: Final = 64
+_MAX_PROBES: Final = 1024
 
-Message: TypeAlias = Ping | PingReq | Ack
+Message: TypeAlias = Ping | Ack
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """Timing of the protocol; intervals stretch with the node's own bad health."""
+    """Timing of the protocol; timeouts and intervals stretch with the node's own bad health."""
 
     probe_ns: int = 200_000_000
     timeout_ns: int = 80_000_000
     suspicion_ns: int = 600_000_000
+    push_ns: int = 50_000_000
+    tomb_ns: int = 3_600_000_000_000
     indirect_probes: int = 2
+    at_once: int = 3
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Effect: send a message to a member."""
+    """Effect: send a message to a member; through another one where `via` is not empty."""
 
     to: str
     message: Message
+    via: str = ""
 
 
-class Changed(msgspec.Struct, frozen=True):
-    """Effect: what is known of a member changed; `unwitnessed` marks a lone verdict of death."""
+class Link(msgspec.Struct, frozen=True):
+    """Effect: keep a stream to this member from now on."""
 
     peer: Peer
-    unwitnessed: bool = False
+
+
+class Unlink(msgspec.Struct, frozen=True):
+    """Effect: the stream to this member is not needed any more."""
+
+    name: str
+
+
+class Sync(msgspec.Struct, frozen=True):
+    """Effect: tell a member over the stream all that is known."""
+
+    to: str
+    updates: tuple[Peer, ...]
+
+
+Effect: TypeAlias = Send | Changed | Link | Unlink | Sync
 
 
 class Probe(msgspec.Struct):
-    """A ping on its way: to whom, since when, and whether others were asked already."""
+    """A ping on its way: to whom, since when, what it told, and how often it was sent."""
 
     target: str
     sent_ns: int
-    indirect: bool = False
+    message: Ping
+    carried: Carried
+    tries: int = 1
 
 
 class Membership:
@@ -70,185 +93,298 @@ class Membership:
     """
 
     def __init__(self, me: Peer, terms: Terms, seed: int) -> None:
-        self.me = me
-        self.peers: dict[str, Peer] = {}
+        self.roster = Roster(me)
         self.health = 0
         self._terms = terms
         self._random = seed & 0xFFFFFFFF or 1
+        self._gossip = Gossip(self.roster.told)
+        self._near: tuple[str, ...] = ()
+        self._met: dict[str, None] = {}
+        self._gone: dict[str, None] = {}
+        self._tombs: dict[str, int] = {}
         self._sequence = 0
         self._probes: dict[int, Probe] = {}
-        self._relayed: dict[int, tuple[str, int]] = {}
-        self._suspected_ns: dict[str, int] = {}
-        self._accusers: dict[str, set[str]] = {}
         self._order: list[str] = []
+        self._revive: list[str] = []
         self._next_probe_ns = 0
+        self._push_ns = 0
+        self._pushed_ns = 0
+        self._expected_ns = 0
+        self._lively_ns = 0
+
+    @property
+    def me(self) -> Peer:
+        """This node, as its peers see it."""
+        return self.roster.me
+
+    @property
+    def peers(self) -> dict[str, Peer]:
+        """Every other member that is known, the dead ones too."""
+        return self.roster.peers
 
     def alive(self) -> tuple[str, ...]:
         """Give the members that are not known to be gone, sorted."""
-        return tuple(sorted(n for n, p in self.peers.items() if p.status not in _GONE))
+        return self.roster.alive()
 
-    def join(self, peer: Peer) -> list[Send | Changed]:
-        """Take a member from the seeds."""
-        return self._learn(peer, "", 0)
+    def near(self) -> tuple[str, ...]:
+        """Give the neighbours: those that this node links to and probes, sorted."""
+        return self._near
 
-    def receive(self, message: Message, now: Now) -> list[Send | Changed]:
-        """Take a message from a member."""
-        effects: list[Send | Changed] = []
-        for update in message.updates[:MAX_UPDATES]:
-            effects += self._learn(update, message.sender, now.boot_ns)
-        match message:
-            case Ping():
-                effects.append(self._answer(message.sender, message.sequence))
-            case PingReq():
-                self._sequence += 1
-                self._relayed[self._sequence] = (message.sender, message.sequence)
-                while len(self._relayed) > 1024:
-                    del self._relayed[next(iter(self._relayed))]
-                ping = Ping(self._sequence, self.me.instance, self._gossip())
-                effects.append(Send(message.target, ping))
-            case Ack():
-                effects += self._acknowledged(message)
+    def due_ns(self) -> int:
+        """Say when `tick` is to be called next, by boot time."""
+        due_ns = self._next_probe_ns
+        if self._push_ns:
+            due_ns = min(due_ns, self._push_ns)
+        if self._probes or self.roster.suspects():
+            due_ns = min(due_ns, self._expected_ns or due_ns)
+        return due_ns
+
+    # --- events ------------------------------------------------------------------------------
+
+    def join(self, peer: Peer, now: Now) -> list[Effect]:
+        """Take a member on the operator's word."""
+        return self._news(self.roster.admit(peer), now)
+
+    def restate(self, me: Peer, now: Now) -> list[Effect]:
+        """Say something new of this node: its address, its roles, or that it leaves."""
+        mine = replace(me, incarnation=self.me.incarnation)
+        self.roster.me = mine
+        effects = self._news([Changed(mine)], now)
+        self._push_ns = now.boot_ns
         return effects
 
-    def tick(self, now: Now) -> list[Send | Changed]:
-        """Do what is due: probe the next member, ask others, declare suspects dead."""
-        effects = self._overdue(now.boot_ns)
-        effects += self._bury(now.boot_ns)
-        if now.boot_ns >= self._next_probe_ns:
-            self._next_probe_ns = now.boot_ns + self._terms.probe_ns * (1 + self.health)
-            effects += self._probe(now.boot_ns)
+    def grant(self, name: str, roles: tuple[str, ...]) -> list[Effect]:
+        """Take the roles of a member from its verified card."""
+        peer = self.peers.get(name)
+        if peer is None or peer.roles == roles:
+            return []
+        self.peers[name] = replace(peer, roles=roles)
+        return [Changed(self.peers[name])]
+
+    def linked(self, name: str, up: bool, now: Now) -> list[Effect]:
+        """Hear of a stream: a new one is used to compare notes, a broken one is a hint."""
+        if not up:
+            # A probe at once, instead of waiting for its turn.
+            return self._probe(name, now.boot_ns) if self.roster.is_alive(name) else []
+        everyone = sorted(self.peers)
+        told = [self.roster.told(one) for one in (self.me.instance, *everyone)]
+        parts = [told[at : at + MAX_SYNC] for at in range(0, len(told), MAX_SYNC)]
+        return [Sync(name, tuple(part)) for part in parts]
+
+    def receive(self, sender: str, message: Message, now: Now) -> list[Effect]:
+        """Take a message from a peer that is who it says it is."""
+        boot_ns = now.boot_ns
+        self._lively_ns = boot_ns
+        most = MAX_UPDATES if message.sequence else MAX_SYNC
+        news: list[News] = []
+        for update in message.updates[:most]:
+            news += self.roster.learn(update, sender, boot_ns)
+        news += self.roster.hear(sender, boot_ns)
+        effects = self._news(news, now)
+        match message:
+            case Ping(sequence=0):
+                pass
+            case Ping():
+                updates, _ = self._gossip.pick(sender, self._first(sender))
+                effects.append(Send(sender, Ack(message.sequence, self.me.instance, updates)))
+            case Ack():
+                self._acknowledged(message, sender)
+        return effects
+
+    def tick(self, now: Now) -> list[Effect]:
+        """Do what is due: probe, ask others, declare suspects dead, tell what is new."""
+        boot_ns = now.boot_ns
+        self._excuse(boot_ns)
+        effects = self._overdue(boot_ns, now)
+        effects += self._news(self.roster.bury(boot_ns, self._patience_ns()), now)
+        if boot_ns >= self._next_probe_ns:
+            self._next_probe_ns = boot_ns + self._terms.probe_ns * (2 + self.health) // 2
+            effects += self._round(boot_ns)
+            effects += self._tidy(boot_ns)
+        if self._push_ns and boot_ns >= self._push_ns:
+            self._push_ns = 0
+            self._pushed_ns = boot_ns
+            for name in self._near:
+                if self._gossip.waits(name):
+                    effects += self._probe(name, boot_ns)
+        self._expected_ns = boot_ns + self._timeout_ns() // 4
+        return effects
+
+    def regroup(self) -> list[Effect]:
+        """Follow the ring: link to whoever is a neighbour now, leave whoever is none."""
+        near = self.roster.ring.near(self.me.instance)
+        settled = [name for name in self._met if name in self.peers]
+        for name in settled:
+            del self._met[name]
+        if near == self._near and not settled:
+            return []
+        before, self._near = self._near, near
+        self._gossip.follow(near)
+        effects: list[Effect] = [Link(self.peers[name]) for name in near if name not in before]
+        kept = {*near, *self._gone, *self._met}
+        effects += [Unlink(name) for name in (*before, *settled) if name not in kept]
         return effects
 
     # --- probing -----------------------------------------------------------------------------
 
-    def _probe(self, boot_ns: int) -> list[Send | Changed]:
-        # Suspects are probed again at once, so that they can refute.
-        targets = [name for name in self.alive() if name in self._suspected_ns]
-        following = self._next_target()
-        if following and following not in targets:
-            targets.append(following)
-        effects: list[Send | Changed] = []
-        for target in targets:
-            self._sequence += 1
-            self._probes[self._sequence] = Probe(target, boot_ns)
-            ping = Ping(self._sequence, self.me.instance, self._gossip(target))
-            effects.append(Send(target, ping))
-        return effects
+    def _timeout_ns(self) -> int:
+        return self._terms.timeout_ns * (2 + self.health) // 2
+
+    def _patience_ns(self) -> int:
+        return self._terms.suspicion_ns * (MAX_HEALTH + self.health) // MAX_HEALTH
+
+    def _excuse(self, boot_ns: int) -> None:
+        """Lay time that this node lost to nobody's charge but its own."""
+        late_ns = boot_ns - max(self.due_ns(), self._expected_ns) if self._expected_ns else 0
+        if late_ns <= self._terms.timeout_ns // 2:
+            return
+        self.health = min(MAX_HEALTH, self.health + 1)
+        for probe in self._probes.values():
+            probe.sent_ns += late_ns
+        self.roster.excuse(late_ns)
+
+    def _round(self, boot_ns: int) -> list[Effect]:
+        # Suspects are probed each time, so that they can refute.
+        targets = [name for name in self.roster.suspects() if name in self._near]
+        for _ in range(min(self._terms.at_once, len(self._near))):
+            following = self._next_target()
+            if following and following not in targets:
+                targets.append(following)
+        if revived := self._next_revived():
+            targets.append(revived)
+        return [effect for name in targets for effect in self._probe(name, boot_ns)]
+
+    def _probe(self, target: str, boot_ns: int) -> list[Effect]:
+        self._sequence += 1
+        updates, carried = self._gossip.pick(target, self._first(target))
+        message = Ping(self._sequence, self.me.instance, updates)
+        if len(self._probes) < _MAX_PROBES:
+            self._probes[self._sequence] = Probe(target, boot_ns, message, carried)
+        return [Send(target, message)]
+
+    def _first(self, to: str) -> list[str]:
+        """Name what everyone is told each time: of this node, and of `to` where it may refute."""
+        troubled = to in self.peers and self.peers[to].status is not PeerStatus.ALIVE
+        return [self.me.instance, to] if troubled else [self.me.instance]
 
     def _next_target(self) -> str:
-        """Go round all members in an order shuffled anew each round: bounded time to notice."""
-        while True:
-            if not self._order:
-                self._order = list(self.alive())
-                for i in range(len(self._order) - 1, 0, -1):
-                    j = self._draw(i + 1)
-                    self._order[i], self._order[j] = self._order[j], self._order[i]
-            if not self._order:
-                return ""
+        """Go round all neighbours in an order shuffled anew each round: bounded time to notice."""
+        if not self._order:
+            self._order = list(self._near)
+            for i in range(len(self._order) - 1, 0, -1):
+                j = self._draw(i + 1)
+                self._order[i], self._order[j] = self._order[j], self._order[i]
+        while self._order:
             name = self._order.pop()
-            if name in self.peers and self.peers[name].status not in _GONE:
+            if name in self._near:
                 return name
+        return ""
 
-    def _overdue(self, boot_ns: int) -> list[Send | Changed]:
-        effects: list[Send | Changed] = []
-        timeout_ns = self._terms.timeout_ns * (1 + self.health)
+    def _next_revived(self) -> str:
+        """Ask the dead, one at a time: after a partition somebody has to begin."""
+        if not self._revive:
+            self._revive = list(self._gone)
+        while self._revive:
+            name = self._revive.pop()
+            if name in self._gone:
+                return name
+        return ""
+
+    def _overdue(self, boot_ns: int, now: Now) -> list[Effect]:
+        effects: list[Effect] = []
+        timeout_ns = self._timeout_ns()
         for sequence, probe in list(self._probes.items()):
             waited_ns = boot_ns - probe.sent_ns
-            if not probe.indirect and waited_ns >= timeout_ns:
-                probe.indirect = True
-                effects += self._ask_others(sequence, probe.target)
+            if probe.tries == 1 and waited_ns >= timeout_ns // 2:
+                probe.tries = 2
+                effects.append(Send(probe.target, probe.message))
+            if probe.tries == 2 and waited_ns >= timeout_ns:
+                probe.tries = 3
+                effects += self._ask_others(probe)
             if waited_ns >= 2 * timeout_ns:
                 del self._probes[sequence]
-                self.health = min(MAX_HEALTH, self.health + 1)
-                effects += self._suspect(probe.target, boot_ns)
+                effects += self._failed(probe, now)
         return effects
 
-    def _ask_others(self, sequence: int, target: str) -> list[Send | Changed]:
-        others = [name for name in self.alive() if name != target]
-        effects: list[Send | Changed] = []
+    def _ask_others(self, probe: Probe) -> list[Effect]:
+        others = [name for name in self._near if name != probe.target]
+        effects: list[Effect] = [Send(probe.target, probe.message)]
         for _ in range(min(self._terms.indirect_probes, len(others))):
             helper = others.pop(self._draw(len(others)))
-            request = PingReq(sequence, self.me.instance, target, self._gossip())
-            effects.append(Send(helper, request))
+            effects.append(Send(probe.target, probe.message, helper))
         return effects
 
-    def _answer(self, to: str, sequence: int) -> Send:
-        return Send(to, Ack(sequence, self.me.instance, self._gossip(to)))
+    def _failed(self, probe: Probe, now: Now) -> list[Effect]:
+        if not self.roster.is_alive(probe.target):
+            return []
+        # Nobody at all was heard meanwhile: the fault may well be this node's own.
+        if self._lively_ns < probe.sent_ns:
+            self.health = min(MAX_HEALTH, self.health + 1)
+        if self.roster.heard_ns(probe.target) >= probe.sent_ns:
+            return []
+        return self._news(self.roster.suspect(probe.target, now.boot_ns, self.me.instance), now)
 
-    def _acknowledged(self, ack: Ack) -> list[Send | Changed]:
-        relayed = self._relayed.pop(ack.sequence, None)
-        if relayed is not None:
-            return [self._answer(*relayed)]
-        if self._probes.pop(ack.sequence, None) is not None:
+    def _acknowledged(self, ack: Ack, sender: str) -> None:
+        probe = self._probes.get(ack.sequence)
+        if probe is None or probe.target != sender:
+            return
+        del self._probes[ack.sequence]
+        self._gossip.acknowledged(sender, probe.carried)
+        if probe.tries == 1:
             self.health = max(0, self.health - 1)
-        return []
 
-    # --- knowledge ---------------------------------------------------------------------------
+    # --- news --------------------------------------------------------------------------------
 
-    def _learn(self, news: Peer, sender: str, boot_ns: int) -> list[Send | Changed]:
-        if news.instance == self.me.instance:
-            return self._refute(news)
-        known = self.peers.get(news.instance)
-        if news.status is PeerStatus.SUSPECT and sender:
-            self._accusers.setdefault(news.instance, set()).add(sender)
-        if known is not None and not _beats(news, known):
-            return []
-        if news.status is PeerStatus.DEAD and known is not None and known.status not in _GONE:
-            # Another's verdict is an accusation here; this node buries when enough accuse.
-            self._accusers.setdefault(news.instance, set()).add(sender)
-            return self._suspect(news.instance, boot_ns)
-        return self._set(news, boot_ns)
-
-    def _refute(self, news: Peer) -> list[Send | Changed]:
-        if news.status is PeerStatus.ALIVE or news.incarnation < self.me.incarnation:
-            return []
-        self.me = replace(self.me, incarnation=news.incarnation + 1)
-        self.health = min(MAX_HEALTH, self.health + 1)
-        return [Changed(self.me)]
-
-    def _suspect(self, name: str, boot_ns: int) -> list[Send | Changed]:
-        peer = self.peers.get(name)
-        if peer is None or peer.status is not PeerStatus.ALIVE:
-            return []
-        self._accusers.setdefault(name, set()).add(self.me.instance)
-        return self._set(replace(peer, status=PeerStatus.SUSPECT), boot_ns)
-
-    def _bury(self, boot_ns: int) -> list[Send | Changed]:
-        effects: list[Send | Changed] = []
-        patience_ns = self._terms.suspicion_ns * (2 + self.health) // 2
-        for name, since_ns in list(self._suspected_ns.items()):
-            if boot_ns - since_ns < patience_ns:
-                continue
-            observers = len(self.alive())  # the suspect left out, this node counted
-            accusers = len(self._accusers.get(name, ()))
-            if accusers >= min(2, observers):
-                dead = replace(self.peers[name], status=PeerStatus.DEAD)
-                effects += self._set(dead, boot_ns, unwitnessed=accusers < 2)
+    def _news(self, news: list[News], now: Now) -> list[Effect]:
+        effects: list[Effect] = []
+        for one in news:
+            match one:
+                case Meet(peer):
+                    effects += self._meet(peer)
+                case Changed(peer):
+                    effects.append(one)
+                    self._take(peer, now.boot_ns)
+        if any(isinstance(one, Changed) for one in news):
+            effects += self.regroup()
         return effects
 
-    def _set(self, peer: Peer, boot_ns: int, unwitnessed: bool = False) -> list[Send | Changed]:
+    def _take(self, peer: Peer, boot_ns: int) -> None:
+        """Note a change for all neighbours, and whether its subject is gone."""
         name = peer.instance
-        self.peers[name] = peer
-        if peer.status is PeerStatus.SUSPECT:
-            self._suspected_ns.setdefault(name, boot_ns)
-        else:
-            self._suspected_ns.pop(name, None)
-            self._accusers.pop(name, None)
-        return [Changed(peer, unwitnessed)]
+        self._gossip.changed(name)
+        if not self._push_ns:
+            self._push_ns = max(boot_ns + 1, self._pushed_ns + self._terms.push_ns)
+        if name == self.me.instance:
+            return
+        if peer.status not in GONE:
+            self._gone.pop(name, None)
+            self._tombs.pop(name, None)
+            return
+        self._tombs.setdefault(name, boot_ns)
+        if peer.status is PeerStatus.DEAD and name in self._near:
+            self._gone[name] = None
+            while len(self._gone) > _MAX_REVIVED:
+                del self._gone[next(iter(self._gone))]
 
-    def _gossip(self, to: str = "") -> tuple[Peer, ...]:
-        """Tell of this node, of `to` itself (so that it can refute), and of troubled members."""
-        told = [self.me]
-        if to in self.peers:
-            told.append(self.peers[to])
-        others = [peer for name, peer in sorted(self.peers.items()) if name != to]
-        others.sort(key=lambda peer: peer.status is PeerStatus.ALIVE)
-        room = MAX_UPDATES - len(told)
-        troubled = [peer for peer in others if peer.status is not PeerStatus.ALIVE][:room]
-        rest = others[len(troubled) :]
-        while rest and len(troubled) < room:
-            troubled.append(rest.pop(self._draw(len(rest))))
-        return (*told, *troubled)
+    def _meet(self, peer: Peer) -> list[Effect]:
+        """Dial whom only one member speaks of: for those who know few, to hear of the others."""
+        if len(self._met) >= MAX_UPDATES or len(self.roster.ring) > FULL_MESH:
+            return []
+        self._met[peer.instance] = None
+        return [Link(peer)]
+
+    def _tidy(self, boot_ns: int) -> list[Effect]:
+        """Let go of those that have been gone for very long."""
+        effects: list[Effect] = []
+        for name, since_ns in list(self._tombs.items()):
+            if boot_ns - since_ns < self._terms.tomb_ns:
+                break
+            del self._tombs[name]
+            self._gone.pop(name, None)
+            self.roster.forget(name)
+            self._gossip.drop(name)
+            effects.append(Unlink(name))
+        return effects
 
     def _draw(self, below: int) -> int:
         """Give the next number of a xorshift32 generator: even enough to spread probes."""
@@ -258,9 +394,3 @@ class Membership:
         x ^= (x << 5) & 0xFFFFFFFF
         self._random = x
         return x % below
-
-
-def _beats(news: Peer, known: Peer) -> bool:
-    if news.incarnation != known.incarnation:
-        return news.incarnation > known.incarnation
-    return _RANK[news.status] > _RANK[known.status]
