@@ -1,0 +1,37 @@
+"""The result of a discovery."""
+
+import msgspec
+
+from cronos.discover.learned import Learned, Phase, Told, Validation, Verdict
+from cronos.discover.messages import Message
+from cronos.discover.model import Discovery
+from cronos.discover.statistics import summarise
+
+
+def test_a_result_survives_its_encoding():
+    found = Discovery((Message(b"a"),), (0,), ((),), ())
+    learned = Learned(
+        "tcp/1", Verdict.UNKNOWN, summarise(found.messages), discovery=found, sample=(0,),
+        grammar=b"{}", validation=Validation(3, 2, 2, 9, 9), seconds={"statistics": 0.1},
+    )  # fmt: skip
+
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(learned), type=Learned) == learned
+    told = Told(Phase.GRAMMAR, 0.5)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Told) == told
+
+
+def test_the_phases_stand_in_their_order():
+    assert [phase.value for phase in Phase] == [
+        "statistics",
+        "classification",
+        "message types",
+        "boundaries and meaning",
+        "grammar",
+        "parser",
+        "validation",
+    ]
+
+
+def test_what_was_held_back_is_reparsed_in_part_or_there_was_none():
+    assert Validation(4, 3, 3, 0, 0).reparsed == 0.75
+    assert Validation(0, 0, 0, 0, 0).reparsed == 0
