@@ -1,0 +1,617 @@
+"""Delivery: what is posted reaches every peer at least once, or expires.
+
+A message is *acknowledged* when `post` returns: it is on this node's disk. It is sent at once and
+waits for no disk and no signature; the signature follows. A peer answers cumulatively, once what it
+heard is on its own disk, and is told again what it does not hold: at every new link, and when
+nothing moves. What it heard is handed over once, and again after its own restart, as far as it
+still counts: a process that died may have lost it.
+
+`heard` is called with ``signed=False`` when a message arrives, and a second time with True when its
+signature has been verified. What is forged, not signed in time, or said in another's name is
+reported against the peer, and never raises here.
+
+Receipts are cumulative and leave in order: one for a message that overtook another waits until that
+one is here. They carry the incarnation that they answer, so that a peer which has restarted, and
+numbers its bulletins anew, takes none of them for what it says now.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+import msgspec
+
+from cronos.errors import CronosError, InputError, UnreachableError
+from cronos.mesh import wire
+from cronos.mesh.batches import Batch, Seals, leaf_of
+from cronos.mesh.entries import MAX_TTL_NS, Posted, Took, until
+from cronos.mesh.outbox import Message, Outbox
+from cronos.mesh.storing import Storing
+from cronos.ports import Clock, Mesh, Tasks
+from cronos.types import Bulletin, Datum, Lane, Receipt, decode, encode
+
+Heard: TypeAlias = Callable[[str, Datum, bool], None]
+"""Told the peer, what it said, and whether that is signed; see the module."""
+
+Report: TypeAlias = Callable[[str, str, str], None]
+"""Told the peer that it is about ("" for this node), a code ``mesh.reason``, and a sentence."""
+
+_NS: Final = 1_000_000_000
+_RECEIPT_TTL_NS: Final = 600 * _NS
+_GATHER_S: Final = 0.004
+_STEP_S: Final = 0.1
+_GREETING_NS: Final = 250_000_000
+_RESEND_NS: Final = 2 * _NS
+_MAX_RESEND_NS: Final = 30 * _NS
+_UNSIGNED_NS: Final = 10 * _NS
+_REPORT_NS: Final = 10 * _NS
+_EXPIRE_NS: Final = _NS
+_WINDOW: Final = 2_048
+# A frame for the datagrams that go beside a stream, and one for whoever has much to catch up.
+_SMALL_BYTES: Final = 1_000
+_LARGE_BYTES: Final = 48 << 10
+_FEW: Final = 16
+_ITEM_BYTES: Final = 40
+_MAX_SEQUENCES: Final = 16_384
+_MAX_REPORTS: Final = 4_096
+
+
+class Counts(msgspec.Struct):
+    """What became of messages, since this process began."""
+
+    posted: int = 0
+    sent: int = 0
+    resent: int = 0
+    heard: int = 0
+    repeated: int = 0
+    expired: int = 0
+    refused: int = 0
+    signed: int = 0
+    missing: int = 0
+    forged: int = 0
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How one peer is doing: what it holds, what of that it has seen signed, what waits for it."""
+
+    peer: str
+    linked: bool
+    held: int
+    signed: int
+    waiting: int
+
+
+class _Line:
+    """A link that stands: how far it was used. The next link gets another."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.up = True
+        self.wake = asyncio.Event()
+        self.wake.set()
+        self.greeted = False
+        self.since_ns = now_ns
+        self.moved_ns = now_ns
+        self.signed_ns = now_ns
+        self.patience_ns = _RESEND_NS
+        self.sent = 0
+        self.signed = 0
+        self.flying: deque[int] = deque()
+        self.kids: set[bytes] = set()
+        self.owes_ack = True
+
+    def rewind(self, held: int, signed: int) -> None:
+        """Begin again from where the peer stands."""
+        self.sent, self.signed = held, signed
+        self.flying.clear()
+        self.kids.clear()
+
+    def landed(self, held: int) -> None:
+        """Take what is held for no longer on its way."""
+        while self.flying and self.flying[0] <= held:
+            self.flying.popleft()
+
+
+class Delivery:
+    """Posts to peers and hears them.
+
+    `start` comes first and `stop` last; in between the owner passes on what the mesh says.
+
+    Args:
+        me: this node.
+        incarnation: of the node, higher at each of its starts.
+        mesh: carries frames.
+        outbox: not open yet.
+        seals: signs and verifies; None where the federation does not sign.
+        clock: expires and resends.
+        tasks: run beside.
+        heard: takes what peers say; must not raise.
+        report: takes what is wrong, at most once in ten seconds for each peer and code.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its ports, each another one
+        self,
+        me: str,
+        incarnation: int,
+        mesh: Mesh,
+        outbox: Outbox,
+        seals: Seals | None,
+        clock: Clock,
+        tasks: Tasks,
+        heard: Heard,
+        report: Report = lambda _peer, _code, _sentence: None,
+    ) -> None:
+        self._me = me
+        self._incarnation = incarnation
+        self._mesh = mesh
+        self._outbox = outbox
+        self._seals = seals
+        self._clock = clock
+        self._tasks = tasks
+        self._heard = heard
+        self._report = report
+        self._reported: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._lines: dict[str, _Line] = {}
+        self._storing = Storing(outbox, clock, tasks, self._is_stored, self._failed)
+        self._signing = False
+        self._stopped = False
+        self._unsigned: deque[int] = deque()
+        self._proofs: dict[int, tuple[Batch, int]] = {}
+        self._sequences: dict[str, OrderedDict[int, tuple[int, int]]] = {}
+        self._deferred: dict[str, dict[int, Receipt]] = {}
+        self._expired_ns = 0
+        self.counts = Counts()
+
+    # --- beginning and end ---------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the outbox, hand over again what still counts, and begin to serve links.
+
+        Raises:
+            UnreachableError: the keys do not answer; it may be tried again.
+            DeniedError: the outbox is another process's, or its keys are not these.
+        """
+        for remark in await asyncio.to_thread(self._outbox.open):
+            self._say("", remark.code, remark.sentence)
+        self._unsigned.extend(one.position for one in self._outbox.posted())
+        self._storing.begin()
+        for took, signed in list(self._outbox.inbox.again(self._clock.now())):
+            self._tell(took, signed=signed)
+        self._kick_signer()
+        self._tasks.spawn(self._run(), "mesh.delivery")
+
+    async def stop(self) -> None:
+        """End: what was posted is stored; links are the owner's to close."""
+        self._stopped = True
+        for line in self._lines.values():
+            line.up = False
+            line.wake.set()
+        await self._storing.stop()
+        self._outbox.close()
+
+    async def _run(self) -> None:
+        while not self._stopped:
+            self.tick()
+            await asyncio.sleep(_STEP_S)
+
+    # --- for the owner -------------------------------------------------------------------------
+
+    async def post(self, message: Bulletin | Receipt, to: str = "") -> int:
+        """Tell one peer, or all where `to` is empty; returns once it is durable here.
+
+        Gives its position; 0 for a receipt that waits for a message which it would overtake.
+
+        Raises:
+            DeniedError: nothing more fits; or (code ``mesh.journal_unwritable``) the disk refuses:
+                then it is on its way all the same, and would not survive this process.
+            UnreachableError: the same, because the keys do not answer.
+        """
+        if isinstance(message, Receipt) and self._overtakes(message, to or message.origin):
+            return 0
+        posted = self._outbox.add(self._message(message, to))
+        self.counts.posted += 1
+        self._unsigned.append(posted.position)
+        self._kick_signer()
+        for peer, line in self._lines.items():
+            if posted.to in ("", peer):
+                line.wake.set()
+        await self._storing.wait()
+        return posted.position
+
+    def linked(self, peer: str, up: bool) -> None:
+        """Take word of a link that stands, or broke."""
+        before = self._lines.pop(peer, None)
+        if before is not None:
+            before.up = False
+            before.wake.set()
+        if not up or self._stopped:
+            return
+        self._outbox.know([peer])
+        line = self._lines[peer] = _Line(self._clock.now().boot_ns)
+        self._tasks.spawn(self._serve(peer, line), f"mesh.delivery.{peer}")
+
+    def members(self, instances: Sequence[str]) -> None:
+        """Wait for these peers, from now on; one that is away is waited for until `forget`."""
+        self._outbox.know(one for one in instances if one != self._me)
+
+    def forget(self, peer: str) -> None:
+        """Wait for a peer no more, and forget what it said: it has left, or was revoked."""
+        self.linked(peer, up=False)
+        self._outbox.forget(peer)
+        self._sequences.pop(peer, None)
+        self._deferred.pop(peer, None)
+        self._storing.forget(peer)
+
+    def standings(self) -> tuple[Standing, ...]:
+        """Say how each peer is doing; goes through what waits."""
+        return tuple(
+            Standing(peer, peer in self._lines, told.held, told.signed, self._outbox.waiting(peer))
+            for peer in self._outbox.known()
+            for told in (self._outbox.told(peer),)
+        )
+
+    async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
+        """Take a frame from a peer, by whatever way it came; never raises for what is in it."""
+        del lane
+        try:
+            message = wire.unpack(data)
+        except InputError as error:
+            self._say(peer, error.code, error.sentence)
+            return
+        match message:
+            case wire.Parcels():
+                self._take(peer, message)
+            case wire.Acked():
+                self._acked(peer, message)
+            case wire.Signatures():
+                self._verify(peer, message)
+            case wire.SigningKey():
+                self._learn(peer, message)
+            case _:
+                self._say(peer, "mesh.wrong_lane", f"{peer} sent a {type(message).__name__} here.")
+
+    def tick(self) -> None:
+        """Do what time asks for: expire, resend, try again. A few times a second is enough."""
+        now = self._clock.now()
+        if now.boot_ns - self._expired_ns >= _EXPIRE_NS:
+            self._expired_ns = now.boot_ns
+            self._expire()
+        for peer, line in self._lines.items():
+            self._move(peer, line, now.boot_ns)
+        self._storing.tick()
+        self._kick_signer()
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def _message(self, message: Bulletin | Receipt, to: str) -> Message:
+        data = encode(message)
+        if len(data) > wire.MAX_MESSAGE_BYTES:
+            raise InputError(
+                "mesh.message_too_long",
+                f"A message of {len(data)} bytes is longer than {wire.MAX_MESSAGE_BYTES}.",
+                "Say less in it; what is long belongs into a record.",
+            )
+        if isinstance(message, Bulletin):
+            return Message(self._incarnation, data, message.ttl_ns, to)
+        to = to or message.origin
+        of = self._answered(to, message.sequence)[0]
+        return Message(self._incarnation, data, _RECEIPT_TTL_NS, to, of, f"receipt {to} {of}")
+
+    def _answered(self, peer: str, sequence: int) -> tuple[int, int]:
+        """Give incarnation and position of the bulletin that a receipt answers."""
+        known = self._sequences.get(peer, OrderedDict())
+        if sequence in known:
+            return known[sequence]
+        return next(reversed(known.values())) if known else (0, 0)
+
+    def _overtakes(self, receipt: Receipt, peer: str) -> bool:
+        """Keep back a receipt that would also answer for a message which is not here."""
+        _, position = self._answered(peer, receipt.sequence)
+        if position <= self._outbox.inbox.box(peer).held:
+            return False
+        self._deferred.setdefault(peer, {})[position] = receipt
+        return True
+
+    async def _serve(self, peer: str, line: _Line) -> None:
+        while line.up:
+            try:
+                await self._greet(peer, line)
+                while line.greeted and await self._send_some(peer, line):
+                    pass
+            except UnreachableError:
+                pass  # its queue is full, or it is gone: `tick` tries again
+            except CronosError as error:
+                self._say("", error.code, error.sentence)
+            await line.wake.wait()
+            line.wake.clear()
+
+    async def _greet(self, peer: str, line: _Line) -> None:
+        """Say how far the peer is held here: at first, and after each batch that was stored."""
+        if line.owes_ack:
+            line.owes_ack = False
+            stood = self._storing.durable(peer)
+            acked = wire.Acked(stood.stream, stood.held, stood.signed)
+            await self._mesh.send(peer, Lane.THREAT, wire.pack(acked))
+
+    async def _send_some(self, peer: str, line: _Line) -> bool:
+        """Send the next frame; False when there is nothing to send now."""
+        if not line.up:
+            return False
+        after, posted = self._outbox.due(peer, line.sent, _FEW * 4)
+        if posted and len(line.flying) < _WINDOW:
+            parcels = self._parcels(after, posted)
+            await self._mesh.send(peer, Lane.THREAT, wire.pack(parcels))
+            line.sent = parcels.items[-1].position
+            line.flying.extend(one.position for one in parcels.items)
+            self.counts.sent += len(parcels.items)
+            return True
+        found = self._signatures(peer, line)
+        if found is None:
+            return False
+        batch, leaves = found
+        if batch.kid not in line.kids:
+            key = wire.SigningKey(batch.public)
+            await self._mesh.send(peer, Lane.THREAT, wire.pack(key))
+            line.kids.add(batch.kid)
+        signatures = wire.Signatures(
+            self._outbox.stream, batch.kid, batch.size, batch.signature, leaves
+        )
+        await self._mesh.send(peer, Lane.THREAT, wire.pack(signatures))
+        line.signed = leaves[-1].position
+        return True
+
+    def _parcels(self, after: int, posted: Sequence[Posted]) -> wire.Parcels:
+        room = _SMALL_BYTES if len(posted) <= _FEW else _LARGE_BYTES
+        now = self._clock.now()
+        items: list[wire.Item] = []
+        for one in posted:
+            room -= len(one.data) + _ITEM_BYTES
+            if items and room < 0:
+                break
+            left_ms = self._outbox.left_ms(one, now)
+            items.append(wire.Item(one.position, one.incarnation, left_ms, one.data, one.of))
+        return wire.Parcels(self._outbox.stream, after, tuple(items))
+
+    def _signatures(self, peer: str, line: _Line) -> tuple[Batch, tuple[wire.Leaf, ...]] | None:
+        """Give the next signature that concerns a peer, with its messages of that batch."""
+        _, posted = self._outbox.due(peer, line.signed, wire.MAX_LEAVES)
+        leaves: list[wire.Leaf] = []
+        batch: Batch | None = None
+        for one in posted:
+            proof = self._proofs.get(one.position)
+            if proof is None or one.position > line.sent or proof[0] is not (batch or proof[0]):
+                break
+            batch = proof[0]
+            leaves.append(wire.Leaf(one.position, proof[1], batch.paths[proof[1]]))
+        return None if batch is None else (batch, tuple(leaves))
+
+    def _acked(self, peer: str, acked: wire.Acked) -> None:
+        """Take a peer's word on what it holds; the first on a link says where to begin."""
+        line = self._lines.get(peer)
+        ours = acked.stream == self._outbox.stream
+        held, signed = (acked.held, acked.signed) if ours else (0, 0)
+        told = self._outbox.told(peer)
+        first = line is not None and not line.greeted
+        further = held > told.held or (held == told.held and signed > told.signed)
+        if first or further:
+            self._outbox.acknowledge(peer, held, signed)
+        if line is None:
+            return
+        now_ns = self._clock.now().boot_ns
+        if first:
+            line.greeted = True
+            line.rewind(held, signed)
+            line.moved_ns = line.signed_ns = now_ns
+        line.landed(held)
+        if held > told.held:
+            line.moved_ns, line.patience_ns = now_ns, _RESEND_NS
+        if signed > told.signed:
+            line.signed_ns = now_ns
+        line.wake.set()
+
+    def _move(self, peer: str, line: _Line, now_ns: int) -> None:
+        """Wake a line that may have something to send; where nothing moves, from the beginning."""
+        told = self._outbox.told(peer)
+        stuck = line.sent > told.held and now_ns - line.moved_ns >= line.patience_ns
+        unsigned = line.signed > told.signed and now_ns - line.signed_ns >= line.patience_ns
+        if not line.greeted:
+            line.greeted = now_ns - line.since_ns >= _GREETING_NS
+            line.rewind(told.held, told.signed)
+        elif stuck or unsigned:
+            self.counts.resent += stuck
+            line.rewind(told.held, told.signed)
+            line.moved_ns = line.signed_ns = now_ns
+            line.patience_ns = min(2 * line.patience_ns, _MAX_RESEND_NS)
+        line.wake.set()
+
+    # --- hearing -------------------------------------------------------------------------------
+
+    def _take(self, peer: str, parcels: wire.Parcels) -> None:
+        inbox = self._outbox.inbox
+        if not inbox.begin(peer, parcels.stream):
+            self.counts.refused += len(parcels.items)
+            return
+        after = parcels.after
+        for item in parcels.items:
+            if item.position <= after or not inbox.has_room(peer):
+                self._say(peer, "mesh.flooding", f"{peer} sends more than it signs, or disordered.")
+                break
+            if inbox.is_new(peer, item.position):
+                self._hear(peer, parcels.stream, item, after)
+            else:
+                self.counts.repeated += 1
+                if item.position > inbox.box(peer).held:
+                    inbox.passed(peer, item.position, after)
+            after = item.position
+        self._release(peer)
+        self._storing.owe(peer)
+
+    def _hear(self, peer: str, stream: int, item: wire.Item, after: int) -> None:
+        inbox = self._outbox.inbox
+        message, ident = self._read(peer, item)
+        repeated = inbox.is_known(peer, ident)
+        inbox.passed(peer, item.position, after)
+        self.counts.repeated += repeated
+        if message is None or repeated:
+            return
+        now = self._clock.now()
+        left_ns = min(item.remaining_ms * 1_000_000, _ttl_of(message))
+        if left_ns <= 0:
+            self.counts.expired += 1
+            return
+        ends = until(now, self._clock.boot_id(), left_ns)
+        took = Took(peer, stream, item.position, item.incarnation, item.of, ends, item.data, ident)
+        inbox.take(took, now)
+        self._outbox.note(took)
+        self.counts.heard += 1
+        self._tell(took, signed=False)
+
+    def _read(self, peer: str, item: wire.Item) -> tuple[Bulletin | Receipt | None, str]:
+        """Give a peer's message and its id; None, and a report, where it may not say that."""
+        try:
+            message = decode(item.data)
+        except ValueError:
+            message = None
+        if isinstance(message, Bulletin) and message.origin == peer:
+            return message, message.bulletin_id
+        if isinstance(message, Receipt) and message.peer == peer and message.origin == self._me:
+            return message, ""
+        self.counts.refused += 1
+        what = type(message).__name__
+        self._say(peer, "mesh.false_origin", f"{peer} sent a {what} that is not its own.")
+        return None, ""
+
+    def _tell(self, took: Took, *, signed: bool) -> None:
+        message = decode(took.data)
+        if isinstance(message, Bulletin):
+            known = self._sequences.setdefault(took.peer, OrderedDict())
+            known[message.sequence] = (took.incarnation, took.position)
+            known.move_to_end(message.sequence)
+            while len(known) > _MAX_SEQUENCES:
+                known.popitem(last=False)
+            self._heard(took.peer, message, signed)
+        elif isinstance(message, Receipt) and took.of == self._incarnation:
+            self._heard(took.peer, message, signed)
+
+    def _release(self, peer: str) -> None:
+        """Post the receipts that had to wait for what is here now; the last says it all."""
+        waiting = self._deferred.get(peer)
+        if not waiting:
+            return
+        held = self._outbox.inbox.box(peer).held
+        due = [waiting.pop(position) for position in sorted(waiting) if position <= held]
+        if due:
+            self._tasks.spawn(self._post_late(due[-1], peer), "mesh.receipt")
+
+    async def _post_late(self, receipt: Receipt, peer: str) -> None:
+        with suppress(CronosError):  # it was said already, and the peer will ask again
+            await self.post(receipt, peer)
+
+    # --- signatures ----------------------------------------------------------------------------
+
+    def _learn(self, peer: str, key: wire.SigningKey) -> None:
+        if self._seals is None:
+            return
+        try:
+            self._seals.learn(peer, key.public)
+        except CronosError:
+            self.counts.forged += 1
+            self._say(
+                peer,
+                "mesh.false_key",
+                f"{peer} announced a key that its certificate does not bind.",
+            )
+
+    def _verify(self, peer: str, signed: wire.Signatures) -> None:
+        inbox = self._outbox.inbox
+        if self._seals is None or signed.stream != inbox.box(peer).stream:
+            return
+        for place in signed.leaves:
+            took = inbox.waiting(peer, place.position)
+            if took is None:
+                continue
+            leaf = leaf_of(took.incarnation, took.of, took.data)
+            try:
+                self._seals.verify(peer, leaf, signed, place)
+            except UnreachableError as error:
+                self._say(peer, error.code, error.sentence)
+                break
+            except CronosError:
+                self.counts.forged += 1
+                self._say(
+                    peer, "mesh.forged", f"A signature of {peer} does not belong to its message."
+                )
+                break
+            self.counts.signed += 1
+            inbox.signed(peer, place.position)
+            self._tell(took, signed=True)
+        self._storing.owe(peer)
+
+    def _kick_signer(self) -> None:
+        if self._seals is None:
+            self._unsigned.clear()
+        elif self._unsigned and not self._signing and not self._stopped:
+            self._signing = True
+            self._tasks.spawn(self._sign(self._seals), "mesh.sign")
+
+    async def _sign(self, seals: Seals) -> None:
+        """Sign what waits, in batches that are gathered for a few milliseconds."""
+        try:
+            while self._unsigned and not self._stopped:
+                await asyncio.sleep(_GATHER_S)
+                await self._sign_batch(seals)
+        except CronosError as error:
+            self._say("", error.code, error.sentence)  # `tick` tries again
+        finally:
+            self._signing = False
+
+    async def _sign_batch(self, seals: Seals) -> None:
+        waiting = [self._unsigned[n] for n in range(min(len(self._unsigned), wire.MAX_LEAVES))]
+        posted = [one for one in map(self._outbox.find, waiting) if one is not None]
+        if posted:
+            batch = await seals.sign([leaf_of(p.incarnation, p.of, p.data) for p in posted])
+            for index, one in enumerate(posted):
+                self._proofs[one.position] = (batch, index)
+        for _ in waiting:
+            self._unsigned.popleft()
+        for line in self._lines.values():
+            line.wake.set()
+
+    # --- what time asks for --------------------------------------------------------------------
+
+    def _is_stored(self, peer: str) -> None:
+        line = self._lines.get(peer)
+        if line is not None:
+            line.owes_ack = True
+            line.wake.set()
+
+    def _failed(self, error: CronosError) -> None:
+        self._say("", error.code, error.sentence)
+
+    def _expire(self) -> None:
+        self.counts.expired += self._outbox.expire()
+        if len(self._proofs) > 2 * self._outbox.size[0] + wire.MAX_LEAVES:
+            for position in [one for one in self._proofs if self._outbox.find(one) is None]:
+                del self._proofs[position]
+        patience_ns = _UNSIGNED_NS if self._seals is not None else MAX_TTL_NS
+        for took in self._outbox.inbox.expire(self._clock.now(), patience_ns):
+            self.counts.missing += 1
+            self._outbox.note(took)
+            self._storing.owe(took.peer)
+            self._say(took.peer, "mesh.unsigned", f"{took.peer} did not sign what it said.")
+
+    def _say(self, peer: str, code: str, sentence: str) -> None:
+        """Report, at most once in ten seconds for each peer and code."""
+        now_ns = self._clock.now().boot_ns
+        last_ns = self._reported.get((peer, code))
+        if last_ns is not None and now_ns - last_ns < _REPORT_NS:
+            return
+        self._reported[peer, code] = now_ns
+        while len(self._reported) > _MAX_REPORTS:
+            self._reported.popitem(last=False)
+        self._report(peer, code, sentence)
+
+
+def _ttl_of(message: Bulletin | Receipt) -> int:
+    return message.ttl_ns if isinstance(message, Bulletin) else _RECEIPT_TTL_NS

@@ -1,0 +1,259 @@
+"""What was heard from peers: how far each stream is held, what is signed, what is a repetition.
+
+A peer's messages come in its own numbering and may come twice, or ahead of one that was lost on the
+way. Rule 1: `held` passes a gap only when its sender said that nothing stands in it. Rule 2: what
+has been heard is handed over once, by number, and by id for longer than the message counts, so that
+one posted again under another number is known too. Rule 3: all of it is bounded for each peer; one
+that sends more than it signs is not acknowledged, and has to wait.
+
+This is state alone: it opens nothing and reads no clock.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from cronos.mesh.entries import Entry, Forgotten, Seen, Stood, Took, Until
+from cronos.types import Now
+
+MAX_KEPT: Final = 16_384
+MAX_KEPT_BYTES: Final = 16 << 20
+MAX_UNSIGNED: Final = 16_384
+MAX_AHEAD: Final = 4_096
+MAX_IDS: Final = 65_536
+MAX_PEERS: Final = 4_096
+
+
+class Unsigned(msgspec.Struct, frozen=True):
+    """A message whose signature has not come, and since when."""
+
+    took: Took
+    since_ns: int
+
+
+class Box(msgspec.Struct):
+    """What is known of one peer's stream.
+
+    Attributes:
+        stream: the incarnation in which its outbox began.
+        held: everything up to here has been heard, or will never come.
+        ahead: number -> the one before it, of what was heard beyond a gap.
+        unsigned: what waits for its signature.
+        kept: what still counts and is heard again after a restart; the newest of it.
+        ids: what was heard -> until when, its time to count included.
+    """
+
+    stream: int = 0
+    held: int = 0
+    ahead: dict[int, int] = {}
+    unsigned: dict[int, Unsigned] = {}
+    kept: OrderedDict[int, Took] = msgspec.field(default_factory=OrderedDict[int, Took])
+    kept_bytes: int = 0
+    ids: OrderedDict[str, Until] = msgspec.field(default_factory=OrderedDict[str, Until])
+
+    @property
+    def signed(self) -> int:
+        """Up to here nothing waits for a signature."""
+        return min(min(self.unsigned, default=self.held + 1) - 1, self.held)
+
+
+class Inbox:
+    """The boxes of all peers.
+
+    Args:
+        boot_id: names this boot.
+        skew_ns: how much longer than its message an id is remembered.
+        signs: whether messages are expected to be signed.
+    """
+
+    def __init__(self, boot_id: str, skew_ns: int, *, signs: bool) -> None:
+        self._boot_id = boot_id
+        self._skew_ns = skew_ns
+        self._signs = signs
+        self._boxes: OrderedDict[str, Box] = OrderedDict()
+
+    def box(self, peer: str) -> Box:
+        """Give a peer's box, an empty one at first."""
+        found = self._boxes.get(peer)
+        if found is None:
+            found = self._boxes[peer] = Box()
+            while len(self._boxes) > MAX_PEERS:
+                self._boxes.popitem(last=False)
+        return found
+
+    def begin(self, peer: str, stream: int) -> bool:
+        """Take up a peer's stream; False where it is older than the one that is known.
+
+        A later stream begins anew: its sender has lost its outbox, and what it numbers.
+        """
+        box = self.box(peer)
+        if stream > box.stream:
+            box.stream, box.held = stream, 0
+            box.ahead.clear()
+            box.unsigned.clear()
+            box.kept.clear()
+            box.kept_bytes = 0
+        return stream == box.stream
+
+    def has_room(self, peer: str) -> bool:
+        """Say whether more may be taken from a peer."""
+        box = self.box(peer)
+        return len(box.unsigned) < MAX_UNSIGNED and len(box.ahead) < MAX_AHEAD
+
+    def is_new(self, peer: str, position: int) -> bool:
+        """Say whether a number of the peer's stream has not been heard."""
+        box = self.box(peer)
+        return position > box.held and position not in box.ahead
+
+    def is_known(self, peer: str, ident: str) -> bool:
+        """Say whether an id has been heard, under whatever number."""
+        return bool(ident) and ident in self.box(peer).ids
+
+    def take(self, took: Took, now: Now) -> None:
+        """Keep what was heard; its number is to be passed as well."""
+        box = self.box(took.peer)
+        self._remember(box, took)
+        if self._signs:
+            box.unsigned[took.position] = Unsigned(took, now.boot_ns)
+
+    def passed(self, peer: str, position: int, after: int) -> None:
+        """Note that a number was heard, or is past, and that nothing stands between."""
+        box = self.box(peer)
+        if after > box.held:
+            box.ahead[position] = after
+            return
+        box.held = max(box.held, position)
+        for one in sorted(box.ahead):
+            if box.ahead[one] > box.held:
+                break
+            box.held = max(box.held, one)
+            del box.ahead[one]
+
+    def signed(self, peer: str, position: int) -> None:
+        """Note that a message's signature verifies."""
+        self.box(peer).unsigned.pop(position, None)
+
+    def waiting(self, peer: str, position: int) -> Took | None:
+        """Give a message that waits for its signature."""
+        found = self.box(peer).unsigned.get(position)
+        return found.took if found else None
+
+    def forget(self, peer: str) -> None:
+        """Drop all that is known of a peer."""
+        self._boxes.pop(peer, None)
+
+    def all_stood(self) -> list[Stood]:
+        """Say so of every peer."""
+        return [self.stood(peer) for peer in self._boxes]
+
+    def stood(self, peer: str) -> Stood:
+        """Say how far a peer's stream is held, as the journal and the peer itself are told."""
+        box = self.box(peer)
+        return Stood(peer, box.stream, box.held, box.signed)
+
+    def expire(self, now: Now, patience_ns: int) -> list[Took]:
+        """Drop what is past; give what was not signed in `patience_ns`, and is waited for no more.
+
+        Each call goes through what is kept; a few times a second is often enough.
+        """
+        missing: list[Took] = []
+        for box in self._boxes.values():
+            since_ns = now.boot_ns - patience_ns
+            late = [one.took for one in box.unsigned.values() if one.since_ns <= since_ns]
+            for took in late:
+                del box.unsigned[took.position]
+                lapsed = replace(took, lapsed=True)
+                if took.position in box.kept:
+                    box.kept[took.position] = lapsed
+                missing.append(lapsed)
+            self._drop_past(box, now)
+        return missing
+
+    def _drop_past(self, box: Box, now: Now) -> None:
+        past = [n for n, took in box.kept.items() if not took.ends.left_ns(now, self._boot_id)]
+        for position in past:
+            box.kept_bytes -= box.kept.pop(position).size
+        over = [one for one, ends in box.ids.items() if not ends.left_ns(now, self._boot_id)]
+        for ident in over:
+            del box.ids[ident]
+
+    def _remember(self, box: Box, took: Took) -> None:
+        before = box.kept.get(took.position)
+        box.kept[took.position] = took
+        box.kept_bytes += took.size - (before.size if before else 0)
+        while len(box.kept) > MAX_KEPT or box.kept_bytes > MAX_KEPT_BYTES:
+            box.kept_bytes -= box.kept.popitem(last=False)[1].size
+        self._see(box, took.ident, took.ends)
+
+    def _see(self, box: Box, ident: str, ends: Until) -> None:
+        if not ident:
+            return
+        skew = self._skew_ns
+        box.ids[ident] = Until(ends.boot_id, ends.boot_ns + skew, ends.wall_ns + skew)
+        while len(box.ids) > MAX_IDS:
+            box.ids.popitem(last=False)
+
+    @property
+    def size(self) -> int:
+        """How much memory all of it is counted as."""
+        return sum(box.kept_bytes + 100 * len(box.ids) for box in self._boxes.values())
+
+    # --- the journal ---------------------------------------------------------------------------
+
+    def restore(self, entry: Entry, now: Now) -> None:
+        """Take an entry back from the journal, in the order in which they were written."""
+        match entry:
+            case Took():
+                if self.begin(entry.peer, entry.stream):
+                    self._restore_took(entry, now)
+            case Stood():
+                if self.begin(entry.peer, entry.stream):
+                    box = self.box(entry.peer)
+                    box.held = max(box.held, entry.held)
+                    for position in [n for n in box.unsigned if n <= entry.signed]:
+                        del box.unsigned[position]
+            case Seen():
+                box = self.box(entry.peer)
+                box.ids[entry.ident] = entry.ends
+            case Forgotten():
+                self.forget(entry.peer)
+            case _:
+                pass
+
+    def _restore_took(self, took: Took, now: Now) -> None:
+        box = self.box(took.peer)
+        self._remember(box, took)
+        if took.lapsed:
+            box.unsigned.pop(took.position, None)
+        elif self._signs:
+            box.unsigned[took.position] = Unsigned(took, now.boot_ns)
+
+    def settled(self) -> None:
+        """Drop, after the last entry, what is beyond `held`: its sender will send it again.
+
+        Its ids go too, or it would be known, and heard by nobody who has started since.
+        """
+        for box in self._boxes.values():
+            for position in [n for n in box.kept if n > box.held]:
+                took = box.kept.pop(position)
+                box.kept_bytes -= took.size
+                box.unsigned.pop(position, None)
+                box.ids.pop(took.ident, None)
+
+    def again(self, now: Now) -> Iterator[tuple[Took, bool]]:
+        """Give what still counts, and whether it is signed, for a node that has started anew."""
+        for box in self._boxes.values():
+            for position, took in box.kept.items():
+                if took.ends.left_ns(now, self._boot_id):
+                    yield took, self._signs and not took.lapsed and position not in box.unsigned
+
+    def dump(self) -> Iterable[Entry]:
+        """Give entries that restore all of this."""
+        for peer, box in self._boxes.items():
+            for ident, ends in box.ids.items():
+                yield Seen(peer, ident, ends)
+            yield from box.kept.values()
+            yield self.stood(peer)

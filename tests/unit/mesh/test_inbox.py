@@ -1,0 +1,138 @@
+import itertools
+
+from tests.unit.mesh.mail import SECOND, bulletin
+
+from cronos.mesh.entries import Took, until
+from cronos.mesh.inbox import Inbox
+from cronos.testing.clock import VirtualClock
+from cronos.types import encode
+
+CLOCK = VirtualClock()
+
+
+def took(position, *, peer="two", stream=1, clock=CLOCK, ttl_s=60):
+    ends = until(clock.now(), clock.boot_id(), ttl_s * SECOND)
+    data = encode(bulletin(peer, position))
+    return Took(peer, stream, position, 1, 0, ends, data, f"{peer}-1-b{position}")
+
+
+def inbox(*, signs=True):
+    made = Inbox(CLOCK.boot_id(), 10 * SECOND, signs=signs)
+    made.begin("two", 1)
+    return made
+
+
+def hear(box, position, after, clock=CLOCK):
+    box.take(took(position, clock=clock), clock.now())
+    box.passed("two", position, after)
+
+
+def test_held_passes_a_gap_only_when_nothing_stands_in_it():
+    box = inbox(signs=False)
+    hear(box, 5, 0)
+    hear(box, 9, 7)
+    assert box.stood("two").held == 5
+    assert not box.is_new("two", 9)
+    hear(box, 7, 5)
+    assert box.stood("two").held == 9
+    hear(box, 20, 4)
+    assert box.stood("two").held == 20
+
+
+def test_whatever_order_five_messages_come_in_all_are_held_in_the_end():
+    for order in itertools.permutations(range(5)):
+        box = inbox(signs=False)
+        for n in order:
+            hear(box, 10 + n, 9 + n if n else 0)
+        assert box.stood("two").held == 14
+        assert box.box("two").ahead == {}
+
+
+def test_a_gap_that_its_sender_closed_is_passed_by_a_repetition():
+    box = inbox(signs=False)
+    hear(box, 5, 0)
+    hear(box, 9, 7)
+    box.passed("two", 9, 5)
+    assert box.stood("two").held == 9
+
+
+def test_signed_stands_before_the_first_that_is_not():
+    box = inbox()
+    for position, after in ((5, 0), (6, 5), (7, 6)):
+        hear(box, position, after)
+    box.signed("two", 5)
+    box.signed("two", 7)
+    assert box.stood("two").signed == 5
+    box.signed("two", 6)
+    assert box.stood("two").signed == 7
+
+
+def test_a_later_stream_begins_anew_and_an_earlier_one_is_ignored():
+    box = inbox()
+    hear(box, 5, 0)
+    assert box.begin("two", 2)
+    assert box.stood("two").held == 0
+    assert not box.begin("two", 1)
+    assert box.is_known("two", "two-1-b5")
+
+
+def test_everything_comes_back_from_the_journal():
+    box = inbox()
+    for position, after in ((5, 0), (6, 5), (9, 8)):
+        hear(box, position, after)
+    box.signed("two", 5)
+    again = Inbox(CLOCK.boot_id(), 10 * SECOND, signs=True)
+    for entry in box.dump():
+        again.restore(entry, CLOCK.now())
+    again.settled()
+    assert again.stood("two") == box.stood("two")
+    assert again.is_new("two", 9)
+    assert not again.is_known("two", "two-1-b9")  # it was not acknowledged, and comes again
+    assert again.is_known("two", "two-1-b6")
+    assert [(one.position, signed) for one, signed in again.again(CLOCK.now())] == [
+        (5, True),
+        (6, False),
+    ]
+    assert again.waiting("two", 6) is not None
+    assert again.waiting("two", 5) is None
+
+
+def test_what_expired_is_dropped_and_its_id_a_while_later():
+    clock = VirtualClock()
+    box = Inbox(clock.boot_id(), 10 * SECOND, signs=False)
+    box.begin("two", 1)
+    hear(box, 5, 0, clock)
+    clock.advance(61 * SECOND)
+    box.expire(clock.now(), SECOND)
+    assert list(box.again(clock.now())) == []
+    assert box.is_known("two", "two-1-b5")
+    clock.advance(10 * SECOND)
+    box.expire(clock.now(), SECOND)
+    assert not box.is_known("two", "two-1-b5")
+    assert box.size == 0
+
+
+def test_memory_is_bounded_for_each_peer(monkeypatch):
+    monkeypatch.setattr("cronos.mesh.inbox.MAX_KEPT", 5)
+    monkeypatch.setattr("cronos.mesh.inbox.MAX_IDS", 7)
+    monkeypatch.setattr("cronos.mesh.inbox.MAX_PEERS", 3)
+    box = inbox(signs=False)
+    for position in range(1, 21):
+        hear(box, position, position - 1)
+    assert len(box.box("two").kept) == 5
+    assert len(box.box("two").ids) == 7
+    assert box.box("two").kept_bytes == sum(one.size for one in box.box("two").kept.values())
+    for peer in ("a", "b", "c"):
+        box.begin(peer, 1)
+    assert len(box.all_stood()) == 3
+
+
+def test_a_peer_that_signs_nothing_gets_no_more_room(monkeypatch):
+    monkeypatch.setattr("cronos.mesh.inbox.MAX_UNSIGNED", 3)
+    box = inbox()
+    for position in range(1, 4):
+        assert box.has_room("two")
+        hear(box, position, position - 1)
+    assert not box.has_room("two")
+    box.signed("two", 2)
+    assert box.has_room("two")
