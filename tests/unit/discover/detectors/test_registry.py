@@ -1,0 +1,21 @@
+"""All families together: what is claimed of a conversation, in the order in which it counts."""
+
+from tests.unit.discover.detectors.noise import alarms, messages
+
+from cronos.discover.detectors.registry import FAMILIES, claims
+from cronos.discover.synthetic import samples
+
+
+def test_every_claim_has_a_span_or_none_for_every_message_and_a_bound():
+    for seed in range(6):
+        given = messages(samples(seed, 80))
+        for claim in claims(given):
+            assert len(claim.spans) == len(given)
+            assert 0 <= claim.alarm <= 0.01
+            for span, message in zip(claim.spans, given, strict=True):
+                assert span is None or 0 <= span[0] < span[0] + span[1] <= len(message.payload)
+
+
+def test_no_family_claims_anything_of_noise():
+    assert set(FAMILIES) >= {"checksums", "lengths", "counters"}
+    assert alarms(claims, range(600, 604)) == []
