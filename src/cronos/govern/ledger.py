@@ -183,7 +183,7 @@ class SqliteLedger:
             rows = self._database.execute(_RANGE, (first, max(0, count))).fetchall()
         records: list[bytes] = []
         for position, row in enumerate(rows, first):
-            if head is None or row[0] != position or row[2] != _link(head, position, row[1]):
+            if head is None or row[0] != position or row[2] != link_hash(head, position, row[1]):
                 raise broken(self.path, f"record {position} was changed or removed")
             head = row[2]
             records.append(self._opened(position, row[1]))
@@ -218,7 +218,7 @@ class SqliteLedger:
                 )
             position += 1
             stored = self._sealed(record, position, self._instance)
-            head = _link(head, position, stored)
+            head = link_hash(head, position, stored)
             yield position, stored, head
 
     def _sealed(self, record: bytes, position: int, instance: str) -> bytes:
@@ -241,13 +241,13 @@ class SqliteLedger:
         # A head that lags would name a hash that the sealed chain has nowhere.
         os.pwrite(self._head_file, _head_line(genesis.former_size, genesis.former_head), 0)
         os.fsync(self._head_file)
-        _create(database, genesis)
+        create_tables(database, genesis)
         # What began before these records is not recalled from anywhere: they come from the first.
         self._whose, head = Whose(tuple), _genesis_hash(genesis)
         rows: list[Row] = []
         for position, record in enumerate(records, 1):
             stored = self._sealed(record, position, genesis.instance)
-            head = _link(head, position, stored)
+            head = link_hash(head, position, stored)
             rows.append((position, stored, head))
             if len(rows) == _CHUNK:
                 _insert(database, rows)
@@ -380,7 +380,7 @@ def _genesis(database: sqlite3.Connection, path: Path, new: Genesis) -> Genesis:
     """Give what the ledger says of itself; a new file becomes the ledger `new` first."""
     schema = database.execute("SELECT sql FROM sqlite_schema LIMIT 3").fetchall()
     if not schema:
-        _create(database, new)
+        create_tables(database, new)
         return new
     version = int(database.execute("PRAGMA user_version").fetchone()[0])
     known = {sql: number for number, (sql, _) in _CREATE.items()}
@@ -411,7 +411,8 @@ def _genesis(database: sqlite3.Connection, path: Path, new: Genesis) -> Genesis:
     return Genesis(version, *rows[0])
 
 
-def _create(database: sqlite3.Connection, genesis: Genesis) -> None:
+def create_tables(database: sqlite3.Connection, genesis: Genesis) -> None:
+    """Make an empty database a ledger."""
     database.execute("BEGIN IMMEDIATE")
     for statement in _CREATE[genesis.version]:
         database.execute(statement)
@@ -462,7 +463,8 @@ def _genesis_hash(genesis: Genesis) -> bytes:
     return hashlib.sha256(binds).digest()
 
 
-def _link(head: bytes, position: int, stored: bytes) -> bytes:
+def link_hash(head: bytes, position: int, stored: bytes) -> bytes:
+    """Give the chain's hash behind a record."""
     return hashlib.sha256(head + position.to_bytes(8, "big") + stored).digest()
 
 

@@ -1,0 +1,185 @@
+"""Getting a node's ledger back from its peers, after its whole directory was lost.
+
+What comes back is what was *replicated*: sealed records, their chain, the epoch packets and the
+keys of subjects that open them. All of that is sealed for the node's `state` key, which no peer
+has and none can give back: the keystore has to be there already, from a backup or on its token.
+Then every record is opened before the copy becomes the ledger, and nobody can forge that. Without
+the keystore the chain can be verified and nothing more: the copy is evidence, to be put elsewhere.
+
+A peer may give less than it has, or nothing. So all that are linked are asked, the longest copy is
+taken, and of two that contradict each other both are named.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from cronos.errors import CronosError, UnreachableError
+from cronos.mesh import wire
+from cronos.mesh.keeper import Copy
+from cronos.mesh.replica import Replica
+from cronos.ports import Mesh
+from cronos.types import Lane
+
+_ANSWER_S: Final = 10.0
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """What came back, from whom, and what each peer said that it keeps."""
+
+    peer: str
+    size: int
+    head: bytes
+    kept: dict[str, int]
+    contradicts: tuple[str, ...] = ()
+
+
+class Recovery:
+    """Asks peers for this node's own ledger; used once, before that ledger is begun.
+
+    Args:
+        me: this node, whose ledger it is.
+        mesh: carries records.
+        replica: passes on what peers answer.
+        progress: told how many records of how many have come.
+    """
+
+    def __init__(
+        self,
+        me: str,
+        mesh: Mesh,
+        replica: Replica,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        self._me = me
+        self._mesh = mesh
+        self._replica = replica
+        self._progress = progress
+        self._answers: dict[str, asyncio.Queue[wire.Message]] = {}
+
+    async def run(self, copy: Copy, patience_s: float) -> Recovered | None:
+        """Fill an empty copy with the longest that a peer gives; None where nobody keeps any.
+
+        It is neither verified nor the ledger yet.
+
+        Args:
+            copy: empty.
+            patience_s: how long peers may take to say what they keep.
+
+        Raises:
+            UnreachableError: those that keep one stopped giving; it may be tried again.
+            CronosError: the copy cannot be written.
+        """
+        self._replica.asking(self._hear)
+        try:
+            kept = await self._survey(patience_s)
+            failed: CronosError | None = None
+            for peer in sorted(kept, key=lambda one: kept[one].size, reverse=True):
+                try:
+                    await self._pull(peer, kept[peer], copy)
+                except UnreachableError as error:
+                    failed = error
+                    continue
+                return await asyncio.to_thread(_recovered, peer, kept, copy)
+            if failed is not None:
+                raise failed
+            return None
+        finally:
+            self._replica.asking(None)
+
+    def _hear(self, peer: str, message: wire.Message) -> bool:
+        queue = self._answers.get(peer)
+        if queue is None or not isinstance(message, wire.Standing | wire.Rows | wire.Piece):
+            return False
+        if not queue.full():
+            queue.put_nowait(message)
+        return True
+
+    async def _survey(self, patience_s: float) -> dict[str, wire.Standing]:
+        """Ask all who are linked, now or within that time, what they keep."""
+        kept: dict[str, wire.Standing] = {}
+        asked: set[str] = set()
+        deadline = asyncio.get_running_loop().time() + patience_s
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
+            for peer in set(self._mesh.peers()) - asked:
+                asked.add(peer)
+                self._answers[peer] = asyncio.Queue(2)
+                await self._mesh.send(peer, Lane.RECORDS, wire.pack(wire.Offer(None)))
+            for peer in asked - kept.keys():
+                if not self._answers[peer].empty():
+                    answer = self._answers[peer].get_nowait()
+                    if isinstance(answer, wire.Standing):
+                        kept[peer] = answer
+            if asked and kept.keys() == asked and left < patience_s - 1:
+                break
+            await asyncio.sleep(min(0.02, left))
+        return {
+            peer: one
+            for peer, one in kept.items()
+            if one.size and one.origin is not None and one.origin.instance == self._me
+        }
+
+    async def _pull(self, peer: str, standing: wire.Standing, copy: Copy) -> None:
+        if standing.origin is None:
+            return
+        await asyncio.to_thread(copy.begin, msgspec.structs.astuple(standing.origin))
+        first = 1
+        while first <= standing.size:
+            rows = await self._ask(peer, wire.Give(first))
+            if not isinstance(rows, wire.Rows) or rows.first != first:
+                raise _stopped(peer, first)
+            last = await asyncio.to_thread(copy.append, rows.first, rows.stored, rows.head)
+            first = last + 1
+            self._progress(last, max(last, standing.size))
+        for name in standing.files:
+            await asyncio.to_thread(copy.put, name, await self._file(peer, name))
+
+    async def _file(self, peer: str, name: str) -> bytes:
+        data = bytearray()
+        while True:
+            piece = await self._ask(peer, wire.Give(len(data), name))
+            if not isinstance(piece, wire.Piece) or (piece.name, piece.offset) != (name, len(data)):
+                raise _stopped(peer, 0)
+            data += piece.data
+            if len(data) >= piece.total:
+                break
+            if not piece.data:
+                raise _stopped(peer, 0)
+        if hashlib.sha256(data).digest() != piece.digest:
+            raise _stopped(peer, 0)
+        return bytes(data)
+
+    async def _ask(self, peer: str, message: wire.Give) -> wire.Message:
+        """Ask and wait for the answer; what came before it is dropped."""
+        queue = self._answers[peer]
+        while not queue.empty():
+            queue.get_nowait()
+        await self._mesh.send(peer, Lane.RECORDS, wire.pack(message))
+        try:
+            return await asyncio.wait_for(queue.get(), _ANSWER_S)
+        except TimeoutError:
+            raise _stopped(peer, message.first) from None
+
+
+def _recovered(peer: str, kept: dict[str, wire.Standing], copy: Copy) -> Recovered:
+    """Say what came, and which other copies are not the beginning of it."""
+    extent = copy.extent()
+    other = tuple(sorted(one for one in kept if not _agrees(kept[one], kept[peer], copy)))
+    sizes = {one: standing.size for one, standing in kept.items()}
+    return Recovered(peer, extent.size, extent.head, sizes, other)
+
+
+def _agrees(standing: wire.Standing, longest: wire.Standing, copy: Copy) -> bool:
+    _, head = copy.rows(standing.size, 1, 1)
+    return standing.origin == longest.origin and head == standing.head
+
+
+def _stopped(peer: str, first: int) -> UnreachableError:
+    return UnreachableError(
+        "mesh.recovery_stopped",
+        f"{peer} gave nothing (more) of this node's ledger, from record {first} on.",
+        "Try again when it is there, or let another peer give its copy.",
+    )

@@ -1,0 +1,133 @@
+import asyncio
+import shutil
+
+import pytest
+from tests.unit.mesh.copies import Owner, end, owners, until
+
+from cronos.errors import CronosError, UnreachableError
+from cronos.govern.copies import LedgerCopy, settle
+from cronos.mesh import wire
+
+
+def run(story):
+    asyncio.run(story)
+
+
+async def lose(one):
+    """Lose a node's process and its whole directory."""
+    await one.stop()
+    one.ledger.close()
+    one.ledger = None
+    shutil.rmtree(one.folder)
+
+
+def test_a_ledger_comes_back_onto_an_empty_directory_and_goes_on(tmp_path):
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        records = [b"record %d" % n for n in range(2_000)]
+        one.write(*records)
+        await until(lambda: one.replicated() == 2_000)
+        head = one.ledger.checkpoint().head
+        await lose(one)
+        await one.start()
+        progress = []
+        recovery = one.recovery()
+        recovery._progress = lambda done, total: progress.append((done, total))
+        copy = LedgerCopy(tmp_path / "one" / "ledger.recovering")
+        recovered = await recovery.run(copy, 5)
+        assert (recovered.peer, recovered.size, recovered.head) == ("two", 2_000, head)
+        assert progress[-1] == (2_000, 2_000)
+        extent = settle(copy, tmp_path / "one" / "ledger", one.sealer)
+        assert extent.size == 2_000
+        assert one.write(b"and on") == 2_001
+        assert one.ledger.read(1, 3_000) == [*records, b"and on"]
+        await until(lambda: one.replicated() == 2_001)
+        assert (tmp_path / "one/ledger/epochs").read_bytes() == b"epochs of one"
+        await end(one, two)
+
+    run(story())
+
+
+def test_the_longest_copy_is_taken_and_one_that_contradicts_it_is_named(tmp_path):
+    async def story():
+        one, three, two = await owners(tmp_path, "one", "three", "two", copies=2)
+        one.write(b"first", b"second")
+        await until(lambda: one.replicated() == 2)
+        await two.stop()
+        one.write(b"third")
+        await until(lambda: one.replica.holders().get("three") == 3)
+        await lose(one)
+        forged = Owner(one.network, "one", tmp_path / "forged", sealer=one.sealer)
+        forged.write(b"first", b"forged")
+        forged.ledger.close()
+        shutil.rmtree(tmp_path / "two/replica/one")
+        shutil.copytree(tmp_path / "forged/ledger", tmp_path / "two/replica/one")
+        await two.start()
+        await one.start()
+        await until(lambda: len(one.mesh.peers()) == 2)
+        recovered = await one.recovery().run(LedgerCopy(tmp_path / "one/recovering"), 5)
+        assert recovered.peer == "three"
+        assert recovered.kept == {"three": 3, "two": 2}
+        assert recovered.contradicts == ("two",)
+        await end(one, two, three)
+
+    run(story())
+
+
+def test_where_nobody_keeps_anything_nothing_comes_back(tmp_path):
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        assert await one.recovery().run(LedgerCopy(tmp_path / "copy"), 1.2) is None
+        assert not (tmp_path / "copy").exists()
+        await end(one, two)
+
+    run(story())
+
+
+def test_a_peer_that_stops_giving_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("cronos.mesh.recovery._ANSWER_S", 0.05)
+
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        await lose(one)
+        send = two.mesh.send
+
+        async def withhold(peer, lane, data):
+            if not isinstance(wire.unpack(data), wire.Rows):
+                await send(peer, lane, data)
+
+        await one.start()
+        two.keeper._mesh = type("Mesh", (), {"send": staticmethod(withhold)})()
+        with pytest.raises(UnreachableError, match="gave nothing"):
+            await one.recovery().run(LedgerCopy(tmp_path / "copy"), 1.2)
+        await end(one, two)
+
+    run(story())
+
+
+def test_what_was_made_up_does_not_become_the_ledger(tmp_path):
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        await lose(one)
+        forger = Owner(one.network, "one", tmp_path / "forged")
+        forger.sealer._key = b"not the node's"
+        forger.write(b"made up")
+        forger.ledger.close()
+        shutil.rmtree(tmp_path / "two/replica/one")
+        two.keeper.close()
+        shutil.copytree(tmp_path / "forged/ledger", tmp_path / "two/replica/one")
+        await one.start()
+        copy = LedgerCopy(tmp_path / "one/recovering")
+        recovered = await one.recovery().run(copy, 5)
+        assert recovered.size == 1
+        with pytest.raises(CronosError):
+            settle(copy, tmp_path / "one/ledger", one.sealer)
+        assert not (tmp_path / "one/ledger").exists()
+        assert settle(copy, tmp_path / "one/evidence", None).size == 1
+        await end(one, two)
+
+    run(story())
