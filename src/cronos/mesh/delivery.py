@@ -49,6 +49,8 @@ _UNSIGNED_NS: Final = 10 * _NS
 _REPORT_NS: Final = 10 * _NS
 _EXPIRE_NS: Final = _NS
 _WINDOW: Final = 2_048
+# Verifying takes some 40 us for each: a frame must not hold up what comes behind it.
+_LEAVES: Final = 128
 # A frame for the datagrams that go beside a stream, and one for whoever has much to catch up.
 _SMALL_BYTES: Final = 1_000
 _LARGE_BYTES: Final = 48 << 10
@@ -148,6 +150,7 @@ class Delivery:
         self._outbox = outbox
         self._seals = seals
         self._clock = clock
+        self._boot_id = clock.boot_id()
         self._tasks = tasks
         self._heard = heard
         self._report = report
@@ -375,7 +378,7 @@ class Delivery:
 
     def _signatures(self, peer: str, line: _Line) -> tuple[Batch, tuple[wire.Leaf, ...]] | None:
         """Give the next signature that concerns a peer, with its messages of that batch."""
-        _, posted = self._outbox.due(peer, line.signed, wire.MAX_LEAVES)
+        _, posted = self._outbox.due(peer, line.signed, _LEAVES)
         leaves: list[wire.Leaf] = []
         batch: Batch | None = None
         for one in posted:
@@ -460,7 +463,7 @@ class Delivery:
         if left_ns <= 0:
             self.counts.expired += 1
             return
-        ends = until(now, self._clock.boot_id(), left_ns)
+        ends = until(now, self._boot_id, left_ns)
         took = Took(peer, stream, item.position, item.incarnation, item.of, ends, item.data, ident)
         inbox.take(took, now)
         self._outbox.note(took)

@@ -268,7 +268,12 @@ class Outbox:
         journal = self._journal
         grown = journal is not None and journal.size > max(_REWRITE_BYTES, 3 * self._live())
         if not (self._whole or grown):
-            return pending, False
+            # What was superseded meanwhile, or is held already, need not be written any more.
+            return [
+                one
+                for one in pending
+                if not isinstance(one, Posted) or one.position in self._posted
+            ], False
         self._whole = False
         return list(self._dump()), True
 

@@ -24,7 +24,8 @@ from cronos.ports import Clock, Mesh, Tasks
 from cronos.types import Lane
 
 _NS: Final = 1_000_000_000
-_STEP_S: Final = 0.1
+_STEP_S: Final = 0.02
+_IDLE_NS: Final = _NS // 4
 _WINDOW_ROWS: Final = 16_384
 _SILENCE_NS: Final = 10 * _NS
 _REFUSED_NS: Final = 60 * _NS
@@ -52,6 +53,10 @@ class Own(Protocol):
 
     def stamp(self) -> object:
         """Give what changes whenever `files` does."""
+        ...
+
+    def marker(self) -> object:
+        """Give what changes whenever anything does; blocks for microseconds only."""
         ...
 
 
@@ -114,6 +119,8 @@ class Replica:
         self._held: dict[str, int] = {}
         self._extent: Extent | None = None
         self._stamp: object = None
+        self._marker: object = None
+        self._looked_ns = -_IDLE_NS
         self._files: dict[str, bytes] = {}
         self._digests: dict[str, bytes] = {}
         self._looking = asyncio.Lock()
@@ -176,7 +183,11 @@ class Replica:
             await self._keeper.receive(peer, message)
 
     async def look(self) -> None:
-        """See whether the ledger has grown; several times a second, or when it is known to have."""
+        """See whether the ledger has grown; many times a second."""
+        now_ns, marker = self._clock.now().boot_ns, self._own.marker()
+        if marker == self._marker and now_ns - self._looked_ns < _IDLE_NS:
+            return
+        self._marker, self._looked_ns = marker, now_ns
         async with self._looking:
             try:
                 extent = await asyncio.to_thread(self._own.extent)
