@@ -131,6 +131,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "read-playbook": "cronos.respond.cacao:read_playbook",
         "write-playbook": "cronos.respond.cacao_export:write_playbook",
     },
+    "mesh": {"grpc": "cronos.mesh.streams:GrpcMesh"},
     "ledger": {"sqlite": "cronos.govern.ledger:SqliteLedger"},
     "sealer": {
         "plaintext": "cronos.govern.sealer:PlaintextSealer",

@@ -184,8 +184,15 @@ class Holder:
 
     def stamp(self) -> tuple[int, ...]:
         """Give what changes whenever the credential does; empty while there is none."""
+        return self._stamped("credential")
+
+    def lists_stamp(self) -> tuple[int, ...]:
+        """Give what changes whenever the revocation lists do; empty while there are none."""
+        return self._stamped("revoked")
+
+    def _stamped(self, name: str) -> tuple[int, ...]:
         try:
-            found = (self._folder / "credential").stat()
+            found = (self._folder / name).stat()
         except OSError:
             return ()
         return (found.st_ino, found.st_mtime_ns, found.st_size)
