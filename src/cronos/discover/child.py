@@ -53,6 +53,7 @@ class LearnAsk(msgspec.Struct, frozen=True, tag=LEARN):
 
 
 Ask = ReadAsk | LearnAsk
+_ASK: Final = msgspec.msgpack.Decoder(ReadAsk | LearnAsk)
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -116,7 +117,8 @@ def _asked(connected: socket.socket) -> Ask:
     unpacker = Unpacker()
     while data := connected.recv(_READ_BYTES):
         for _, ask in unpacker.feed(data):
-            return msgspec.msgpack.decode(ask, type=Ask)
+            decoded: ReadAsk | LearnAsk = _ASK.decode(ask)
+            return decoded
     raise UnreachableError(
         "discover.unasked", "Nothing was asked of this process.", "Run `cronos discover`."
     )

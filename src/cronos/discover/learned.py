@@ -1,10 +1,13 @@
 """What one discovery amounts to, phase by phase: what it says while it runs, and its result."""
 
 import enum
+from typing import Final
 
 import msgspec
 
 from cronos.discover.model import Discovery
+
+_ENOUGH: Final = 0.99
 
 
 class Phase(enum.StrEnum):
@@ -52,16 +55,19 @@ class Validation(msgspec.Struct, frozen=True):
     """How the parser did with messages that the grammar was not learnt from, and with noise."""
 
     held_back: int
-    parsed: int
-    exact: int
-    """Parsed, and the same bytes when put together again."""
-    noise: int
-    noise_refused: int
+    parsed: float
+    """Share of them that parse."""
+    exact: float
+    """Share that are the same bytes when put together again."""
+    noise_refused: float
+    """Share of random messages that are refused."""
+    reasons: tuple[str, ...] = ()
+    """Why held-back messages were refused, the most frequent first."""
 
     @property
-    def reparsed(self) -> float:
-        """The share of held-back messages that parse; 0 where there were none."""
-        return self.parsed / self.held_back if self.held_back else 0.0
+    def passed(self) -> bool:
+        """Whether the parser may be used: it takes, gives back and refuses 99 in 100."""
+        return min(self.parsed, self.exact, self.noise_refused) >= _ENOUGH
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -78,6 +84,8 @@ class Learned(msgspec.Struct, frozen=True):
     discovery: Discovery | None = None
     grammar: bytes = b""
     """See `cronos.discover.ir.encode`."""
+    files: dict[str, bytes] = {}
+    """The parser in other languages, by file name."""
     validation: Validation | None = None
     seconds: dict[str, float] = {}
     """What each phase took."""

@@ -35,11 +35,15 @@ class Known(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What the phases are carried out by."""
+    """What the phases are carried out by; a discovery may end with its fields."""
 
     classify: Callable[[Sequence[Message]], Known]
+    first: Callable[[Sequence[Message]], Discovery]
+    """Gives a first answer within a moment, for those who have no time for a better one."""
     discover: Callable[[Sequence[Message], Limits, Clock, Progress], Discovery]
-    grammar: Callable[[Discovery, Limits, Clock, Progress], tuple[bytes, Validation]]
+    infer: Callable[[Discovery], bytes] | None = None
+    export: Callable[[bytes], dict[str, bytes]] | None = None
+    verify: Callable[[bytes, Discovery], Validation] | None = None
 
 
 class Teller(NamedTuple):
@@ -70,6 +74,7 @@ class _Course:
         self._teller = teller
         self._began_ns = clock.now().boot_ns
         self._messages = service.messages
+        self._chosen: tuple[list[int], list[Message]] = [], []
         self._learned = Learned(
             service.name, Verdict.UNKNOWN, summarise(()), remarks=service.remarks
         )
@@ -80,8 +85,9 @@ class _Course:
             self._phase(Phase.CLASSIFICATION, self._classification)
             if self._learned.verdict is Verdict.UNKNOWN:
                 # The engine tells of message types and boundaries itself: it refines them in turn.
+                self._phase(Phase.TYPES, self._first)
                 self._phase(Phase.BOUNDARIES, self._boundaries)
-                self._phase(Phase.GRAMMAR, self._grammar)
+                self._parse()
         except _Stopped as stopped:
             self._learned = replace(self._learned, stopped=stopped.why)
         return self._learned
@@ -127,10 +133,27 @@ class _Course:
         )
         return known.why or known.verdict.value
 
+    def _parse(self) -> None:
+        for phase, work, part in (
+            (Phase.GRAMMAR, self._grammar, self._parts.infer),
+            (Phase.PARSER, self._parser, self._parts.export),
+            (Phase.VALIDATION, self._validation, self._parts.verify),
+        ):
+            if part is not None:
+                self._phase(phase, work)
+
+    def _first(self) -> str:
+        self._chosen = sampled(self._messages, self._limits)
+        return self._keep(self._parts.first(self._chosen[1]))
+
     def _boundaries(self) -> str:
-        sample, messages = sampled(self._messages, self._limits)
+        messages = self._chosen[1]
         limits = replace(self._limits, max_seconds=max(0.1, self._left_s()))
         found = self._parts.discover(messages, limits, self._clock, self._engine_told)
+        return self._keep(found)
+
+    def _keep(self, found: Discovery) -> str:
+        sample = self._chosen[0]
         found = _restored(found, [self._messages[number] for number in sample])
         self._learned = replace(self._learned, sample=tuple(sample), discovery=found)
         count = sum(len(fields) for fields in found.fields)
@@ -141,13 +164,27 @@ class _Course:
         self._teller.told(Told(known.get(phase, Phase.BOUNDARIES), min(1.0, max(0.0, share))))
 
     def _grammar(self) -> str:
-        found = self._learned.discovery
-        if found is None:
+        assert self._parts.infer is not None  # noqa: S101 - asked before
+        grammar = self._parts.infer(self._found())
+        self._learned = replace(self._learned, grammar=grammar)
+        return f"{len(grammar)} bytes of grammar"
+
+    def _parser(self) -> str:
+        assert self._parts.export is not None  # noqa: S101 - asked before
+        files = self._parts.export(self._learned.grammar)
+        self._learned = replace(self._learned, files=files)
+        return ", ".join(sorted(files))
+
+    def _validation(self) -> str:
+        assert self._parts.verify is not None  # noqa: S101 - asked before
+        proof = self._parts.verify(self._learned.grammar, self._found())
+        self._learned = replace(self._learned, validation=proof)
+        return f"{proof.parsed:.1%} of {proof.held_back} held-back messages parse"
+
+    def _found(self) -> Discovery:
+        if self._learned.discovery is None:
             raise _Stopped("No fields were found.")
-        limits = replace(self._limits, max_seconds=max(0.1, self._left_s()))
-        grammar, validation = self._parts.grammar(found, limits, self._clock, self._engine_told)
-        self._learned = replace(self._learned, grammar=grammar, validation=validation)
-        return f"{validation.parsed} of {validation.held_back} held-back messages parse"
+        return self._learned.discovery
 
 
 def sampled(messages: Sequence[Message], limits: Limits) -> tuple[list[int], list[Message]]:
@@ -190,3 +227,8 @@ def _restored(found: Discovery, messages: Sequence[Message]) -> Discovery:
         for of, cut, whole in zip(found.fields, found.messages, messages, strict=True)
     ]
     return replace(found, messages=tuple(messages), fields=tuple(fields))
+
+
+def nothing(service: Service, why: str) -> Learned:
+    """Give the result of a discovery of which there is none."""
+    return Learned(service.name, Verdict.UNKNOWN, summarise(service.messages), stopped=why)

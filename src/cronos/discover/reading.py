@@ -71,18 +71,25 @@ def read_input(given: str, filter_text: str = "", bounds: Bounds | None = None) 
     Raises:
         InputError: it cannot be read, holds no message, or the filter has an error.
     """
+    with opened(given) as found:
+        return services_of(found, filter_text, bounds)
+
+
+def services_of(
+    found: Opened, filter_text: str = "", bounds: Bounds | None = None
+) -> list[Service]:
+    """Read an opened input; see `read_input`."""
     wanted = compile_filter(filter_text)
     bounds = bounds or Bounds()
-    with opened(given) as found:
-        if found.capture:
-            return read_capture(found.source, found.head, wanted, bounds)
-        if filter_text:
-            raise InputError(
-                "discover.filter_of_lines",
-                f"{found.name} is no capture, and only packets can be filtered.",
-                "Leave --filter out.",
-            )
-        return [_service_of(found, bounds)]
+    if found.capture:
+        return read_capture(found.source, found.head, wanted, bounds)
+    if filter_text:
+        raise InputError(
+            "discover.filter_of_lines",
+            f"{found.name} is no capture, and only packets can be filtered.",
+            "Leave --filter out.",
+        )
+    return [_service_of(found, bounds)]
 
 
 def _service_of(found: Opened, bounds: Bounds) -> Service:

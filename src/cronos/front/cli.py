@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "deny": "say no to what a node asks",
     "release": "end the isolation of an incident",
     "kill": "stop every action at once, and release what is held",
+    "discover": "learn a protocol from its traffic, and write a verified parser for it",
+    "parse": "take messages apart with what was learnt of their protocol",
     "decide": "say what would be decided about an event, and why",
     "replay": "decide again what was decided about an incident, and compare",
     "audit": "verify the ledger, or erase a subject from it",

@@ -16,6 +16,7 @@ _EXTRAS: Final = {
     "botocore": "aws",
     "hvac": "vault",
     "requests": "vault",
+    "pyarrow": "arrow",
 }
 
 Table: TypeAlias = dict[str, Any]

@@ -209,7 +209,15 @@ def to_json(document: Any) -> bytes:
         encoded = msgspec.json.encode(document)
     except UnicodeEncodeError:  # the name of a file need be no text
         encoded = msgspec.json.encode(_as_text(msgspec.to_builtins(document)))
-    text = msgspec.json.format(encoded, indent=2).decode() + "\n"
+    return _printable(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+
+def to_line(document: Any) -> bytes:
+    """Give one JSON document on one line, as `to_json` does."""
+    return _printable(msgspec.json.encode(document).decode() + "\n")
+
+
+def _printable(text: str) -> bytes:
     if not text.isascii() or "\x7f" in text:
         text = "".join([c if c == "\n" or c.isprintable() else _escape(c) for c in text])
     return text.encode()

@@ -79,12 +79,14 @@ def test_a_later_handshake_between_the_same_ends_is_another_connection():
     assert not connection.starts_anew(packet(BACK, 900, flags=SYN | ACK))
 
 
-def test_the_server_is_whom_more_peers_speak_to_and_else_the_lower_port():
+def test_the_server_is_whom_many_speak_to_or_who_has_a_services_port_or_spoke_second():
     ports = Ports()
     for client in range(3):
         key = bytes((10, 0, 1, client, 10, 0, 0, 1)) + b"\x00\x50" + (9_000).to_bytes(2, "big")
         ports.note(UDP, key)
 
     assert ports.server_second(UDP, key)
+    like = KEY[:8] + (5_000).to_bytes(2, "big") + (4_000).to_bytes(2, "big")
+    assert Ports().server_second(TCP, like)
     assert Ports().server_second(TCP, KEY)
     assert not Ports().server_second(TCP, BACK)

@@ -12,7 +12,8 @@ def test_a_result_survives_its_encoding():
     found = Discovery((Message(b"a"),), (0,), ((),), ())
     learned = Learned(
         "tcp/1", Verdict.UNKNOWN, summarise(found.messages), discovery=found, sample=(0,),
-        grammar=b"{}", validation=Validation(3, 2, 2, 9, 9), seconds={"statistics": 0.1},
+        grammar=b"{}", validation=Validation(3, 0.6, 0.6, 1.0, ("no type",)),
+        seconds={"statistics": 0.1},
     )  # fmt: skip
 
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(learned), type=Learned) == learned
@@ -32,6 +33,8 @@ def test_the_phases_stand_in_their_order():
     ]
 
 
-def test_what_was_held_back_is_reparsed_in_part_or_there_was_none():
-    assert Validation(4, 3, 3, 0, 0).reparsed == 0.75
-    assert Validation(0, 0, 0, 0, 0).reparsed == 0
+def test_a_parser_passes_that_takes_gives_back_and_refuses_nearly_everything():
+    assert Validation(100, 0.99, 0.99, 1.0).passed
+    assert not Validation(100, 0.98, 0.98, 1.0).passed
+    assert not Validation(100, 1.0, 0.9, 1.0).passed
+    assert not Validation(100, 1.0, 1.0, 0.5).passed

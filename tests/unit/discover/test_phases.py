@@ -30,14 +30,18 @@ def test_the_phases_follow_one_another_and_each_tells_what_it_found():
     learned, told, so_far = course()
 
     assert [one.phase for one in told if one.share == 1] == [
-        Phase.STATISTICS, Phase.CLASSIFICATION, Phase.BOUNDARIES, Phase.GRAMMAR,
+        Phase.STATISTICS, Phase.CLASSIFICATION, Phase.TYPES, Phase.BOUNDARIES, Phase.GRAMMAR,
+        Phase.PARSER, Phase.VALIDATION,
     ]  # fmt: skip
     assert all(one.found for one in told if one.share == 1)
     assert learned == so_far[-1]
-    assert [bool(one.discovery) for one in so_far] == [False, False, True, True]
+    assert [bool(one.discovery) for one in so_far] == [False, False, *[True] * 5]
+    assert learned.files == {"parser.txt": learned.grammar[:9]}
+    assert learned.validation.passed
     assert learned.stopped == ""
     assert set(learned.seconds) == {
-        "statistics", "classification", "boundaries and meaning", "grammar",
+        "statistics", "classification", "message types", "boundaries and meaning", "grammar",
+        "parser", "validation",
     }  # fmt: skip
 
 
@@ -90,7 +94,7 @@ def test_running_out_of_memory_ends_a_phase_and_not_the_result():
     def greedy(*_):
         raise MemoryError
 
-    learned, _, _ = course(grammar=greedy)
+    learned, _, _ = course(infer=greedy)
 
     assert learned.discovery is not None
     assert "1024 MiB" in learned.stopped

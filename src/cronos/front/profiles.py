@@ -1,0 +1,51 @@
+"""Where profiles are found: a file, a folder, or the node's store of them."""
+
+import argparse
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, Final
+
+from cronos.front import settings
+from cronos.front.keyring import using_keys
+from cronos.front.plugins import load
+from cronos.front.sealed import sealer_of, seals
+
+FOLDER: Final = "profiles"
+
+
+def profile_of(options: argparse.Namespace, given: str) -> Any:
+    """Read a profile from where it was said to be.
+
+    Raises:
+        InputError: there is none there, or it may not run.
+    """
+    path = Path(given)
+    if path.exists() or not _may_be_stored(given):
+        return load("entry", "read-profile")(path)
+    with store_of(options) as store:
+        return store.active(given)
+
+
+def _may_be_stored(given: str) -> bool:
+    return "/" not in given and "." not in given
+
+
+@contextlib.contextmanager
+def store_of(options: argparse.Namespace) -> Generator[Any]:
+    """Open the node's store of profiles, sealed as its other state is.
+
+    Raises:
+        DeniedError: another process writes to it, or the keys do not open it.
+    """
+    config, state = settings.config_of(options), settings.state_of(options)
+    folder = state / config.node.instance / FOLDER
+    clock = load("entry", "clock")()
+    with contextlib.ExitStack() as held:
+        keys: Any = None
+        if seals(config):
+            keys = held.enter_context(using_keys(config, state, ensure=True))
+        sealer = sealer_of(config, folder, clock, FOLDER, lambda: keys)
+        store = load("entry", "profile-store")(folder, sealer, clock)
+        held.callback(store.close)
+        yield store

@@ -1,0 +1,60 @@
+"""Known protocols first."""
+
+import random
+
+from tests.unit.discover.pump import GRAMMAR, note, reading
+
+from cronos.discover import ir
+from cronos.discover.matching import Matcher
+from cronos.discover.messages import Message
+from cronos.discover.model import Sem
+
+LOOSE = ir.Grammar("loose", (ir.MessageType("m", ir.Data("all", ir.Size("rest"))),))
+VALVE = ir.Grammar(
+    "valve",
+    (
+        ir.MessageType(
+            "m",
+            ir.Seq(
+                (
+                    ir.Number("mark", 4, Sem.VALUE, known=((0xCAFEBABE, 1.0),), strict=True),
+                    ir.Data("rest", ir.Size("rest")),
+                )
+            ),
+        ),
+    ),
+)
+MATCHER = Matcher({"pump": ir.encode(GRAMMAR), "loose": LOOSE, "valve": ir.encode(VALVE)})
+
+
+def test_the_profile_that_explains_most_is_named():
+    found = MATCHER.match([Message(reading(float(n))) for n in range(100)])
+
+    assert found.name == "pump"
+    assert found.share == 1.0
+    assert found.bits > 12
+    assert (
+        MATCHER.match([Message(b"\xca\xfe\xba\xbe" + bytes(n)) for n in range(9)]).name == "valve"
+    )
+
+
+def test_a_grammar_that_takes_anything_takes_nobodys_messages_for_its_own():
+    rng = random.Random(1)
+    noise = [Message(rng.randbytes(rng.randint(1, 60))) for _ in range(200)]
+
+    assert MATCHER.match(noise) is None
+
+
+def test_a_few_strangers_among_them_do_not_matter_but_many_do():
+    own = [Message(reading(float(n))) for n in range(40)]
+    strange = [Message(b"\x77" * 9)] * 40
+
+    assert MATCHER.match(own + strange[:3]).name == "pump"
+    assert MATCHER.match(own + strange) is None
+
+
+def test_what_holds_no_byte_matches_nothing():
+    assert MATCHER.match([]) is None
+    assert MATCHER.match([Message(b"")]) is None
+    assert Matcher({}).match([Message(note())]) is None
+    assert MATCHER.names() == ("loose", "pump", "valve")
