@@ -150,6 +150,10 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "write-playbook": "cronos.respond.cacao_export:write_playbook",
     },
     "mesh": {"grpc": "cronos.mesh.streams:GrpcMesh"},
+    "registry": {
+        "etcd": "cronos.mesh.registry_etcd:EtcdRegistry",
+        "consul": "cronos.mesh.registry_consul:ConsulRegistry",
+    },
     "ledger": {"sqlite": "cronos.govern.ledger:SqliteLedger"},
     "sealer": {
         "plaintext": "cronos.govern.sealer:PlaintextSealer",

@@ -22,6 +22,7 @@ from cronos.types import (
     Observation,
     Option,
     Outcome,
+    Peer,
     Plan,
     Provenance,
     Question,
@@ -216,6 +217,29 @@ class Mesh(Protocol):
 
     async def stop(self) -> None:
         """Drain what is queued and end."""
+        ...
+
+
+class Registry(Protocol):
+    """A service in which nodes enter themselves and find others, as ``name@host:port``.
+
+    It is believed nothing: who is found there still has to show its certificate. Each call may
+    wait for the service for some seconds and raises `UnreachableError` where it does not answer,
+    `DeniedError` where it does not let us or egress is closed.
+    """
+
+    manifest: Manifest
+
+    def enter(self, me: Peer) -> None:
+        """Enter this node, or renew what was entered; it lapses by itself unless renewed."""
+        ...
+
+    def found(self) -> tuple[str, ...]:
+        """Give the seeds that are entered now, sorted, at most 256; leave out what is none."""
+        ...
+
+    def withdraw(self, me: Peer) -> None:
+        """Take this node out; once it is out, that is no error."""
         ...
 
 

@@ -95,6 +95,7 @@ class Membership:
     def __init__(self, me: Peer, terms: Terms, seed: int) -> None:
         self.roster = Roster(me)
         self.health = 0
+        self.rtt_ns: dict[str, int] = {}
         self._terms = terms
         self._random = seed & 0xFFFFFFFF or 1
         self._gossip = Gossip(self.roster.told)
@@ -188,7 +189,7 @@ class Membership:
                 updates, _ = self._gossip.pick(sender, self._first(sender))
                 effects.append(Send(sender, Ack(message.sequence, self.me.instance, updates)))
             case Ack():
-                self._acknowledged(message, sender)
+                self._acknowledged(message, sender, boot_ns)
         return effects
 
     def tick(self, now: Now) -> list[Effect]:
@@ -324,7 +325,7 @@ class Membership:
             return []
         return self._news(self.roster.suspect(probe.target, now.boot_ns, self.me.instance), now)
 
-    def _acknowledged(self, ack: Ack, sender: str) -> None:
+    def _acknowledged(self, ack: Ack, sender: str, boot_ns: int) -> None:
         probe = self._probes.get(ack.sequence)
         if probe is None or probe.target != sender:
             return
@@ -332,6 +333,7 @@ class Membership:
         self._gossip.acknowledged(sender, probe.carried)
         if probe.tries == 1:
             self.health = max(0, self.health - 1)
+            self.rtt_ns[sender] = boot_ns - probe.sent_ns
 
     # --- news --------------------------------------------------------------------------------
 
@@ -382,6 +384,7 @@ class Membership:
             del self._tombs[name]
             self._gone.pop(name, None)
             self.roster.forget(name)
+            self.rtt_ns.pop(name, None)
             self._gossip.drop(name)
             effects.append(Unlink(name))
         return effects

@@ -1,0 +1,407 @@
+"""The threat lane under loss: each message by stream and as datagrams, until it was answered for.
+
+A stream that loses a packet holds up all behind it, for a fifth of a second and more. So a message
+also goes as datagrams, at once, after 25 and 75 ms and then at growing intervals, from the second
+time on through another member too, each until its receiver has answered for it. Whichever way is
+first counts; the receiver puts both into one order and gives each message on once.
+
+Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
+Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
+to lose nothing is the delivery's part, which keeps its own book. Rule 3: when many wait the stream
+is doing its work, and only what it left behind goes by datagram.
+"""
+
+import asyncio
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from cronos.errors import CronosError, UnreachableError
+from cronos.mesh.copywire import (
+    AHEAD,
+    Answer,
+    Part,
+    Whole,
+    pack_answer,
+    pack_parts,
+    pack_whole,
+    unpack,
+)
+from cronos.mesh.datagrams import MAX_DATA_BYTES, THREAT, Datagrams
+from cronos.ports import Clock, Linked, Mesh, Tasks
+from cronos.types import MAX_FRAME_BYTES, Lane
+
+_MS: Final = 1_000_000
+# When copies go out, after the message was sent; from the third on the interval doubles.
+COPIES_NS: Final = (0, 25 * _MS, 75 * _MS)
+LONGEST_NS: Final = 1_000 * _MS
+LIFE_NS: Final = 30_000 * _MS
+MAX_WAITING: Final = 1_024
+MAX_WAITING_BYTES: Final = 4 << 20
+MAX_EARLY: Final = 1_024
+MAX_EARLY_BYTES: Final = 4 << 20
+MAX_PARTIAL: Final = 64
+_MANY: Final = 32
+# A message that would not fit a frame behind its header goes in two; each says whether it is all.
+_PIECE_BYTES: Final = MAX_FRAME_BYTES // 2
+_LAST: Final = b"\x00"
+_MORE: Final = b"\x01"
+_MAX_SESSIONS: Final = 8
+_ANSWER_NS: Final = 5 * _MS
+_HEARD_NS: Final = 10_000 * _MS
+_IDLE_S: Final = 0.5
+
+Receiver: TypeAlias = Callable[[str, Lane, bytes], Awaitable[None]]
+
+
+class _Waiting(msgspec.Struct):
+    """A message that was not answered for: since when, and which copy is next."""
+
+    data: bytes
+    sent_ns: int
+    tries: int = 0
+
+
+class _Outgoing:
+    """What goes to one peer."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
+        self.size = 0
+        self.lock = asyncio.Lock()
+
+    def floor(self) -> int:
+        return next(iter(self.waiting), self.number)
+
+    def put(self, data: bytes, now_ns: int) -> int:
+        number = self.number
+        self.number += 1
+        self.waiting[number] = _Waiting(data, now_ns)
+        self.size += len(data)
+        while len(self.waiting) > MAX_WAITING or self.size > MAX_WAITING_BYTES:
+            self.drop(next(iter(self.waiting)))
+        return number
+
+    def drop(self, number: int) -> None:
+        gone = self.waiting.pop(number, None)
+        self.size -= len(gone.data) if gone is not None else 0
+
+    def answered(self, answer: Answer) -> None:
+        for number in list(self.waiting):
+            ahead = number - answer.held
+            if ahead < 0 or (ahead < AHEAD and answer.later >> ahead & 1):
+                self.drop(number)
+            elif ahead >= AHEAD:
+                break
+
+
+class _Incoming:
+    """What comes from one peer: the next number, and what came before its turn."""
+
+    def __init__(self, session: int, following: int) -> None:
+        self.session = session
+        self.following = following
+        self.early: dict[int, bytes] = {}
+        self.early_bytes = 0
+        self.parts: OrderedDict[int, dict[int, bytes]] = OrderedDict()
+        self.retired: deque[int] = deque(maxlen=_MAX_SESSIONS)
+        self.ready: deque[bytes] = deque()
+        self.giving = False
+        self.begun = b""
+        self.answer_due = False
+        self.copied_ns = 0
+
+    def take(self, number: int, floor: int, data: bytes | None) -> None:
+        """Take a message, or none, and give on all whose turn it is."""
+        if data is not None and number >= self.following and number not in self.early:
+            self._keep(number, data)
+        while self.early or self.following < floor:
+            if (following := self.early.pop(self.following, None)) is not None:
+                self.ready.append(following)
+                self.early_bytes -= len(following)
+                self.following += 1
+            elif self.following < floor:
+                # Nothing between here and the floor will come, save what is here already.
+                self.following = min([floor, *self.early])
+            else:
+                break
+        while self.parts and next(iter(self.parts)) < self.following:
+            self.parts.popitem(last=False)
+
+    def _keep(self, number: int, data: bytes) -> None:
+        """Keep a message for its turn; what is too much comes again, for it is not answered for."""
+        room = len(self.early) < MAX_EARLY and self.early_bytes + len(data) <= MAX_EARLY_BYTES
+        if number == self.following or room:
+            self.early[number] = data
+            self.early_bytes += len(data)
+
+    def gather(self, part: Part) -> bytes | None:
+        """Take a part; give the message once it is whole."""
+        if part.number < self.following or part.number in self.early:
+            return None
+        if part.parts == 1:
+            return part.data
+        if part.number not in self.parts and len(self.parts) >= MAX_PARTIAL:
+            return None
+        got = self.parts.setdefault(part.number, {})
+        got[part.part] = part.data
+        if len(got) < part.parts:
+            return None
+        del self.parts[part.number]
+        return b"".join(got[index] for index in sorted(got))
+
+    def answer(self) -> Answer:
+        later = 0
+        for number in self.early:
+            if number - self.following < AHEAD:
+                later |= 1 << (number - self.following)
+        return Answer(self.session, self.following, later)
+
+
+class CopyingMesh:
+    """A `Mesh` whose threat lane also goes by datagram.
+
+    Args:
+        mesh: carries everything by stream.
+        datagrams: carry the copies.
+        clock: the time; the session is drawn from it.
+        tasks: runs what waits.
+    """
+
+    def __init__(self, mesh: Mesh, datagrams: Datagrams, clock: Clock, tasks: Tasks) -> None:
+        self._mesh = mesh
+        self._datagrams = datagrams
+        self._clock = clock
+        self._tasks = tasks
+        self._session = clock.now().wall_ns & ((1 << 63) - 1)
+        self._to: dict[str, _Outgoing] = {}
+        self._from: dict[str, _Incoming] = {}
+        self._due: list[tuple[int, str, int]] = []
+        self._wake = asyncio.Event()
+        self._helper = 0
+        self._receive: Receiver = _nobody
+        self._linked: Linked = _unheard
+        self._running = False
+        self.copies = 0
+
+    async def start(self, receive: Receiver, linked: Linked) -> None:
+        """Begin; see `Mesh.start`."""
+        self._receive, self._linked = receive, linked
+        self._datagrams.listen(THREAT, self._copied)
+        self._running = True
+        self._tasks.spawn(self._run(), "threat copies")
+        await self._mesh.start(self._streamed, self._relinked)
+
+    def connect(self, peer: str, address: str) -> None:
+        """Keep a link; see `Mesh.connect`."""
+        self._mesh.connect(peer, address)
+
+    def forget(self, peer: str) -> None:
+        """Drop a link and what waits for it; see `Mesh.forget`."""
+        self._to.pop(peer, None)
+        self._mesh.forget(peer)
+
+    def peers(self) -> tuple[str, ...]:
+        """Give the peers that are linked; see `Mesh.peers`."""
+        return self._mesh.peers()
+
+    async def stop(self) -> None:
+        """End; see `Mesh.stop`."""
+        self._running = False
+        self._wake.set()
+        await self._mesh.stop()
+
+    async def send(self, peer: str, lane: Lane, data: bytes) -> None:
+        """Send; see `Mesh.send`. On the threat lane copies follow until the peer has answered."""
+        if lane is not Lane.THREAT:
+            await self._mesh.send(peer, lane, data)
+            return
+        if len(data) > MAX_FRAME_BYTES:
+            # It says what is wrong with it, in its own words.
+            await self._mesh.send(peer, lane, data)
+            return
+        out = self._to.setdefault(peer, _Outgoing())
+        async with out.lock:
+            # Under the lock: the stream has to have them in the order of their numbers.
+            for at in range(0, max(1, len(data)), _PIECE_BYTES):
+                rest = len(data) - at > _PIECE_BYTES
+                piece = (_MORE if rest else _LAST) + data[at : at + _PIECE_BYTES]
+                await self._send(peer, out, piece)
+
+    async def _send(self, peer: str, out: _Outgoing, piece: bytes) -> None:
+        now_ns = self._clock.now().boot_ns
+        number = out.put(piece, now_ns)
+        if len(out.waiting) <= _MANY:
+            self._copy(peer, out, number)
+        else:
+            out.waiting[number].tries = 1
+        self._schedule(peer, number, now_ns, 1)
+        try:
+            whole = pack_whole(self._session, number, out.floor(), piece)
+            await self._mesh.send(peer, Lane.THREAT, whole)
+        except UnreachableError:
+            # The number must not stay a gap; if a copy arrived all the same it counts once.
+            out.drop(number)
+            raise
+
+    # --- what goes ---------------------------------------------------------------------------
+
+    def _schedule(self, peer: str, number: int, sent_ns: int, tries: int) -> None:
+        last = len(COPIES_NS) - 1
+        after_ns = COPIES_NS[min(tries, last)]
+        if tries > last:
+            after_ns = min(after_ns << (tries - last), after_ns + LONGEST_NS * (tries - last))
+        heapq.heappush(self._due, (sent_ns + after_ns, peer, number))
+        self._wake.set()
+
+    def _copy(self, peer: str, out: _Outgoing, number: int) -> None:
+        """Send the parts of a message, from the second time on through another member too."""
+        waiting = out.waiting[number]
+        message = Whole(self._session, number, out.floor(), waiting.data)
+        helper = self._next_helper(peer) if waiting.tries else ""
+        for part in pack_parts(message, MAX_DATA_BYTES):
+            self.copies += self._datagrams.send(peer, THREAT, part)
+            if helper:
+                self._datagrams.send(peer, THREAT, part, helper)
+        waiting.tries += 1
+
+    def _next_helper(self, peer: str) -> str:
+        others = [name for name in self._mesh.peers() if name != peer]
+        self._helper += 1
+        return others[self._helper % len(others)] if others else ""
+
+    async def _run(self) -> None:
+        """Send the copies that are due."""
+        while self._running:
+            self._wake.clear()
+            now_ns = self._clock.now().boot_ns
+            while self._due and self._due[0][0] <= now_ns:
+                _, peer, number = heapq.heappop(self._due)
+                self._again(peer, number, now_ns)
+            wait_s = (self._due[0][0] - now_ns) / 1e9 if self._due else _IDLE_S
+            try:
+                async with asyncio.timeout(max(wait_s, 0.001)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _again(self, peer: str, number: int, now_ns: int) -> None:
+        out = self._to.get(peer)
+        waiting = out.waiting.get(number) if out is not None else None
+        if out is None or waiting is None:
+            return
+        if now_ns - waiting.sent_ns > LIFE_NS:
+            out.drop(number)
+            return
+        self._copy(peer, out, number)
+        self._schedule(peer, number, waiting.sent_ns, waiting.tries)
+
+    def _relinked(self, peer: str, up: bool) -> None:
+        out = self._to.get(peer)
+        if up and out is not None and out.waiting:
+            self._tasks.spawn(self._resend(peer, out), f"resend to {peer}")
+        self._linked(peer, up)
+
+    async def _resend(self, peer: str, out: _Outgoing) -> None:
+        """Send by the new stream what was not answered for: the old one may have lost it."""
+        async with out.lock:
+            for number, waiting in list(out.waiting.items()):
+                whole = pack_whole(self._session, number, out.floor(), waiting.data)
+                try:
+                    await self._mesh.send(peer, Lane.THREAT, whole)
+                except UnreachableError:
+                    return
+
+    # --- what comes --------------------------------------------------------------------------
+
+    async def _streamed(self, peer: str, lane: Lane, data: bytes) -> None:
+        if lane is not Lane.THREAT:
+            await self._receive(peer, lane, data)
+            return
+        read = unpack(data)
+        incoming = self._heard(peer, read)
+        if incoming is not None:
+            if not incoming.answer_due:
+                incoming.answer_due = True
+                self._tasks.spawn(self._answer_later(peer, incoming), f"answer {peer}")
+            await self._give(peer, incoming)
+
+    def _copied(self, peer: str, data: bytes) -> None:
+        try:
+            read = unpack(data)
+        except CronosError:
+            return
+        incoming = self._heard(peer, read)
+        if incoming is not None:
+            incoming.copied_ns = self._clock.now().boot_ns
+            self._datagrams.send(peer, THREAT, pack_answer(incoming.answer()))
+            if incoming.ready and not incoming.giving:
+                self._tasks.spawn(self._give(peer, incoming), f"copies of {peer}")
+
+    def _heard(self, peer: str, read: Whole | Part | Answer) -> _Incoming | None:
+        """Take what came, either way; None where there is nothing to give on or answer."""
+        if isinstance(read, Answer):
+            out = self._to.get(peer)
+            if out is not None and read.session == self._session:
+                out.answered(read)
+            return None
+        incoming = self._from.get(peer)
+        if incoming is None or incoming.session != read.session:
+            incoming = self._begun(peer, read, incoming)
+            if incoming is None:
+                return None
+        data = read.data if isinstance(read, Whole) else incoming.gather(read)
+        incoming.take(read.number, read.floor, data)
+        return incoming
+
+    def _begun(self, peer: str, read: Whole | Part, before: _Incoming | None) -> _Incoming | None:
+        """Begin with a new process of a peer; one that ended before it does not come back."""
+        if before is not None and read.session in before.retired:
+            return None
+        incoming = _Incoming(read.session, read.floor)
+        if before is not None:
+            incoming.retired.extend([*before.retired, before.session])
+            incoming.ready.extend(before.ready)
+        self._from[peer] = incoming
+        return incoming
+
+    async def _give(self, peer: str, incoming: _Incoming) -> None:
+        """Give messages on, one after another, whoever of the two ways calls first."""
+        if incoming.giving:
+            return
+        incoming.giving = True
+        try:
+            while incoming.ready:
+                piece = incoming.ready.popleft()
+                whole = incoming.begun + piece[1:]
+                more = piece[:1] == _MORE and len(whole) <= MAX_FRAME_BYTES
+                incoming.begun = whole if more else b""
+                if not more:
+                    await self._receive(peer, Lane.THREAT, whole)
+        finally:
+            incoming.giving = False
+
+    async def _answer_later(self, peer: str, incoming: _Incoming) -> None:
+        """Answer for what came by stream; also by stream, unless datagrams come through."""
+        await asyncio.sleep(_ANSWER_NS / 1e9)
+        incoming.answer_due = False
+        answer = pack_answer(incoming.answer())
+        sent = self._datagrams.send(peer, THREAT, answer)
+        if sent and self._clock.now().boot_ns - incoming.copied_ns < _HEARD_NS:
+            return
+        try:
+            await self._mesh.send(peer, Lane.THREAT, answer)
+        except UnreachableError:
+            return
+
+
+async def _nobody(peer: str, lane: Lane, data: bytes) -> None:
+    del peer, lane, data
+
+
+def _unheard(peer: str, up: bool) -> None:
+    del peer, up

@@ -1,0 +1,192 @@
+"""The threat lane: once, in order, whatever way was first, and quick where streams hang."""
+
+import asyncio
+import random
+
+import pytest
+from tests.unit.mesh.nodes import cluster, stop, until
+
+from cronos.errors import UnreachableError
+from cronos.mesh.copies import (
+    MAX_EARLY,
+    MAX_PARTIAL,
+    MAX_WAITING,
+    CopyingMesh,
+    _Incoming,
+    _Outgoing,
+)
+from cronos.mesh.copywire import Answer, Part
+from cronos.ports import Mesh
+from cronos.testing.clock import VirtualClock
+from cronos.testing.conformance.mesh import MeshConformance
+from cronos.testing.memory_mesh import MemoryNetwork
+from cronos.testing.tasks import InlineTasks
+from cronos.types import Lane
+
+
+class Nowhere:
+    """Datagrams of a network that lets none pass."""
+
+    cards = None
+
+    def listen(self, channel, listener):
+        pass
+
+    def send(self, peer, channel, data, via=""):
+        return False
+
+
+class TestCopyingMesh(MeshConformance):
+    async def make(self) -> dict[str, Mesh]:
+        network = MemoryNetwork()
+        clock = VirtualClock()
+        return {
+            name: CopyingMesh(network.join(name), Nowhere(), clock, InlineTasks())
+            for name in ("a", "b", "c")
+        }
+
+
+def stalled(node):
+    """Let a node's threat lane hang in its streams, as TCP does when it lost a packet."""
+    send = node.streams.send
+
+    async def hangs(peer, lane, data):
+        if lane is not Lane.THREAT:
+            await send(peer, lane, data)
+
+    node.streams.send = hangs
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_what_hangs_in_a_stream_arrives_by_datagram_once_and_in_order(share):
+    async def story():
+        _, nodes = await cluster("alpha", "beta", "gamma")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        drawn = random.Random(5)
+        for node in nodes.values():
+            node.wire.drops = lambda _address, _data: drawn.random() < share
+        stalled(alpha)
+        sent = [b"bulletin %d" % n + bytes(n * 40) for n in range(60)]
+        for data in sent:
+            await alpha.mesh.send("beta", Lane.THREAT, data)
+            await asyncio.sleep(0.002)
+        await until(lambda: len(beta.threats) == len(sent))
+        assert beta.threats == [("alpha", data) for data in sent]
+        await until(lambda: not alpha.mesh._to["beta"].waiting)
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_both_ways_make_one_message_and_an_answer_ends_the_copies():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        for n in range(50):
+            await alpha.mesh.send("beta", Lane.THREAT, b"%d" % n)
+        await until(lambda: len(beta.threats) == 50)
+        await until(lambda: not alpha.mesh._to["beta"].waiting)
+        copies = alpha.mesh.copies
+        await asyncio.sleep(0.3)
+        assert beta.threats == [("alpha", b"%d" % n) for n in range(50)]
+        assert alpha.mesh.copies == copies
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_long_message_goes_by_stream_alone_and_keeps_its_place():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        sent = [b"one", bytes(200_000), b"three"]
+        for data in sent:
+            await alpha.mesh.send("beta", Lane.THREAT, data)
+        await until(lambda: [data for _, data in beta.threats] == sent)
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_the_lanes_below_are_left_alone():
+    async def story():
+        network = MemoryNetwork()
+        clock = VirtualClock()
+        heard = []
+
+        async def receive(peer, lane, data):
+            heard.append((peer, lane, data))
+
+        meshes = {
+            name: CopyingMesh(mesh, Nowhere(), clock, InlineTasks())
+            for name, mesh in network.mesh("a", "b").items()
+        }
+        for mesh in meshes.values():
+            await mesh.start(receive, lambda _peer, _up: None)
+        await meshes["a"].send("b", Lane.BULK, b"\x01 as it is")
+        assert heard == [("a", Lane.BULK, b"\x01 as it is")]
+        with pytest.raises(UnreachableError):
+            await meshes["a"].send("nobody", Lane.THREAT, b"?")
+        for mesh in meshes.values():
+            await mesh.stop()
+
+    asyncio.run(story())
+
+
+def test_what_gives_way_raises_the_floor_and_the_receiver_goes_on():
+    incoming = _Incoming(1, 0)
+
+    incoming.take(0, 0, b"a")
+    incoming.take(2, 0, b"c")
+    waited = list(incoming.ready)
+    incoming.take(5, 4, b"f")
+    incoming.take(4, 4, b"e")
+
+    assert waited == [b"a"]
+    assert list(incoming.ready) == [b"a", b"c", b"e", b"f"]
+    assert incoming.answer() == Answer(1, 6, 0)
+
+
+def test_answers_are_cumulative_and_name_what_came_early():
+    out = _Outgoing()
+    for n in range(5):
+        out.put(b"%d" % n, 0)
+    incoming = _Incoming(1, 0)
+    incoming.take(0, 0, b"0")
+    incoming.take(3, 0, b"3")
+
+    out.answered(incoming.answer())
+
+    assert list(out.waiting) == [1, 2, 4]
+    assert out.floor() == 1
+
+
+def test_memory_is_bounded_on_both_ends():
+    out = _Outgoing()
+    for n in range(3 * MAX_WAITING):
+        out.put(bytes(100), n)
+    incoming = _Incoming(1, 0)
+    for n in range(1, 5_000):
+        incoming.take(n, 0, bytes(100))
+        incoming.gather(Part(1, 10_000 + n, 0, 0, 2, b"half"))
+    for n in range(20):
+        incoming.take(100_000 + n, 0, bytes(1 << 20))
+
+    assert len(out.waiting) == MAX_WAITING
+    assert out.size == 100 * MAX_WAITING
+    assert len(incoming.early) <= MAX_EARLY
+    assert len(incoming.parts) <= MAX_PARTIAL
+
+
+def test_a_peer_that_starts_anew_is_heard_and_its_former_process_is_not_any_more():
+    async def story():
+        network = MemoryNetwork()
+        mesh = CopyingMesh(network.join("a"), Nowhere(), VirtualClock(), InlineTasks())
+        first = mesh._heard("b", Part(1, 7, 7, 0, 1, b"old"))
+        second = mesh._heard("b", Part(2, 0, 0, 0, 1, b"new"))
+        late = mesh._heard("b", Part(1, 8, 7, 0, 1, b"too late"))
+        assert list(first.ready) == [b"old"]
+        assert list(second.ready) == [b"old", b"new"]
+        assert late is None
+
+    asyncio.run(story())
