@@ -20,10 +20,17 @@ _PROTOCOLS: Final = {"tcp": 6, "udp": 17}
 _NUMBERS: Final = {6: "tcp", 17: "udp", "6": "tcp", "17": "udp", "tcp": "tcp", "udp": "udp"}
 _BITS: Final = {4: 32, 6: 128}
 _SEGMENTS: Final = "segments"
-_SHARED_4: Final = tuple(
-    ipaddress.ip_network(one) for one in ("0.0.0.0/32", "224.0.0.0/4", "255.255.255.255/32")
-)
-_SHARED_6: Final = tuple(ipaddress.ip_network(one) for one in ("::/128", "ff00::/8"))
+# First and last address of each, as numbers.
+_SHARED: Final = {
+    version: tuple(
+        (int(network.network_address), int(network.broadcast_address))
+        for network in map(ipaddress.ip_network, texts)
+    )
+    for version, texts in (
+        (4, ("0.0.0.0/32", "224.0.0.0/4", "255.255.255.255/32")),
+        (6, ("::/128", "ff00::/8")),
+    )
+}
 _MARK: Final = struct.Struct("=I")
 
 Scalar = str | int
@@ -49,7 +56,7 @@ def packed(element: Element) -> bytes:
         return _MARK.pack(int(element.key, 16))
     first, *others = element.key.split(" . ")
     if not others:
-        return ipaddress.ip_address(first).packed
+        return _bytes_of(first)
     return bytes((int(first), 0, 0, 0)) + b"".join(_padded(part) for part in others)
 
 
@@ -72,13 +79,17 @@ def belongs_to_all(text: str) -> bool:
     the giving of addresses: who denies these cuts this machine off, not an attacker.
     """
     try:
-        network = ipaddress.ip_network(text)
-    except ValueError:
-        return False
-    shared = _SHARED_4 if isinstance(network, ipaddress.IPv4Network) else _SHARED_6
-    return any(
-        int(network[0]) <= int(one[-1]) and int(one[0]) <= int(network[-1]) for one in shared
-    )
+        # Nearly all are single IPv4 addresses: no need to build objects.
+        begin = end = int.from_bytes(socket.inet_pton(socket.AF_INET, text))
+        version = 4
+    except (OSError, ValueError):
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            return False
+        begin, end = int(network.network_address), int(network.broadcast_address)
+        version = network.version
+    return any(begin <= last and first <= end for first, last in _SHARED[version])
 
 
 def segment_mark(name: str) -> int:
@@ -178,7 +189,11 @@ def _endpoint(text: str) -> tuple[str, int] | None:
 def _padded(part: str) -> bytes:
     if part.isdigit():
         return int(part).to_bytes(2, "big") + b"\0\0"
-    return ipaddress.ip_address(part).packed
+    return _bytes_of(part)
+
+
+def _bytes_of(address: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
 
 
 def _from_parts(parts: tuple[Scalar, ...]) -> tuple[Verb, Entity] | None:

@@ -12,6 +12,7 @@ GETGEN, GETRULE; a batch that names a generation is refused under another, whole
 """
 
 import errno
+import functools
 import os
 import socket
 import struct
@@ -156,7 +157,7 @@ class SetElements:
         return self._halve(name, keys[:half]) + self._halve(name, keys[half:]) if half else []
 
     def _ask(self, name: str, keys: Sequence[bytes]) -> bool:
-        elements = b"".join(_nest(_ELEMENT, _nest(_KEY, _attribute(_VALUE, key))) for key in keys)
+        elements = b"".join([_before(len(key), 0) + key + _padding(key) for key in keys])
         body = (
             _attribute(_TABLE, self._table.encode() + b"\0")
             + _attribute(_SET, name.encode() + b"\0")
@@ -230,16 +231,30 @@ class SetElements:
 
 
 def _timed(elements: Sequence[tuple[bytes, int]]) -> bytes:
-    return _nest(
-        _ELEMENTS,
-        b"".join(
-            _nest(
-                _ELEMENT,
-                _nest(_KEY, _attribute(_VALUE, key)) + _attribute(_TIMEOUT, _MILLISECONDS.pack(ms)),
-            )
-            for key, ms in elements
-        ),
-    )
+    timeout = _ATTRIBUTE.pack(_ATTRIBUTE.size + _MILLISECONDS.size, _TIMEOUT)
+    room = len(timeout) + _MILLISECONDS.size
+    parts = [
+        _before(len(key), room) + key + _padding(key) + timeout + _MILLISECONDS.pack(ms)
+        for key, ms in elements
+    ]
+    return _nest(_ELEMENTS, b"".join(parts))
+
+
+@functools.cache
+def _before(length: int, beside: int) -> bytes:
+    """Give what stands before an element's key of so many bytes, `beside` more following it.
+
+    There are as many lengths as kinds of sets, and thousands of elements.
+    """
+    padded = length + 3 & ~3
+    value = _ATTRIBUTE.pack(_ATTRIBUTE.size + length, _VALUE)
+    size = 2 * _ATTRIBUTE.size + padded
+    key = _ATTRIBUTE.pack(size, _KEY | _NESTED)
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + size + beside, _ELEMENT | _NESTED) + key + value
+
+
+def _padding(value: bytes) -> bytes:
+    return b"\0" * (-len(value) % 4)
 
 
 def _is_acknowledged(payload: bytes) -> bool:
@@ -264,8 +279,7 @@ def _attributes(payload: bytes) -> dict[int, bytes]:
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
-    padding = b"\0" * (-len(value) % 4)
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + padding
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + _padding(value)
 
 
 def _nest(kind: int, value: bytes) -> bytes:

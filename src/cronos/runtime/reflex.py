@@ -17,6 +17,7 @@ from cronos.link.metrics import MemoryMetrics
 from cronos.ports import Clock, Planner
 from cronos.runtime.backlog import Backlog
 from cronos.runtime.telemetry import Log
+from cronos.runtime.timers import Timers
 from cronos.types import (
     Action,
     After,
@@ -52,6 +53,9 @@ from cronos.types import (
 
 _MAX_BATCH: Final = 1_000
 _ORDER_AT: Final = 250
+# What waits is taken so many at a time: between two turns the loop sends what the first led to.
+_TURN: Final = 250
+_MAX_UNENCODED: Final = 20_000
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _MAX_CASES: Final = 20_000
 _MAX_OUTCOMES: Final = 1_000
@@ -145,6 +149,8 @@ class Reflex:
         self._answers: list[Callable[[], bool]] = []
         self._owed: deque[tuple[int, Callable[[], bool]]] = deque()
         self._backlog = Backlog()
+        self._draining = False  # a further turn is on its way
+        self._timers = Timers(self._ring)
         self._to_plan: dict[str, None] = {}
         self._most_active = kernel.max_active
         self._held_back: list[Datum | Unknown] = []
@@ -173,20 +179,37 @@ class Reflex:
         self._drain()
 
     def _drain(self) -> None:
-        """Take what waits, as far as there is room."""
-        cases = self.kernel.cases
-        while self._backlog and not self.recall_hours and cases.active < self._most_active:
+        """Take what waits, as far as there is room, a turn's worth at a time."""
+        if self._backlog and not self._draining:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        self._draining = False
+        for _ in range(_TURN):
+            if not self._may_take():
+                break
             finding, done = self._backlog.get()
             self.take(finding)
             done()
-        if self._backlog:
-            self.metrics.count("deferred")
+        if self._may_take():
+            self._draining = True
+            self._order()
+            asyncio.get_running_loop().call_soon(self._take_turn)
+        else:
+            self.metrics.count("deferred", bool(self._backlog))
+            if not self.recall_hours:
+                self._hear_held_back()
         self.metrics.gauge("backlog", len(self._backlog))
+
+    def _may_take(self) -> bool:
+        room = not self.recall_hours and self.kernel.cases.active < self._most_active
+        return room and bool(self._backlog)
 
     def on_enforcer(self, datum: Datum | Unknown) -> None:
         """Take outcomes, and at each connection what the enforcer holds."""
-        if self.recall_hours:
-            # In the order in which it came: what has ended since must not count as held.
+        if self.recall_hours or self._draining:
+            # In the order in which it came: what has ended since must not count as held. And
+            # what waits to be isolated goes before what has been; room for it is bounded.
             self._held_back.append(datum)
         elif isinstance(datum, Outcomes):
             self._count_down(datum)
@@ -277,10 +300,13 @@ class Reflex:
     def _go_on(self) -> None:
         """Begin with what has waited for the past to be taken up."""
         self.recall_hours = 0
+        self._hear_held_back()
+        self._drain()
+
+    def _hear_held_back(self) -> None:
         held_back, self._held_back = self._held_back, []
         for datum in held_back:
             self.on_enforcer(datum)
-        self._drain()
 
     def _give_up_recall(self) -> None:
         if self.recall_hours:
@@ -297,7 +323,8 @@ class Reflex:
 
     def settled(self) -> bool:
         """Say whether no case is on its way and nothing is unanswered or unrecorded."""
-        busy = self._flushing or self._unanswered or self._unstored or self._owed or self._backlog
+        waiting = self._unanswered or self._unstored or self._owed or self._backlog
+        busy = self._flushing or self._draining or bool(waiting)
         return not busy and not any(
             case.state in _UNSETTLED for case in self.kernel.cases.open.values()
         )
@@ -337,7 +364,7 @@ class Reflex:
                     self._order()
                 self._flush_soon()
             case After(delay_ns, event):
-                asyncio.get_running_loop().call_later(delay_ns / 1e9, self._ring, event)
+                self._timers.after(delay_ns, event)
             case Ask(question):
                 name = question.action.action_id
                 self._case(question.incident_id).questions[name] = question
@@ -409,7 +436,10 @@ class Reflex:
     def _flush(self) -> None:
         self._flushing = False
         self._order()
-        # Encoding comes after the orders are on their way: no isolation waits for its record.
+        # Encoding comes after all orders are on their way: no isolation waits for its record.
+        if self._draining and len(self._notes) < _MAX_UNENCODED:
+            self._flush_soon()
+            return
         notes, self._notes = self._notes, []
         records = [(note.incident_id, self._record(note, now)) for note, now in notes]
         for batch in _batches(records):

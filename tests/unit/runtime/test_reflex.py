@@ -222,7 +222,8 @@ def test_a_case_knows_its_records_and_outcomes():
 def test_large_batches_are_cut_to_fit_a_frame():
     async def story(stage):
         stage.report(1, *[finding(n, attacker=f"10.0.{n // 250}.{n % 250}") for n in range(1500)])
-        await turn()
+        while not stage.appends:
+            await turn()
         assert [len(order.actions) for order in stage.orders] == [250] * 6
         assert all(sum(map(len, append.records)) <= 1 << 20 for append in stage.appends)
 
@@ -401,5 +402,26 @@ def test_outcomes_without_end_do_not_fill_the_memory():
         for _ in range(1_100):
             stage.reflex.on_enforcer(Outcomes(0, (refused,)))
         assert len(stage.reflex.cases[action.incident_id].outcomes) == 1_000
+
+    play(story)
+
+
+def test_a_thousand_at_once_leave_turn_by_turn_and_before_their_records():
+    async def story(stage):
+        stage.report(1, *[finding(n, attacker=f"10.0.{n // 250}.{n % 250}") for n in range(1000)])
+        assert [len(order.actions) for order in stage.orders] == [250]
+        await asyncio.sleep(0)
+        assert [len(order.actions) for order in stage.orders] == [250] * 2
+        assert stage.appends == []  # no isolation waits for another's record
+        stage.obey()  # nor for the news of another's
+        assert sum(case.state is State.ISOLATING for case in stage.reflex.incidents()) >= 500
+        while not stage.reflex.settled():
+            while stage.orders:
+                stage.obey()
+            stage.store()
+            await turn()
+        assert len(stage.answers) == 1
+        states = {case.state for case in stage.reflex.incidents()}
+        assert states == {State.CONFIRMED}
 
     play(story)
