@@ -56,7 +56,7 @@ class Seals(Protocol):
         ...
 
     def learn(self, peer: str, public: bytes) -> None:
-        """Take a peer's key.
+        """Take a peer's key; where its certificate is not known yet, it is looked at later.
 
         Raises:
             DeniedError: its certificate binds another.
@@ -100,6 +100,7 @@ class MerkleSeals:
         self._bound = bound
         self._key = key
         self._peers: OrderedDict[str, OrderedDict[bytes, BatchVerifier]] = OrderedDict()
+        self._early: OrderedDict[str, bytes] = OrderedDict()
 
     async def sign(self, leaves: Sequence[bytes]) -> Batch:
         """Sign messages at once; see `Seals.sign`."""
@@ -116,7 +117,12 @@ class MerkleSeals:
     def learn(self, peer: str, public: bytes) -> None:
         """Take a peer's key; see `Seals.learn`."""
         bound = self._bound(peer)
-        if bound is None or not hmac.compare_digest(bound, bound_hash(public)):
+        if bound is None:
+            self._early[peer] = public
+            while len(self._early) > _MAX_PEERS:
+                self._early.popitem(last=False)
+            return
+        if not hmac.compare_digest(bound, bound_hash(public)):
             raise refused()
         key = VerifyingKey(ML_DSA_87, public)
         known = self._peers.setdefault(peer, OrderedDict())
@@ -129,6 +135,9 @@ class MerkleSeals:
 
     def verify(self, peer: str, leaf: bytes, signed: Signatures, place: Leaf) -> None:
         """Return when the peer signed `leaf` at that place; see `Seals.verify`."""
+        early = self._early.pop(peer, None)
+        if early is not None:
+            self.learn(peer, early)
         known = self._peers.get(peer)
         verifier = None if known is None else known.get(signed.kid)
         if verifier is None:

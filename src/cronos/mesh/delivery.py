@@ -56,6 +56,8 @@ _SMALL_BYTES: Final = 1_000
 _LARGE_BYTES: Final = 48 << 10
 _FEW: Final = 16
 _ITEM_BYTES: Final = 40
+# Signatures whose key is not known yet are looked at again; beyond these they are sent again.
+_MAX_EARLY: Final = 64
 _MAX_SEQUENCES: Final = 16_384
 _MAX_REPORTS: Final = 4_096
 
@@ -163,6 +165,7 @@ class Delivery:
         self._proofs: dict[int, tuple[Batch, int]] = {}
         self._sequences: dict[str, OrderedDict[int, tuple[int, int]]] = {}
         self._deferred: dict[str, dict[int, Receipt]] = {}
+        self._early: dict[str, deque[wire.Signatures]] = {}
         self._expired_ns = 0
         self.counts = Counts()
 
@@ -282,6 +285,10 @@ class Delivery:
             self._expire()
         for peer, line in self._lines.items():
             self._move(peer, line, now.boot_ns)
+        early, self._early = self._early, {}
+        for peer, waiting in early.items():
+            for signed in waiting:
+                self._verify(peer, signed)
         self._storing.tick()
         self._kick_signer()
 
@@ -539,6 +546,7 @@ class Delivery:
                 self._seals.verify(peer, leaf, signed, place)
             except UnreachableError as error:
                 self._say(peer, error.code, error.sentence)
+                self._early.setdefault(peer, deque(maxlen=_MAX_EARLY)).append(signed)
                 break
             except CronosError:
                 self.counts.forged += 1

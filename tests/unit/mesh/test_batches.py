@@ -67,13 +67,23 @@ def test_a_signature_is_its_signers_alone():
 
 def test_a_key_counts_only_where_the_certificate_binds_it():
     ours, theirs, _ = pair()
-    signatures, batch = signed(ours, LEAVES)
+    signatures, _ = signed(ours, LEAVES)
     with pytest.raises(UnreachableError, match="has not announced"):
         theirs.verify("one", LEAVES[0], signatures, signatures.leaves[0])
     with pytest.raises(DeniedError):
         theirs.learn("one", OneKey(b"other").key.public)
-    with pytest.raises(DeniedError):
-        theirs.learn("nobody", batch.public)
+
+
+def test_a_key_that_comes_before_the_certificate_counts_once_that_is_here():
+    ours, _, keys = pair()
+    bound = {}
+    theirs = MerkleSeals(OneKey(b"two"), "two", bound.get)
+    signatures, batch = signed(ours, LEAVES)
+    theirs.learn("one", batch.public)
+    with pytest.raises(UnreachableError):
+        theirs.verify("one", LEAVES[0], signatures, signatures.leaves[0])
+    bound["one"] = hashlib.sha384(keys.key.public).digest()
+    theirs.verify("one", LEAVES[0], signatures, signatures.leaves[0])
 
 
 def test_a_rotated_key_is_learnt_beside_the_one_before():

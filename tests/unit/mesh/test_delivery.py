@@ -218,6 +218,20 @@ def test_a_key_that_the_certificate_does_not_bind_signs_nothing(tmp_path):
     run(story())
 
 
+def test_signatures_that_come_before_the_certificate_is_known_count_once_it_is(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        bound = two.bound.pop("one")
+        await one.delivery.post(bulletin("one", 1))
+        await until(lambda: ("one", "mesh.unknown_key") in two.reports)
+        two.bound["one"] = bound
+        await until(lambda: two.bulletins(signed=True) == ["one-1-b1"], ticking=[two])
+        assert two.delivery.counts.forged == 0
+        await end(one, two)
+
+    run(story())
+
+
 def test_a_forged_signature_is_reported_and_the_true_one_still_counts(tmp_path):
     async def story():
         one, two = await federation(tmp_path, "one", "two")
