@@ -14,7 +14,7 @@ from cronos.discover.messages import Message
 
 SAMPLE: Final = 48
 _FIRST: Final = 6
-_TAKEN: Final = 0.9
+_TAKEN: Final = 0.8
 _MIN_BITS: Final = 12.0
 
 
