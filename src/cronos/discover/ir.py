@@ -24,7 +24,7 @@ NAME: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 MAX_NAME: Final = 64
 MAX_BYTES: Final = 4 << 20  # of a grammar as JSON
 MAX_NODES: Final = 5_000
-MAX_DEPTH: Final = 24
+MAX_DEPTH: Final = 32
 MAX_RULE_DEPTH: Final = 10  # rules call rules, so this times the calls is the stack
 MAX_TYPES: Final = 256
 MAX_KNOWN: Final = 256
@@ -275,12 +275,8 @@ def rewrite(node: Node, change: Callable[[Node], Node]) -> Node:
     return change(node)
 
 
-def renamed(grammar: Grammar, names: dict[str, str]) -> Grammar:
-    """Give the grammar with other names for its leaves; boundaries stay as they are.
-
-    Raises:
-        InputError: the new names are no names, or clash.
-    """
+def rename_node(tree: Node, names: dict[str, str]) -> Node:
+    """Give a tree with other names for its leaves; unchecked."""
 
     def size(one: Size | None) -> Size | None:
         return one and msgspec.structs.replace(one, ref=names.get(one.ref, one.ref))
@@ -298,12 +294,21 @@ def renamed(grammar: Grammar, names: dict[str, str]) -> Grammar:
             case _:
                 return node
 
+    return rewrite(tree, change)
+
+
+def renamed(grammar: Grammar, names: dict[str, str]) -> Grammar:
+    """Give the grammar with other names for its leaves; boundaries stay as they are.
+
+    Raises:
+        InputError: the new names are no names, or clash.
+    """
     new = msgspec.structs.replace(
         grammar,
         types=tuple(
-            [msgspec.structs.replace(t, body=rewrite(t.body, change)) for t in grammar.types]
+            [msgspec.structs.replace(t, body=rename_node(t.body, names)) for t in grammar.types]
         ),
-        rules={name: rewrite(body, change) for name, body in grammar.rules.items()},
+        rules={name: rename_node(body, names) for name, body in grammar.rules.items()},
     )
     check(new)
     return new
@@ -399,7 +404,7 @@ class _Checker:
         if leaf.name in self.names_here:
             raise _refused(f"two fields are called {leaf.name!r}")
         self.names_here.add(leaf.name)
-        kind = _kind(leaf)
+        kind = kind_of(leaf)
         if self._kinds.setdefault(leaf.name, kind) != kind:
             raise _refused(f"the fields called {leaf.name!r} differ in kind")
         _leaf_fits(leaf)
@@ -423,7 +428,8 @@ def _leaf_fits(leaf: Leaf) -> None:
             pass
 
 
-def _kind(leaf: Leaf) -> tuple[object, ...]:
+def kind_of(leaf: Leaf) -> tuple[object, ...]:
+    """Give what must agree where one name serves in several message types."""
     endian = leaf.endian if isinstance(leaf, Number | Checksum) else ""
     sem = Sem.CHECKSUM if isinstance(leaf, Checksum) else leaf.sem
     return type(leaf), sem, endian, width_of(leaf) if isinstance(leaf, Number) else 0

@@ -1,0 +1,192 @@
+"""Infers a grammar from what discovery found: structure, then probabilities.
+
+Structure: the messages are divided into types so that the description is shortest, see `division`,
+and each type's body is inferred, see `inference`. Probabilities: every training message
+is parsed with the structure, and what was seen is counted; a grammar whose parse is determined by
+the message needs no more than counting to be a maximum-likelihood PCFG.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from cronos.discover import ir
+from cronos.discover.division import Sample, divided, with_others
+from cronos.discover.interpreter import Interpreter, Parsed, Refused
+from cronos.discover.model import Discovery
+from cronos.errors import InputError
+
+MAX_SAMPLE: Final = 400  # messages that structure is inferred from
+WORK: Final = 400_000  # rows looked at, for one division into types
+NOISE: Final = 300  # random messages that a grammar is tried on
+_SEED: Final = 6
+_MAX_KNOWN: Final = 32
+_COVERED: Final = 0.6
+
+
+def samples_of(discovery: Discovery, which: Sequence[int]) -> list[Sample]:
+    """Give the messages of these numbers with their fields."""
+    return [
+        Sample(
+            discovery.messages[i].payload,
+            tuple([(f.offset, f.length, f.sem) for f in discovery.fields[i]]),
+            discovery.types[i],
+            discovery.messages[i].direction,
+        )
+        for i in which
+        if discovery.messages[i].payload
+    ]
+
+
+def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> ir.Grammar:
+    """Infer a grammar; deterministic, and bounded: no more than `work` rows for one division.
+
+    Raises:
+        InputError: there is no message.
+    """
+    if not samples:
+        raise InputError(
+            "discover.no_messages",
+            "There is no message to learn a grammar from.",
+            "Give a capture of the protocol, or another filter.",
+        )
+    chosen = _chosen(samples)
+    grammar = divided(chosen, name, work)
+    plain = estimate(grammar, samples)
+    if _takes_the_unseen(samples, work):
+        return plain
+    wider = estimate(with_others(grammar, chosen, work), samples)
+    return wider if _refuses_noise(wider, samples) else plain
+
+
+def _takes_the_unseen(samples: Sequence[Sample], work: int) -> bool:
+    """Say whether a grammar of four fifths of the messages takes the last fifth."""
+    train = [one for index, one in enumerate(samples) if index % 5 != 4]
+    held = [one for index, one in enumerate(samples) if index % 5 == 4]
+    if not held:
+        return True
+    run = Interpreter(estimate(divided(_chosen(train), "trial", work), train))
+    refused = sum(
+        [isinstance(run.parse(x.data, x.direction, checksums=False), Refused) for x in held]
+    )
+    return refused * 250 <= len(held)
+
+
+def _refuses_noise(grammar: ir.Grammar, samples: Sequence[Sample]) -> bool:
+    run = Interpreter(grammar)
+    messages = noise([len(one.data) for one in samples])
+    return sum([isinstance(run.parse(one), Parsed) for one in messages]) * 100 <= len(messages)
+
+
+def noise(lengths: Sequence[int], count: int = NOISE) -> list[bytes]:
+    """Give random messages of these lengths, in turn; those of under 8 bytes are made 8."""
+    rng = np.random.default_rng(_SEED)
+    return [rng.bytes(max(8, lengths[index % len(lengths)])) for index in range(count)]
+
+
+def _chosen(samples: Sequence[Sample]) -> list[Sample]:
+    """Take at most `MAX_SAMPLE`, of each type in turn, so that rare types are there."""
+    if len(samples) <= MAX_SAMPLE:
+        return list(samples)
+    by: dict[tuple[int, str], list[Sample]] = defaultdict(list)
+    for one in samples:
+        by[one.type, one.direction].append(one)
+    spread = [_spread(some, MAX_SAMPLE) for _, some in sorted(by.items())]
+    out: list[Sample] = []
+    for turn in range(MAX_SAMPLE):
+        out += [some[turn] for some in spread if turn < len(some)]
+        if len(out) >= MAX_SAMPLE:
+            break
+    return out[:MAX_SAMPLE]
+
+
+def _spread(some: Sequence[Sample], most: int) -> list[Sample]:
+    """Order messages so that any first ones are spread over time."""
+    step = max(1, len(some) // most)
+    thin = list(some[::step])
+    stride = next(s for s in (7, 11, 13, 17, 1) if s == 1 or math.gcd(s, len(thin)) == 1)
+    return [thin[index * stride % len(thin)] for index in range(len(thin))]
+
+
+def estimate(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
+    """Count what the training messages hold: shares of values, of cases, of types."""
+    run = Interpreter(grammar)
+    values: dict[str, Counter[int | bytes]] = defaultdict(Counter)
+    counts: Counter[int] = Counter()
+    for one in samples:
+        parsed = run.parse(one.data, one.direction, checksums=False, floor=-math.inf)
+        if isinstance(parsed, Parsed):
+            counts[parsed.type] += 1
+            for field in parsed.fields:
+                values[f"{parsed.type}/{field.name}"][field.value] += 1
+                values[field.name][field.value] += 1
+    total = max(1, sum(counts.values()))
+    kinds: list[ir.MessageType] = []
+    for index, kind in enumerate(grammar.types):
+        body = ir.rewrite(kind.body, _Counted(values, f"{index}/"))
+        kinds.append(
+            msgspec.structs.replace(
+                kind, body=body, probability=counts[index] / total, count=counts[index]
+            )
+        )
+    rules = {name: ir.rewrite(body, _Counted(values, "")) for name, body in grammar.rules.items()}
+    return msgspec.structs.replace(grammar, types=tuple(kinds), rules=rules)
+
+
+class _Counted:
+    """Puts what was counted into the nodes of one message type, or of the rules (no prefix)."""
+
+    def __init__(self, values: dict[str, Counter[int | bytes]], prefix: str) -> None:
+        self._values = values
+        self._prefix = prefix
+
+    def __call__(self, node: ir.Node) -> ir.Node:
+        match node:
+            case ir.Number() | ir.Data():
+                seen = self._values.get(self._prefix + node.name)
+                if not seen or ir.width_of(node) == 0:
+                    return node
+                known = _every(node, seen) if node.strict else _known(seen)
+                return msgspec.structs.replace(node, known=known)
+            case ir.Switch():
+                seen = self._values.get(self._prefix + node.ref, Counter())
+                return msgspec.structs.replace(node, cases=_shares(node, seen))
+            case _:
+                return node
+
+
+def _known(seen: Counter[int | bytes]) -> tuple[tuple[int | bytes, float], ...]:
+    """Keep the values that were seen again and again, if they are most of what was seen."""
+    total = sum(seen.values())
+    often = [(value, many) for value, many in seen.most_common(_MAX_KNOWN) if many > 1]
+    if sum([many for _, many in often]) < _COVERED * total:
+        return ()
+    ordered = sorted(often, key=lambda one: (-one[1], one[0]))
+    return tuple([(value, many / (total + 1)) for value, many in ordered])
+
+
+def _every(
+    node: ir.Number | ir.Data, seen: Counter[int | bytes]
+) -> tuple[tuple[int | bytes, float], ...]:
+    """Count the values of a strict leaf; those that only the sample had stay allowed."""
+    total = sum(seen.values()) + len(node.known)
+    return tuple([(value, (seen[value] + 0.5) / total) for value, _ in node.known])
+
+
+def _shares(node: ir.Switch, seen: Counter[int | bytes]) -> tuple[ir.Case, ...]:
+    shift, mask = ir.shift_of(node.mask), node.mask or -1
+    tags: Counter[int] = Counter()
+    for value, many in seen.items():
+        tags[(int(value) & mask) >> shift] += many
+    total = max(1, sum(tags.values()))
+    cases = [
+        msgspec.structs.replace(
+            case, probability=sum([tags[value] for value in case.values]) / total
+        )
+        for case in node.cases
+    ]
+    return tuple(sorted(cases, key=lambda case: (-case.probability, case.values)))

@@ -1,0 +1,110 @@
+"""From samples to a grammar with probabilities."""
+
+import math
+import random
+
+import pytest
+from tests.unit.discover.drafts import discovery_of, draft, requests
+
+from cronos.discover import ir
+from cronos.discover.grammar import MAX_SAMPLE, estimate, infer, samples_of
+from cronos.discover.interpreter import Interpreter, Parsed
+from cronos.discover.model import Sem
+from cronos.errors import InputError
+
+
+def test_a_grammar_is_inferred_the_same_each_time_and_may_run():
+    one, two = infer(requests(), "plant"), infer(requests(), "plant")
+
+    assert ir.encode(one) == ir.encode(two)
+    assert ir.decode(ir.encode(one)) == one
+
+
+def test_every_message_it_was_learnt_from_is_taken_with_evidence():
+    grammar = infer(requests())
+    run = Interpreter(grammar)
+    bits = [run.parse(one.data).bits for one in requests()]
+
+    assert min(bits) > 16
+    assert sum(kind.probability for kind in grammar.types) == pytest.approx(1)
+
+
+def test_types_that_share_their_header_become_one_with_a_union():
+    grammar = infer(requests(), "plant")
+
+    assert len(grammar.types) == 1
+    assert grammar.types[0].members == (1, 2, 3)
+    switch = next(n for n in ir.walk(grammar.types[0].body) if isinstance(n, ir.Switch))
+    assert sum(case.probability for case in switch.cases) == pytest.approx(1)
+
+
+def test_directions_that_differ_are_types_of_their_own():
+    source = random.Random(7)
+    samples = []
+    for number in range(60):
+        samples.append(draft((bytes([number]), "id_seq"), (source.randbytes(2), "value"),
+                             (source.randbytes(4), "value"), kind=0, direction="c2s"))  # fmt: skip
+        samples.append(draft((bytes([number]), "id_seq"), *[(source.randbytes(1), "value")] * 5,
+                             (source.randbytes(2), "float"), kind=1, direction="s2c"))  # fmt: skip
+    grammar = infer(samples)
+
+    assert sorted(kind.direction for kind in grammar.types) == ["c2s", "s2c"]
+    parsed = Interpreter(grammar).parse(samples[0].data, "c2s")
+    assert [f.length for f in parsed.fields] == [1, 2, 4]
+
+
+def test_probabilities_are_shares_of_what_was_seen():
+    grammar = ir.Grammar("g", (ir.MessageType("a", ir.Seq((ir.Number("n_0", 1),))),))
+    samples = [draft((bytes([value]), "value")) for value in [5] * 8 + [9] * 2]
+    known = estimate(grammar, samples).types[0].body.items[0].known
+
+    assert known == ((5, 8 / 11), (9, 2 / 11))
+    assert estimate(grammar, samples).types[0].count == 10
+
+
+def test_values_that_never_come_again_are_not_kept():
+    grammar = ir.Grammar("g", (ir.MessageType("a", ir.Seq((ir.Number("n_0", 1),))),))
+    samples = [draft((bytes([value]), "value")) for value in range(100)]
+
+    assert estimate(grammar, samples).types[0].body.items[0].known == ()
+
+
+def test_a_discovery_becomes_samples_without_its_empty_messages():
+    discovery = discovery_of([*requests(5), draft()])
+
+    assert samples_of(discovery, range(6)) == requests(5)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [draft((b"x", "value"))],
+        [draft((b"same", "text"))] * 50,
+        [draft((bytes([n]), "value")) for n in range(50)],
+        [draft((random.Random(n).randbytes(65_000), "bytes")) for n in range(3)],
+        [draft(*[(bytes([n % 256]), "value") for n in range(k, k + 2_000 + k)]) for k in range(40)],
+        [draft(*[(b"\0", "length")] * 100, kind=k, direction="c2s") for k in range(40)],
+    ],
+)
+def test_odd_captures_end_in_a_grammar(samples):
+    grammar = infer(samples, work=30_000)
+    run = Interpreter(grammar)
+
+    assert all(
+        isinstance(run.parse(one.data, one.direction, floor=-math.inf), Parsed) for one in samples
+    )
+
+
+def test_no_message_is_a_sentence():
+    with pytest.raises(InputError) as error:
+        infer([])
+    assert error.value.code == "discover.no_messages"
+
+
+def test_many_messages_are_sampled_and_all_are_counted():
+    samples = requests(3 * MAX_SAMPLE)
+
+    assert infer(samples).types[0].count == len(samples)
+    assert Sem.VALUE in {
+        leaf.sem for leaf in ir.leaves(infer(samples)).values() if isinstance(leaf, ir.Number)
+    }
