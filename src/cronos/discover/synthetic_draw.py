@@ -233,7 +233,8 @@ class _Bodies:
 
     def real(self) -> Element:
         width = 4 if self.rng.random() < 0.75 else 8
-        return Real(self.name("reading"), width, self.order)
+        name = self.name("reading")
+        return Real(name, width, self.order, (10, 100, 97)[self.serial % 3])
 
     def moment(self) -> Element:
         form = pick(self.rng, ("unix32", "unix32", "unix64ms", "filetime", "double"))

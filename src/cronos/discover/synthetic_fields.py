@@ -207,11 +207,12 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Real(msgspec.Struct, frozen=True):
-    """A float of 4 or 8 bytes that moves as a reading does."""
+    """A float of 4 or 8 bytes that moves as a reading does, in steps of 1 / `parts`."""
 
     name: str
     width: int
     order: str
+    parts: int = 97
 
     def write(self, draft: Draft, talk: Talk) -> None:
         """Append the reading."""
@@ -219,7 +220,11 @@ class Real(msgspec.Struct, frozen=True):
         talk.memory[self.name] = here + int(talk.rng.integers(-40, 41))
         code = (">" if self.order == "be" else "<") + ("f" if self.width == 4 else "d")
         draft.add(
-            struct.pack(code, here / 97.0), self.name, "float", kind="float", endian=self.order
+            struct.pack(code, here / self.parts),
+            self.name,
+            "float",
+            kind="float",
+            endian=self.order,
         )
 
 

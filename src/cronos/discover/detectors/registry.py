@@ -3,23 +3,53 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from cronos.discover.detectors import checksums, counters, lengths
-from cronos.discover.detectors.table import Found, Table
+from cronos.discover.detectors import (
+    addresses,
+    checksums,
+    counters,
+    counts,
+    fillers,
+    lengths,
+    moments,
+    records,
+    texts,
+    values,
+)  # fmt: skip
+from cronos.discover.detectors.table import Found, Table, overlap
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim
 
 FAMILIES: Final[dict[str, Callable[[Table], list[Found]]]] = {
     "checksums": checksums.find,
     "lengths": lengths.find,
+    "records": records.find,
+    "moments": moments.find,
+    "addresses": addresses.find,
+    "counts": counts.find,
     "counters": counters.find,
+    "values": values.find,
+    "texts": texts.find,
+    "fillers": fillers.find,
 }
+YIELDING: Final = frozenset({"counts", "counters", "values", "texts", "fillers"})
+"""Families that say nothing of bytes which a surer one explains."""
+SURE: Final = frozenset({"checksums", "lengths", "moments", "addresses"})
 
 
 def claims(messages: Sequence[Message]) -> list[Claim]:
     """Find everything that can be verified of these messages; the surer families come first.
 
-    Claims may overlap: one place may be a length and, as it happens, part of a larger number. The
-    term ``choice`` > 0 marks other widths of the claim of choice 0 before it.
+    Claims may overlap still: the value of a record may hold a time. The term ``choice`` > 0 marks
+    another width of a claim of ``choice`` 0.
     """
     table = Table(messages)
-    return [found.claim() for family in FAMILIES.values() for found in family(table)]
+    sure: list[Found] = []
+    out: list[Found] = []
+    for name, family in FAMILIES.items():
+        found = family(table)
+        if name in YIELDING:
+            found = [each for each in found if not any(overlap(each, other) for other in sure)]
+        elif name in SURE:
+            sure += [each for each in found if each.terms.get("choice", 0) == 0]
+        out += found
+    return [each.claim() for each in out]
