@@ -47,8 +47,8 @@ class Matcher:
     def match(self, messages: Sequence[Message]) -> Match | None:
         """Give the profile that takes these messages, by a sample of them; None when none does."""
         full = [message for message in messages if message.payload]
-        step = max(1, len(full) // SAMPLE)
-        sample = full[::step][:SAMPLE]
+        count = min(SAMPLE, len(full))
+        sample = [full[at * len(full) // count] for at in range(count)]
         found = [
             match
             for name in self._ready
