@@ -1,8 +1,8 @@
 """TCP connections and datagrams of a capture, kept until their services are known.
 
 A connection begins with its SYN, or in its middle where the capture begins later. Who is the
-server is known from the handshake; else it is the end whose port many peers speak to, the end with
-the port of a service, or the one that did not speak first. Source: RFC 9293 §3.4, RFC 6335 §6.
+server is known from the handshake; else it is the end with the port of a service, the one whose
+port many peers speak to, or the one that did not speak first. Source: RFC 9293 §3.4, RFC 6335 §6.
 """
 
 from collections import defaultdict
@@ -124,12 +124,12 @@ class Ports:
     def server_second(self, protocol: int, key: bytes) -> bool:
         """Say whether the destination of `key` is the server."""
         _, source_port, _, port = endpoints(key)
-        asked, asking = len(self._peers[protocol, port]), len(self._peers[protocol, source_port])
-        if max(asked, asking) >= _MANY and asked != asking:
-            return asked > asking
         # Ports below 1024 are services', those from 32768 on are given to whoever asks.
         order, other = _rank(port), _rank(source_port)
-        return order <= other
+        if order != other:
+            return order < other
+        asked, asking = len(self._peers[protocol, port]), len(self._peers[protocol, source_port])
+        return asked >= asking or asking < _MANY
 
 
 def _rank(port: int) -> int:

@@ -82,10 +82,15 @@ def test_a_later_handshake_between_the_same_ends_is_another_connection():
 def test_the_server_is_whom_many_speak_to_or_who_has_a_services_port_or_spoke_second():
     ports = Ports()
     for client in range(3):
-        key = bytes((10, 0, 1, client, 10, 0, 0, 1)) + b"\x00\x50" + (9_000).to_bytes(2, "big")
+        key = (
+            bytes((10, 0, 1, client, 10, 0, 0, 1))
+            + (8_000).to_bytes(2, "big")
+            + (9_000).to_bytes(2, "big")
+        )
         ports.note(UDP, key)
 
     assert ports.server_second(UDP, key)
+    assert not ports.server_second(UDP, key[4:8] + key[:4] + key[10:] + key[8:10])
     like = KEY[:8] + (5_000).to_bytes(2, "big") + (4_000).to_bytes(2, "big")
     assert Ports().server_second(TCP, like)
     assert Ports().server_second(TCP, KEY)
