@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from cronos.discover import ir
 from cronos.discover.child import serve
 from cronos.discover.claimed import claimed
-from cronos.discover.learned import Verdict
+from cronos.discover.learned import Validation, Verdict
 from cronos.discover.matching import Matcher
 from cronos.discover.messages import Message
 from cronos.discover.model import Discovery, Limits
@@ -28,7 +29,7 @@ def parts_of(profiles: Mapping[str, bytes]) -> Parts:
         why = f"The profile {found.name} takes {found.share:.0%} of a sample."
         return Known(Verdict.KNOWN, why, found.name, profiles[found.name])
 
-    return Parts(classify, first, discover)
+    return Parts(classify, first, discover, infer, None, verify)
 
 
 def first(messages: Sequence[Message]) -> Discovery:
@@ -45,3 +46,30 @@ def discover(
     del limits, clock
     progress("boundaries and meaning", 0.0)
     return first(messages)
+
+
+def infer(found: Discovery) -> bytes:
+    """Give the grammar of two thirds of the messages, its fields named by rules."""
+    from cronos.discover import grammar, names, verify  # noqa: PLC0415 - numpy
+
+    learnt_from, _ = verify.split(len(found.messages))
+    inferred = grammar.infer(grammar.samples_of(found, learnt_from))
+    messages = [found.messages[number] for number in learnt_from]
+    return ir.encode(names.applied(inferred, names.propose(inferred, messages)))
+
+
+def verify(encoded: bytes, found: Discovery) -> Validation:
+    """Prove a grammar on the third that it was not learnt from."""
+    from cronos.discover import grammar  # noqa: PLC0415 - numpy
+    from cronos.discover import verify as proof  # noqa: PLC0415
+
+    learnt_from, held = proof.split(len(found.messages))
+    samples = grammar.samples_of(found, held)
+    done = proof.verify(ir.decode(encoded), samples, len(learnt_from))
+    return Validation(
+        done.held_back,
+        round(done.parsed, 6),
+        round(done.rebuilt, 6),
+        round(done.noise_refused, 6),
+        done.reasons,
+    )

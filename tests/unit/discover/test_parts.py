@@ -40,3 +40,14 @@ def test_what_no_profile_takes_is_learnt():
     assert len(found.discovery.fields) == 200
     ends = [{(f.offset, f.length): f.sem for f in of} for of in found.discovery.fields]
     assert sum(one.get((2, 2)) is Sem.LENGTH for one in ends) > 190
+
+
+def test_a_grammar_is_inferred_named_and_proved():
+    found = learned(MESSAGES)
+
+    assert found.validation.passed
+    assert found.validation.held_back == 66
+    names = set(ir.leaves(ir.decode(found.grammar)))
+    assert names & {"remaining_length", "sequence_number", "counter"} or any(
+        name.endswith("_length") for name in names
+    )

@@ -90,6 +90,7 @@ def test_documents_are_written_for_each_service(discover, tmp_path, capsysbinary
     assert document["left_out"] == {"udp/162": 1}
     for folder in ("tcp_502", "udp_161"):
         assert (tmp_path / "out" / folder / "protocol.md").read_text().startswith("# Protocol")
+        assert main(["parse", str(tmp_path / "out" / folder), str(capture), "--json"]) == 0
         assert (
             "Content-Security-Policy" in (tmp_path / "out" / folder / "protocol.html").read_text()
         )
