@@ -123,6 +123,8 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "ledger-source": "cronos.govern.copies:LedgerSource",
         "ledger-copy": "cronos.govern.copies:LedgerCopy",
         "settle-copy": "cronos.govern.copies:settle",
+        "recover-records": "cronos.mesh.recovery:recover",
+        "recover-around": "cronos.mesh.recovery:Around",
         "read-ledger": "cronos.govern.verify:read_file",
         "policy-matrix": "cronos.kernel.policy:CONFIDENCE_ROWS",
         "protected-entry": "cronos.respond.guards:protected_network",

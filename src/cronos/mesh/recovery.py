@@ -12,16 +12,16 @@ taken, and of two that contradict each other both are named.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from cronos.errors import CronosError, UnreachableError
 from cronos.mesh import wire
-from cronos.mesh.keeper import Copy
-from cronos.mesh.replica import Replica
-from cronos.ports import Mesh
+from cronos.mesh.keeper import Copy, Keeper, Report
+from cronos.mesh.replica import Own, Replica
+from cronos.ports import Clock, Mesh, Tasks
 from cronos.types import Lane
 
 _ANSWER_S: Final = 10.0
@@ -35,6 +35,28 @@ class Recovered(msgspec.Struct, frozen=True):
     head: bytes
     kept: dict[str, int]
     contradicts: tuple[str, ...] = ()
+
+
+class Around(NamedTuple):
+    """What a recovery that runs by itself stands on.
+
+    Attributes:
+        me: this node.
+        mesh: not started.
+        own: this node's ledger, which is empty.
+        place: gives a copy; of `me` the one to fill.
+        clock: the time.
+        tasks: run beside.
+        report: takes what is wrong.
+    """
+
+    me: str
+    mesh: Mesh
+    own: Own
+    place: Callable[[str], Copy]
+    clock: Clock
+    tasks: Tasks
+    report: Report
 
 
 class Recovery:
@@ -162,6 +184,38 @@ class Recovery:
             return await asyncio.wait_for(queue.get(), _ANSWER_S)
         except TimeoutError:
             raise _stopped(peer, message.first) from None
+
+
+async def recover(
+    around: Around,
+    seeds: Sequence[str],
+    patience_s: float,
+    progress: Callable[[int, int], None],
+) -> tuple[Copy, Recovered] | None:
+    """Link to the seeds for as long as it takes and fill a copy; see `Recovery`.
+
+    Args:
+        around: what it stands on.
+        seeds: addresses of peers that may keep one.
+        patience_s: how long they may take to be linked and say so.
+        progress: told how many records of how many have come.
+
+    Raises:
+        CronosError: it cannot begin, or was stopped.
+    """
+    me, mesh, own, place, clock, tasks, report = around
+    keeper = Keeper(mesh, place, tasks, report)
+    replica = Replica(me, mesh, own, keeper, clock, tasks, report=report)
+    await mesh.start(replica.receive, replica.linked)
+    try:
+        for address in seeds:
+            mesh.connect("", address)
+        copy = place(me)
+        found = await Recovery(me, mesh, replica, progress).run(copy, patience_s)
+    finally:
+        await mesh.stop()
+        await replica.stop()
+    return None if found is None else (copy, found)
 
 
 def _recovered(peer: str, kept: dict[str, wire.Standing], copy: Copy) -> Recovered:
