@@ -51,6 +51,7 @@ _LAST: Final = b"\x00"
 _MORE: Final = b"\x01"
 _MAX_SESSIONS: Final = 8
 _ANSWER_NS: Final = 5 * _MS
+_HURRY_NS: Final = 10 * _MS
 _HEARD_NS: Final = 10_000 * _MS
 _IDLE_S: Final = 0.5
 
@@ -58,11 +59,12 @@ Receiver: TypeAlias = Callable[[str, Lane, bytes], Awaitable[None]]
 
 
 class _Waiting(msgspec.Struct):
-    """A message that was not answered for: since when, and which copy is next."""
+    """A message that was not answered for: since when, which copy is next, when the last went."""
 
     data: bytes
     sent_ns: int
     tries: int = 0
+    copied_ns: int = 0
 
 
 class _Outgoing:
@@ -90,13 +92,18 @@ class _Outgoing:
         gone = self.waiting.pop(number, None)
         self.size -= len(gone.data) if gone is not None else 0
 
-    def answered(self, answer: Answer) -> None:
+    def answered(self, answer: Answer) -> list[int]:
+        """Strike off what arrived, and give what was overtaken by later numbers."""
+        overtaken: list[int] = []
         for number in list(self.waiting):
             ahead = number - answer.held
             if ahead < 0 or (ahead < AHEAD and answer.later >> ahead & 1):
                 self.drop(number)
-            elif ahead >= AHEAD:
+            elif ahead >= AHEAD or not answer.later >> ahead:
                 break
+            else:
+                overtaken.append(number)
+        return overtaken
 
 
 class _Incoming:
@@ -236,14 +243,17 @@ class CopyingMesh:
         now_ns = self._clock.now().boot_ns
         number = out.put(piece, now_ns)
         if len(out.waiting) <= _MANY:
-            self._copy(peer, out, number)
+            copied = self._copy(peer, out, number)
         else:
-            out.waiting[number].tries = 1
+            copied, out.waiting[number].tries = False, 1
         self._schedule(peer, number, now_ns, 1)
         try:
             whole = pack_whole(self._session, number, out.floor(), piece)
             await self._mesh.send(peer, Lane.THREAT, whole)
         except UnreachableError:
+            if copied or self._copy(peer, out, number):
+                # It goes by datagram until it is answered for, or its time is over.
+                return
             # The number must not stay a gap; if a copy arrived all the same it counts once.
             out.drop(number)
             raise
@@ -258,16 +268,23 @@ class CopyingMesh:
         heapq.heappush(self._due, (sent_ns + after_ns, peer, number))
         self._wake.set()
 
-    def _copy(self, peer: str, out: _Outgoing, number: int) -> None:
-        """Send the parts of a message, from the second time on through another member too."""
+    def _copy(self, peer: str, out: _Outgoing, number: int) -> bool:
+        """Send the parts of a message, from the second time on through another member too.
+
+        False where there is no key or way, or it is too long.
+        """
         waiting = out.waiting[number]
         message = Whole(self._session, number, out.floor(), waiting.data)
         helper = self._next_helper(peer) if waiting.tries else ""
+        waiting.tries += 1
+        waiting.copied_ns = self._clock.now().boot_ns
+        sent = False
         for part in pack_parts(message, MAX_DATA_BYTES):
-            self.copies += self._datagrams.send(peer, THREAT, part)
+            sent = self._datagrams.send(peer, THREAT, part)
+            self.copies += sent
             if helper:
                 self._datagrams.send(peer, THREAT, part, helper)
-        waiting.tries += 1
+        return sent
 
     def _next_helper(self, peer: str) -> str:
         others = [name for name in self._mesh.peers() if name != peer]
@@ -347,7 +364,7 @@ class CopyingMesh:
         if isinstance(read, Answer):
             out = self._to.get(peer)
             if out is not None and read.session == self._session:
-                out.answered(read)
+                self._hurry(peer, out, out.answered(read))
             return None
         incoming = self._from.get(peer)
         if incoming is None or incoming.session != read.session:
@@ -357,6 +374,13 @@ class CopyingMesh:
         data = read.data if isinstance(read, Whole) else incoming.gather(read)
         incoming.take(read.number, read.floor, data)
         return incoming
+
+    def _hurry(self, peer: str, out: _Outgoing, overtaken: list[int]) -> None:
+        """Send again at once what later ones have overtaken: it holds them up over there."""
+        now_ns = self._clock.now().boot_ns
+        for number in overtaken:
+            if now_ns - out.waiting[number].copied_ns >= _HURRY_NS:
+                self._copy(peer, out, number)
 
     def _begun(self, peer: str, read: Whole | Part, before: _Incoming | None) -> _Incoming | None:
         """Begin with a new process of a peer; one that ended before it does not come back."""

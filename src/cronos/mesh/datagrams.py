@@ -17,7 +17,7 @@ from typing import Final, Protocol, TypeAlias
 from cronos.errors import CronosError, DeniedError
 from cronos.mesh import relay
 from cronos.mesh.cards import Cards
-from cronos.mesh.memberwire import Agreed, Card, Message, Offer, pack
+from cronos.mesh.memberwire import Agreed, Card, Confirmed, Message, Offer, pack
 from cronos.mesh.pairwise import OVERHEAD, Pairwise
 from cronos.mesh.relay import RelayBudget
 from cronos.mesh.udp import MAX_DATAGRAM_BYTES, Address, Receive, resolved
@@ -169,7 +169,9 @@ class SealedDatagrams:
             case Offer():
                 return pack(await self.keys.accept(peer, message))
             case Agreed():
-                self.keys.agree(peer, message)
+                return pack(self.keys.agree(peer, message))
+            case Confirmed(short_id):
+                self.keys.confirmed(peer, short_id)
             case _:
                 pass
         return None

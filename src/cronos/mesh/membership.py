@@ -112,6 +112,7 @@ class Membership:
         self._pushed_ns = 0
         self._expected_ns = 0
         self._lively_ns = 0
+        self._ailing_ns = 0
 
     @property
     def me(self) -> Peer:
@@ -318,8 +319,9 @@ class Membership:
     def _failed(self, probe: Probe, now: Now) -> list[Effect]:
         if not self.roster.is_alive(probe.target):
             return []
-        # Nobody at all was heard meanwhile: the fault may well be this node's own.
-        if self._lively_ns < probe.sent_ns:
+        # Nobody at all was heard meanwhile: the fault may well be this node's own. Once a round.
+        if self._lively_ns < probe.sent_ns and now.boot_ns >= self._ailing_ns:
+            self._ailing_ns = now.boot_ns + self._terms.probe_ns
             self.health = min(MAX_HEALTH, self.health + 1)
         if self.roster.heard_ns(probe.target) >= probe.sent_ns:
             return []

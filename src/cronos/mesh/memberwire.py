@@ -1,8 +1,9 @@
 """What two nodes' memberships say to each other over a stream, on the lanes `keys` and `members`.
 
 A frame is ``version u8 | msgpack array with its tag``. On `keys`: a `Card`, then an `Offer` of a
-key to seal to, answered by an `Agreed`. On `members`: `Notes` (what is known of the members, or a
-ping that found no other way), and cards: `Have` says which, `Want` asks, `Card` gives.
+key to seal to, answered by an `Agreed`, and that by `Confirmed`. On `members`: `Notes` (what is
+known of the members, or a ping that found no other way), and cards: `Have` says which, `Want` asks,
+`Card` gives.
 
 Rule: whatever arrives was written by another node, which may have been taken over. Every count and
 length has a bound here, so that nothing larger is ever built; fields are only appended.
@@ -71,7 +72,13 @@ class Agreed(msgspec.Struct, frozen=True, array_like=True, tag="a"):
     packet: Annotated[bytes, Meta(max_length=16 << 10)]
 
 
-Message: TypeAlias = Card | Have | Want | Notes | Offer | Agreed
+class Confirmed(msgspec.Struct, frozen=True, array_like=True, tag="k"):
+    """The sender of this opens what is sealed under the epoch of this short id."""
+
+    short_id: Annotated[bytes, Meta(min_length=4, max_length=4)]
+
+
+Message: TypeAlias = Card | Have | Want | Notes | Offer | Agreed | Confirmed
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Message)

@@ -4,7 +4,8 @@ Each direction has its own. The receiver offers a fresh hybrid key (MLKEM1024-P3
 its ML-DSA-87 key; the sender answers with the signed packet of an epoch (`crypto.epoch`) whose data
 key is sealed to it, and uses that epoch from then on. An offer is answered once, then its secret
 half is gone: who takes a node later opens nothing of before. Both are made anew with each stream,
-and every hour.
+and every hour; where there are keys already they are used until the receiver has confirmed the new
+ones, for under loss the stream that brings those may take seconds.
 
 A record names its epoch by four bytes, so a datagram needs no names in the clear. Each is opened
 once: `ReplayWindow` refuses the second.
@@ -43,7 +44,7 @@ from cronos.crypto.suites import (
 from cronos.crypto.window import ReplayWindow
 from cronos.errors import CronosError, UnreachableError
 from cronos.mesh.cards import Cards, Held
-from cronos.mesh.memberwire import Agreed, Offer
+from cronos.mesh.memberwire import Agreed, Confirmed, Offer
 from cronos.ports import Clock
 
 OVERHEAD: Final = RECORD_OVERHEAD
@@ -52,8 +53,8 @@ REKEY_NS: Final = 3_600_000_000_000
 _LIFE_NS: Final = 2 * REKEY_NS
 _SKEW_NS: Final = 300_000_000_000
 _CONTEXT: Final = b"cronos mesh datagram v1"
-# The one in use, and the one before it while the last of its records arrive.
-_KEPT: Final = 2
+# The one in use, and those that are under way while streams come and go.
+_KEPT: Final = 4
 _MAX_PEERS: Final = 4096
 
 
@@ -78,12 +79,13 @@ class Pairwise:
         self._clock = clock
         self._offered: dict[str, dict[bytes, DecryptionKey]] = {}
         self._writers: dict[str, RecordWriter] = {}
+        self._coming: dict[str, dict[bytes, RecordWriter]] = {}
         self._readers: dict[bytes, _Reading] = {}
         self._order: dict[str, list[bytes]] = {}
         self._agreed_ns: dict[str, int] = {}
 
     async def offer(self, peer: str) -> Offer:
-        """Make a fresh key for `peer` to seal to; the two latest that it has not used are kept."""
+        """Make a fresh key for `peer` to seal to; the latest that it has not used are kept."""
         return await asyncio.to_thread(self._offer, peer)
 
     def _offer(self, peer: str) -> Offer:
@@ -111,8 +113,20 @@ class Pairwise:
         signed = _offer_bytes(peer, self._cards.me, offer.public, offer.issued_ns)
         held.key.verify(signed, OFFER_CONTEXT, offer.signature)
         packet, writer = await asyncio.to_thread(self._begin, peer, offer)
-        self._writers[peer] = writer
+        if peer in self._writers:
+            coming = self._coming.setdefault(peer, {})
+            coming[writer.short_id] = writer
+            while len(coming) > _KEPT:
+                del coming[next(iter(coming))]
+        else:
+            self._writers[peer] = writer
         return Agreed(packet)
+
+    def confirmed(self, peer: str, short_id: bytes) -> None:
+        """Use the epoch of this short id from now on: `peer` opens what it seals."""
+        writer = self._coming.get(peer, {}).pop(short_id, None)
+        if writer is not None:
+            self._writers[peer] = writer
 
     def _begin(self, peer: str, offer: Offer) -> tuple[bytes, RecordWriter]:
         now_ns = self._clock.now().wall_ns
@@ -125,8 +139,8 @@ class Pairwise:
         signer = Signer(fingerprint(ML_DSA_87.name, bound.public), bound.sign)
         return begin_epoch(terms, [key], signer)
 
-    def agree(self, peer: str, agreed: Agreed) -> None:
-        """Open the epoch that `peer` began for what it seals for this node.
+    def agree(self, peer: str, agreed: Agreed) -> Confirmed:
+        """Open the epoch that `peer` began for what it seals for this node; give the answer.
 
         Raises:
             DeniedError: it does not open, or nothing was offered.
@@ -156,6 +170,7 @@ class Pairwise:
         order.append(reader.short_id)
         while len(order) > _KEPT:
             self._readers.pop(order.pop(0), None)
+        return Confirmed(reader.short_id)
 
     def seal(self, peer: str, plain: bytes) -> bytes | None:
         """Give a record for `peer`; None while no key is agreed."""
@@ -165,6 +180,7 @@ class Pairwise:
         try:
             return writer.seal(plain, _CONTEXT)
         except CronosError:
+            # It has sealed all that it may; whatever is under way takes its place.
             del self._writers[peer]
             return None
 
@@ -194,7 +210,7 @@ class Pairwise:
         """Drop all keys of a peer."""
         for short_id in self._order.pop(peer, []):
             self._readers.pop(short_id, None)
-        for kept in (self._offered, self._writers, self._agreed_ns):
+        for kept in (self._offered, self._writers, self._coming, self._agreed_ns):
             kept.pop(peer, None)
 
     def _card(self, peer: str) -> Held:

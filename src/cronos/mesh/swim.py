@@ -265,8 +265,7 @@ class Swim:
                 case Changed(peer, unwitnessed):
                     self._note(peer, unwitnessed)
                 case Link(peer):
-                    self._datagrams.place(peer.instance, peer.address)
-                    self._mesh.connect(peer.instance, peer.address)
+                    self._link(peer)
                 case Unlink(name):
                     if name not in self._seeds:
                         self._mesh.forget(name)
@@ -275,6 +274,14 @@ class Swim:
                     ping = Ping(0, self._machine.me.instance, updates)
                     self._queue(to, Lane.MEMBERS, memberwire.pack(Notes(ping)))
         self._wake.set()
+
+    def _link(self, peer: Peer) -> None:
+        self._datagrams.place(peer.instance, peer.address)
+        try:
+            self._mesh.connect(peer.instance, peer.address)
+        except CronosError:
+            # Others chose these words; if they are no address nobody is there.
+            self.blamed(peer.instance, "its address is none")
 
     def _note(self, peer: Peer, unwitnessed: bool) -> None:
         cards = self._datagrams.cards

@@ -155,10 +155,29 @@ def test_answers_are_cumulative_and_name_what_came_early():
     incoming.take(0, 0, b"0")
     incoming.take(3, 0, b"3")
 
-    out.answered(incoming.answer())
+    overtaken = out.answered(incoming.answer())
 
     assert list(out.waiting) == [1, 2, 4]
+    assert overtaken == [1, 2]
     assert out.floor() == 1
+
+
+def test_where_no_stream_is_left_the_datagrams_carry_it_alone():
+    async def story():
+        _, nodes = await cluster("alpha", "beta", "gamma")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+
+        async def refuses(peer, lane, data):
+            raise UnreachableError("testing.no_peer", "No stream.", "None.")
+
+        alpha.streams.send = refuses
+        for n in range(100):
+            await alpha.mesh.send("beta", Lane.THREAT, b"%d" % n)
+        await until(lambda: len(beta.threats) == 100)
+        assert beta.threats == [("alpha", b"%d" % n) for n in range(100)]
+        await stop(nodes)
+
+    asyncio.run(story())
 
 
 def test_memory_is_bounded_on_both_ends():

@@ -9,6 +9,7 @@ from cronos.mesh.memberwire import (
     VERSION,
     Agreed,
     Card,
+    Confirmed,
     Have,
     Holding,
     Notes,
@@ -27,6 +28,7 @@ EACH = [
     Notes(Ack(3, "alpha")),
     Offer(bytes(1665), 5, bytes(4627)),
     Agreed(b"packet"),
+    Confirmed(b"1234"),
 ]
 
 

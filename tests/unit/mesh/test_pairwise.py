@@ -28,7 +28,8 @@ def agree(one, other):
 
     async def exchange():
         offer = await other.offer(me)
-        other.agree(me, await one.accept(peer, offer))
+        confirmed = other.agree(me, await one.accept(peer, offer))
+        one.confirmed(peer, confirmed.short_id)
 
     asyncio.run(exchange())
 
@@ -75,13 +76,33 @@ def test_each_direction_has_its_own_keys():
 def test_the_last_records_of_the_keys_before_still_open_and_older_ones_do_not():
     alpha, beta = ends("alpha", "beta")
     records = []
-    for _ in range(3):
+    for _ in range(5):
         agree(alpha, beta)
         records.append(alpha.seal("beta", b"x"))
 
     with pytest.raises(DeniedError):
         beta.open(records[0])
-    assert [beta.open(record) for record in records[1:]] == [("alpha", b"x")] * 2
+    assert [beta.open(record) for record in records[1:]] == [("alpha", b"x")] * 4
+
+
+def test_new_keys_are_used_once_their_receiver_has_confirmed_them():
+    alpha, beta = ends("alpha", "beta")
+    agree(alpha, beta)
+
+    async def story():
+        answers = [await alpha.accept("beta", await beta.offer("alpha")) for _ in range(2)]
+        meanwhile = alpha.seal("beta", b"old")
+        assert beta.open(meanwhile) == ("alpha", b"old")
+        confirmed = [beta.agree("alpha", one) for one in answers]
+        alpha.confirmed("beta", b"none")
+        assert alpha.seal("beta", b"old")[2:6] == meanwhile[2:6]
+        for one in confirmed:
+            alpha.confirmed("beta", one.short_id)
+        latest = alpha.seal("beta", b"new")
+        assert latest[2:6] == confirmed[-1].short_id
+        assert beta.open(latest) == ("alpha", b"new")
+
+    asyncio.run(story())
 
 
 def test_an_offer_for_another_or_by_another_is_refused():
