@@ -117,6 +117,22 @@ class Asset(Section, frozen=True):
     maintenance: tuple[str, ...] = ()
 
 
+Role = Literal["defense", "operations", "audit", "communication"]
+
+
+class Mesh(Section, frozen=True):
+    """The federation that this node belongs to."""
+
+    # Where peers reach this node, HOST:PORT, TCP and UDP; "" is a node that stands alone.
+    listen: str = ""
+    # Peers to begin with; the others are learnt from them.
+    join: tuple[str, ...] = ()
+    # What this node does for all by itself; what nobody does is taken over, if certified.
+    roles: tuple[Role, ...] = ("defense", "operations", "audit", "communication")
+    # What a peer's word is worth at first, and at most; a peer that is wrong is believed less.
+    trust: Ratio = 0.9
+
+
 class SourceEntry(Section, frozen=True):
     """A source to read, and the sensor that reads it; "" recognises the format from its bytes."""
 
@@ -156,6 +172,7 @@ class Config(Section, frozen=True):
     sealer: Literal["epochs", "plaintext"] = "epochs"
     # What `cronos up` reads and runs.
     source: tuple[SourceEntry, ...] = ()
+    mesh: Mesh = Mesh()
     services: tuple[str, ...] = ()
     plugin: dict[str, dict[str, Any]] = {}
 
@@ -173,6 +190,18 @@ def parse(table: dict[str, Any], origin: str) -> Config:
             f"{origin}: an isolation would last {config.lease.default_s} s, and may last "
             f"{config.lease.max_s} s without a person.",
             "Set default_s under [lease] to at most max_s.",
+        )
+    if config.mesh.join and not config.mesh.listen:
+        raise InputError(
+            "config.invalid",
+            f"{origin}: [mesh] joins peers and listens nowhere: none could reach this node.",
+            "Set listen under [mesh] to the HOST:PORT where this node is reached.",
+        )
+    if config.mesh.listen and config.policy.budget_share == 1.0:
+        raise InputError(
+            "config.invalid",
+            f"{origin}: this node would spend the whole federation's budget of actions.",
+            "Set budget_share under [policy] to its part; all parts together make 1.",
         )
     return config
 

@@ -354,6 +354,7 @@ class Snapshot(Datum, frozen=True):
     claims: tuple[Evidence, ...] = ()
     techniques: tuple[str, ...] = ()
     impact: Impact = Impact()
+    epoch: int = 1  # that of the action: the highest wins at each enforcement point
 
 
 class Decision(Datum, frozen=True):
@@ -515,7 +516,10 @@ class BulletinKind(Term):
 
 
 class Bulletin(Datum, frozen=True):
-    """What one node tells all others about an incident; expires `ttl_ns` after it was sent."""
+    """What one node tells all others about an incident; expires `ttl_ns` after it was sent.
+
+    `confidence` is of what the node saw itself, 0 where it only repeats others.
+    """
 
     bulletin_id: str
     kind: BulletinKind
@@ -528,6 +532,7 @@ class Bulletin(Datum, frozen=True):
     confidence: float
     action: Action | None
     ttl_ns: int
+    severity: int = 3
 
 
 class Receipt(Datum, frozen=True):
@@ -804,9 +809,37 @@ class Recalled(Datum, frozen=True):
 
 
 class Members(Datum, frozen=True):
-    """The instances that are alive, this one left out, sorted."""
+    """The instances that are alive, this one left out, sorted.
+
+    `roles` are those that a member takes by itself, `allowed` those that its certificate lets it
+    take; this node's own stand there too.
+    """
 
     instances: tuple[str, ...]
+    roles: dict[str, tuple[str, ...]] = {}
+    allowed: dict[str, tuple[str, ...]] = {}
+
+
+class Roles(Datum, frozen=True):
+    """What this node does for all: by itself, and because nobody else is left to do it."""
+
+    held: tuple[str, ...]
+    assumed: tuple[str, ...]
+    epoch: int
+
+
+class Reproach(Datum, frozen=True):
+    """A peer did what no peer may do, or was wrong; `trust` is what it is believed from now on."""
+
+    peer: str
+    why: str
+    trust: float = 0.0
+
+
+class Posted(Datum, frozen=True):
+    """What was to be published is durable, and will reach whoever lives."""
+
+    bulletin_ids: tuple[str, ...]
 
 
 class Restart(Datum, frozen=True):
@@ -855,7 +888,7 @@ class After(Datum, frozen=True):
     """Give the kernel `event` once `delay_ns` has passed."""
 
     delay_ns: int
-    event: Deadline | Renewal | Again | Unanswered
+    event: Deadline | Renewal | Again | Unanswered | Finding
 
 
 Event: TypeAlias = (
@@ -871,6 +904,7 @@ Event: TypeAlias = (
     | Release
     | Kill
     | Members
+    | Reproach
     | Restart
     | Verdict
     | Propose

@@ -18,9 +18,10 @@ _REMEMBERED: Final = 100_000
 class Communication:
     """The agency that speaks to peers; its state is sequences, receipts and what is pending."""
 
-    def __init__(self, instance: str) -> None:
+    def __init__(self, instance: str, incarnation: int) -> None:
         self._instance = instance
-        self._sequence = 0
+        # Beyond all that was sent before a restart: a receipt for that confirms nothing of now.
+        self._sequence = incarnation << 32
         self._members: frozenset[str] = frozenset()
         self._held: dict[str, int] = {}
         self._pending: OrderedDict[int, str] = OrderedDict()

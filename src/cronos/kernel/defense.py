@@ -18,6 +18,7 @@ from cronos.kernel.incident import Signal
 from cronos.kernel.options import Options
 from cronos.kernel.people import MOST_BESIDE, People
 from cronos.kernel.policy import ACTING, ASKING, BUDGET_SPENT, decide
+from cronos.kernel.trust import HEARD
 from cronos.types import (
     Action,
     After,
@@ -84,6 +85,7 @@ class Defense:
         self._prefix = f"{self._origin}-{incarnation}-"
         self._options = options
         self._sequence = 0
+        self.epoch = incarnation
 
     # --- findings ----------------------------------------------------------------------------
 
@@ -236,6 +238,7 @@ class Defense:
             incident.claims,
             incident.techniques,
             impact,
+            self.epoch,
         )
 
     def on_again(self, again: Again, now: Now) -> list[Effect]:
@@ -320,7 +323,7 @@ class Defense:
         # The path shows when the effect was there, not when its news arrived.
         moments = (*incident.moments[:-1], Moment("isolated", at_ns))
         self._cases.keep(replace(incident, moments=moments))
-        effects.append(Publish(self._bulletin(incident, BulletinKind.ISOLATED)))
+        self._publish(incident, BulletinKind.ISOLATED, effects)
         action = incident.decision.action if incident.decision is not None else None
         if action is not None and self._options.persons(action) == 1:
             effects.append(
@@ -329,12 +332,20 @@ class Defense:
 
     def _undone(self, incident: Incident, now: Now, effects: list[Effect]) -> None:
         self._cases.move(incident, Signal.UNDONE, now, effects)
-        effects.append(Publish(self._bulletin(incident, BulletinKind.RELEASED)))
+        self._publish(incident, BulletinKind.RELEASED, effects)
 
-    def _bulletin(self, incident: Incident, kind: BulletinKind) -> Bulletin:
-        """Write a bulletin; `communication` numbers it."""
+    def _publish(self, incident: Incident, kind: BulletinKind, effects: list[Effect]) -> None:
+        """Tell the peers what this node saw itself; `communication` numbers the bulletin.
+
+        What it was only told it does not tell on, or its peers would take their own word, come
+        back to them, for another's.
+        """
+        own = [claim for claim in incident.claims if not claim.detector.startswith(HEARD)]
+        if incident.claims and not own:
+            effects.append(Confirm(incident.incident_id, 0))
+            return
         action = incident.decision.action if incident.decision is not None else None
-        return Bulletin(
+        bulletin = Bulletin(
             f"{incident.incident_id}-{kind.value}",
             kind,
             self._origin,
@@ -343,10 +354,12 @@ class Defense:
             incident.actor,
             incident.target,
             incident.techniques,
-            incident.confidence,
+            evidence.fuse(own) if own else incident.confidence,
             action,
             self._lease_ns,
+            incident.severity,
         )
+        effects.append(Publish(bulletin))
 
     def on_confirm(self, confirm: Confirm, now: Now) -> list[Effect]:
         """Every member of the view knows."""
@@ -356,6 +369,16 @@ class Defense:
             self._cases.move(incident, _CONFIRMED, now, effects, view=confirm.view)
             effects.append(Note("confirmed", confirm.incident_id, confirm))
         return effects
+
+    def on_retracted(self, bulletin: Bulletin) -> None:
+        """Let an isolation run out that rests on nothing but the word of a peer that takes it back.
+
+        Its lease is not cut short: on conflict isolation wins, until the last lease has ended.
+        """
+        incident = self._cases.filed(bulletin.actor)
+        if incident is None or any(c.detector != HEARD + bulletin.origin for c in incident.claims):
+            return
+        self._cases.keep(replace(incident, lease_until_boot_ns=0))
 
     # --- time --------------------------------------------------------------------------------
 

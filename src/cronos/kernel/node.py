@@ -16,14 +16,18 @@ from cronos.kernel.audit import Audit
 from cronos.kernel.cases import Cases
 from cronos.kernel.communication import Communication
 from cronos.kernel.defense import Defense
+from cronos.kernel.duties import Duties
 from cronos.kernel.operations import Operations
 from cronos.kernel.options import Options
 from cronos.kernel.people import People
 from cronos.kernel.recovery import Recovery
+from cronos.kernel.trust import Trust
 
 # What one agency says to the others; all else is for the shell.
 _SPOKEN: Final = frozenset({t.Publish, t.Confirm})
 _NO_LOSSES: Final = t.LossTable()
+_PROTECTED: Final = "it named what is protected here"
+_S_NS: Final = 1_000_000_000
 
 
 class Kernel:
@@ -56,7 +60,10 @@ class Kernel:
         self.operations: Final = Operations(config.workload)
         self.audit: Final = Audit()
         self._instance = config.node.instance
-        self.communication: Final = Communication(config.node.instance)
+        self.communication: Final = Communication(config.node.instance, incarnation)
+        self.trust: Final = Trust(config)
+        self.duties: Final = Duties(config.node.instance, config.mesh.roles)
+        self._protects = options.protects
         defense, people = self.defense, self.people
         # Which agencies an event concerns, and in which order they hear of it.
         self._hear: Final[dict[type[t.Event], Callable[[Any, t.Now], list[t.Effect]]]] = {
@@ -72,7 +79,8 @@ class Kernel:
             t.Propose: defense.on_propose,
             t.Answer: people.on_answer,
             t.Unanswered: people.on_unanswered,
-            t.Verdict: people.on_verdict,
+            t.Reproach: self._on_reproach,
+            t.Verdict: self._on_verdict,
             t.Release: people.on_release,
             t.Kill: people.on_kill,
             t.Restart: self._on_restart,
@@ -95,7 +103,8 @@ class Kernel:
                 elif isinstance(effect, t.Publish) and isinstance(effect.message, t.Bulletin):
                     bulletin = self.communication.number(effect.message)
                     heard += self.audit.on_bulletin(bulletin)
-                    heard += self.operations.on_bulletin(bulletin)
+                    acting = "operations" in self.duties.held
+                    heard += self.operations.on_bulletin(bulletin, acting=acting)
                     heard += self.communication.on_sent(bulletin)
                     effects.append(t.Publish(bulletin))
                     continue
@@ -110,17 +119,42 @@ class Kernel:
     def _on_outcome(self, outcome: t.Outcome, now: t.Now) -> list[t.Effect]:
         return self.defense.on_outcome(outcome, now) or self.operations.on_outcome(outcome)
 
-    def _on_bulletin(self, bulletin: t.Bulletin, _now: t.Now) -> list[t.Effect]:
+    def _on_bulletin(self, bulletin: t.Bulletin, now: t.Now) -> list[t.Effect]:
         """A peer's bulletin: recorded and acted upon once, acknowledged every time."""
         said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
             said += self.audit.on_bulletin(bulletin)
-            said += self.operations.on_bulletin(bulletin)
+            acting = "operations" in self.duties.held
+            said += self.operations.on_bulletin(bulletin, acting=acting)
+            said += self._weigh(bulletin, now)
         return said + self.communication.on_bulletin(bulletin)
+
+    def _weigh(self, bulletin: t.Bulletin, now: t.Now) -> list[t.Effect]:
+        """Take a peer's word as evidence, when what this node saw itself has had its turn."""
+        if bulletin.action is not None:
+            # What shares an enforcement point must not be fenced off by who started more often.
+            self._see_epoch(bulletin.action.epoch, now)
+        if "defense" not in self.duties.held:
+            return []
+        if bulletin.kind is t.BulletinKind.RELEASED:
+            self.defense.on_retracted(bulletin)
+        finding = self.trust.evidence(bulletin, now)
+        if isinstance(finding, t.Finding) and bulletin.actor and self._protects(bulletin.actor):
+            finding = self.trust.blame(bulletin.origin, _PROTECTED)
+        if isinstance(finding, t.Reproach):
+            return [t.Note("reproach", "", finding)]
+        return [t.After(0, finding)] if finding is not None else []
+
+    def _see_epoch(self, epoch: int, now: t.Now) -> None:
+        """Go on from the highest epoch there is; none can be beyond the enforcer's own bound."""
+        if epoch <= now.wall_ns // _S_NS:
+            self.defense.epoch = max(self.defense.epoch, epoch)
 
     def _on_restart(self, restart: t.Restart, now: t.Now) -> list[t.Effect]:
         # An enforcer may serve several nodes: to take up another's case would end it too early.
         ours = [one for one in restart.leases if _origin(one) == self._instance]
+        for lease in restart.leases:
+            self._see_epoch(lease.plan.action.epoch, now)
         restart = replace(restart, leases=tuple(ours))
         said = self.recovery.on_restart(restart, now) + self.operations.on_restart(restart)
         for outcome in self.recovery.gone(restart):
@@ -128,10 +162,30 @@ class Kernel:
         return said
 
     def _on_receipt(self, receipt: t.Receipt, _now: t.Now) -> list[t.Effect]:
-        return self.audit.on_receipt(receipt) + self.communication.on_receipt(receipt)
+        said = self.audit.on_receipt(receipt) if "audit" in self.duties.held else []
+        return said + self.communication.on_receipt(receipt)
 
     def _on_members(self, members: t.Members, _now: t.Now) -> list[t.Effect]:
-        return self.audit.on_members(members) + self.communication.on_members(members)
+        said = self.audit.on_members(members)
+        if self.duties.on_members(members):
+            held, assumed = (tuple(sorted(one)) for one in (self.duties.held, self.duties.assumed))
+            # Whoever takes a duty over takes it over from all that was ordered before.
+            self.defense.epoch += 1
+            said.append(t.Note("roles", "", t.Roles(held, assumed, self.defense.epoch)))
+            if "operations" in held:
+                said += self.operations.take_over()
+        return said + self.communication.on_members(members)
+
+    def _on_reproach(self, reproach: t.Reproach, _now: t.Now) -> list[t.Effect]:
+        """What the mesh caught a peer at."""
+        return [t.Note("reproach", "", self.trust.blame(reproach.peer, reproach.why))]
+
+    def _on_verdict(self, verdict: t.Verdict, now: t.Now) -> list[t.Effect]:
+        incident = self.incident(verdict.incident_id)
+        claims = incident.claims if incident is not None else ()
+        blamed = self.trust.judge(claims, malicious=verdict.malicious)
+        said = self.people.on_verdict(verdict, now)
+        return said + [t.Note("reproach", verdict.incident_id, one) for one in blamed]
 
 
 def _origin(lease: t.Lease) -> str:

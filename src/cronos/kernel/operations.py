@@ -37,16 +37,29 @@ class Operations:
         self._leases: dict[str, str] = {}  # under which incident the enforcer holds a workload
         self._ours = {_action(one, "").action_id: one.name for one in workloads}
 
-    def on_bulletin(self, bulletin: Bulletin) -> list[Effect]:
-        """Adjust the workloads of an asset that was isolated, or restore them."""
+    def on_bulletin(self, bulletin: Bulletin, *, acting: bool = True) -> list[Effect]:
+        """Adjust the workloads of an asset that was isolated, or restore them.
+
+        Where another node is to do that, only what would have to be done is remembered.
+        """
         if not self._by_asset or bulletin.action is None:
             return []
         effects: list[Effect] = []
         for workload in self._by_asset.get(_asset(bulletin.action.target), ()):
             if bulletin.kind is BulletinKind.ISOLATED:
-                self._hold(workload, bulletin.incident_id, effects)
+                self._holders.setdefault(workload.name, set()).add(bulletin.incident_id)
+                if acting:
+                    self._adjust(workload, bulletin.incident_id, effects)
             elif bulletin.kind is BulletinKind.RELEASED:
                 self._let_go(workload, bulletin.incident_id, effects)
+        return effects
+
+    def take_over(self) -> list[Effect]:
+        """Adjust what whoever did so before may have left."""
+        effects: list[Effect] = []
+        for name, holders in self._holders.items():
+            if holders:
+                self._adjust(self._workloads[name], min(holders), effects)
         return effects
 
     def on_restart(self, restart: Restart) -> list[Effect]:
@@ -72,21 +85,19 @@ class Operations:
             self._holders.pop(name, None)
         return [Note("workflow", outcome.incident_id, outcome)]
 
-    def _hold(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
-        holders = self._holders.setdefault(workload.name, set())
-        if not holders:
+    def _adjust(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
+        if workload.name not in self._leases:
             self._leases[workload.name] = incident_id
             effects.append(Do(Operation.APPLY, _action(workload, incident_id)))
-        holders.add(incident_id)
 
     def _let_go(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
         holders = self._holders.get(workload.name, set())
         if incident_id not in holders:
             return
         holders.discard(incident_id)
-        if not holders:
+        if not holders and workload.name in self._leases:
             # Whichever case is the last to end: the lease stands for the one that was first.
-            first = self._leases.pop(workload.name, incident_id)
+            first = self._leases.pop(workload.name)
             effects.append(Do(Operation.UNDO, _action(workload, first)))
 
 

@@ -148,6 +148,10 @@ class Options:
             budget=self._budgets.left(able.blast, now),
         )
 
+    def protects(self, entity: Entity) -> bool:
+        """Say whether no action may name an entity."""
+        return self._protected.covers(entity)
+
     def left(self, now: Now) -> int:
         """Say how many actions, of whatever class, may still start."""
         return self._budgets.left(_NARROW, now)

@@ -22,6 +22,11 @@ def bulletin(sequence=1, origin="b"):
     )  # fmt: skip
 
 
+def receipt(peer, count):
+    """Give a peer's word on the bulletins of the first incarnation."""
+    return Receipt(peer, "local", (1 << 32) + count)
+
+
 def confirmed(story):
     return [effect for effect in story.effects if isinstance(effect, Confirm)]
 
@@ -40,10 +45,10 @@ def test_four_nodes_confirm_when_the_last_receipt_is_in():
     story.tell(finding())
 
     for peer in ("b", "c"):
-        story.tell(Receipt(peer, "local", 1))
+        story.tell(receipt(peer, 1))
     assert confirmed(story) == []
     assert story.only_incident().state is State.ISOLATED
-    story.tell(Receipt("d", "local", 1))
+    story.tell(receipt("d", 1))
 
     assert [one.view for one in confirmed(story)] == [4]
     assert story.only_incident().state is State.CONFIRMED
@@ -53,8 +58,8 @@ def test_a_member_that_dies_need_not_confirm():
     story = Story()
     story.tell(THREE)
     story.tell(finding())
-    story.tell(Receipt("b", "local", 1))
-    story.tell(Receipt("c", "local", 1))
+    story.tell(receipt("b", 1))
+    story.tell(receipt("c", 1))
 
     story.tell(Members(("b", "c")))
 
@@ -67,7 +72,7 @@ def test_receipts_are_cumulative():
     for number in range(3):
         story.tell(finding(number, attacker=f"192.0.2.{number + 1}"))
 
-    story.tell(Receipt("b", "local", 3))
+    story.tell(receipt("b", 3))
 
     assert len(confirmed(story)) == 3
 
