@@ -191,18 +191,6 @@ def parse(table: dict[str, Any], origin: str) -> Config:
             f"{config.lease.max_s} s without a person.",
             "Set default_s under [lease] to at most max_s.",
         )
-    if config.mesh.join and not config.mesh.listen:
-        raise InputError(
-            "config.invalid",
-            f"{origin}: [mesh] joins peers and listens nowhere: none could reach this node.",
-            "Set listen under [mesh] to the HOST:PORT where this node is reached.",
-        )
-    if config.mesh.listen and config.policy.budget_share == 1.0:
-        raise InputError(
-            "config.invalid",
-            f"{origin}: this node would spend the whole federation's budget of actions.",
-            "Set budget_share under [policy] to its part; all parts together make 1.",
-        )
     return config
 
 

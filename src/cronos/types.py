@@ -536,7 +536,10 @@ class Bulletin(Datum, frozen=True):
 
 
 class Receipt(Datum, frozen=True):
-    """A peer's word that it holds every bulletin of `origin` up to `sequence`: cumulative."""
+    """A peer's word that it holds every bulletin of `origin` up to `sequence`: cumulative.
+
+    Sequences begin with the origin's incarnation, shifted by 32 bits.
+    """
 
     peer: str
     origin: str
@@ -834,12 +837,6 @@ class Reproach(Datum, frozen=True):
     peer: str
     why: str
     trust: float = 0.0
-
-
-class Posted(Datum, frozen=True):
-    """What was to be published is durable, and will reach whoever lives."""
-
-    bulletin_ids: tuple[str, ...]
 
 
 class Restart(Datum, frozen=True):

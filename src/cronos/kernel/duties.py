@@ -14,7 +14,7 @@ both hold a role, which is why no two effects may conflict.
 import hashlib
 from typing import Final
 
-from cronos.types import Members
+from cronos.types import Members, Roles
 
 ROLES: Final = ("defense", "operations", "audit", "communication")
 
@@ -41,20 +41,19 @@ class Duties:
         allowed = {me: ROLES, **members.allowed}
         alive = (*members.instances, me)
         taken = {role for one in alive for role in home.get(one, ())}
+        fit = {role: [one for one in alive if role in allowed.get(one, ())] for role in ROLES}
         assumed = frozenset(
             role
-            for role in ROLES
-            if role not in taken
-            and me == _heaviest(role, [one for one in alive if role in allowed.get(one, ())])
+            for role in fit.keys() - taken
+            if me == max(fit[role], key=lambda one: _weight(role, one), default="")  # noqa: B023
         )
         before, self.assumed = self.held, assumed
         self.held = assumed.union(self._home)
         return self.held != before
 
-
-def _heaviest(role: str, candidates: list[str]) -> str:
-    """Give the candidate of the highest rendezvous weight; "" where there is none."""
-    return max(candidates, key=lambda one: _weight(role, one), default="")
+    def told(self, epoch: int) -> Roles:
+        """Put what is held into words."""
+        return Roles(tuple(sorted(self.held)), tuple(sorted(self.assumed)), epoch)
 
 
 def _weight(role: str, instance: str) -> bytes:

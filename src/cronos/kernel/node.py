@@ -26,7 +26,6 @@ from cronos.kernel.trust import Trust
 # What one agency says to the others; all else is for the shell.
 _SPOKEN: Final = frozenset({t.Publish, t.Confirm})
 _NO_LOSSES: Final = t.LossTable()
-_PROTECTED: Final = "it named what is protected here"
 _S_NS: Final = 1_000_000_000
 
 
@@ -61,9 +60,8 @@ class Kernel:
         self.audit: Final = Audit()
         self._instance = config.node.instance
         self.communication: Final = Communication(config.node.instance, incarnation)
-        self.trust: Final = Trust(config)
+        self.trust: Final = Trust(config, options.protects)
         self.duties: Final = Duties(config.node.instance, config.mesh.roles)
-        self._protects = options.protects
         defense, people = self.defense, self.people
         # Which agencies an event concerns, and in which order they hear of it.
         self._hear: Final[dict[type[t.Event], Callable[[Any, t.Now], list[t.Effect]]]] = {
@@ -79,7 +77,7 @@ class Kernel:
             t.Propose: defense.on_propose,
             t.Answer: people.on_answer,
             t.Unanswered: people.on_unanswered,
-            t.Reproach: self._on_reproach,
+            t.Reproach: self.trust.on_reproach,
             t.Verdict: self._on_verdict,
             t.Release: people.on_release,
             t.Kill: people.on_kill,
@@ -138,12 +136,7 @@ class Kernel:
             return []
         if bulletin.kind is t.BulletinKind.RELEASED:
             self.defense.on_retracted(bulletin)
-        finding = self.trust.evidence(bulletin, now)
-        if isinstance(finding, t.Finding) and bulletin.actor and self._protects(bulletin.actor):
-            finding = self.trust.blame(bulletin.origin, _PROTECTED)
-        if isinstance(finding, t.Reproach):
-            return [t.Note("reproach", "", finding)]
-        return [t.After(0, finding)] if finding is not None else []
+        return self.trust.weigh(bulletin, now)
 
     def _see_epoch(self, epoch: int, now: t.Now) -> None:
         """Go on from the highest epoch there is; none can be beyond the enforcer's own bound."""
@@ -168,24 +161,17 @@ class Kernel:
     def _on_members(self, members: t.Members, _now: t.Now) -> list[t.Effect]:
         said = self.audit.on_members(members)
         if self.duties.on_members(members):
-            held, assumed = (tuple(sorted(one)) for one in (self.duties.held, self.duties.assumed))
             # Whoever takes a duty over takes it over from all that was ordered before.
             self.defense.epoch += 1
-            said.append(t.Note("roles", "", t.Roles(held, assumed, self.defense.epoch)))
-            if "operations" in held:
+            said.append(t.Note("roles", "", self.duties.told(self.defense.epoch)))
+            if "operations" in self.duties.held:
                 said += self.operations.take_over()
         return said + self.communication.on_members(members)
 
-    def _on_reproach(self, reproach: t.Reproach, _now: t.Now) -> list[t.Effect]:
-        """What the mesh caught a peer at."""
-        return [t.Note("reproach", "", self.trust.blame(reproach.peer, reproach.why))]
-
     def _on_verdict(self, verdict: t.Verdict, now: t.Now) -> list[t.Effect]:
         incident = self.incident(verdict.incident_id)
-        claims = incident.claims if incident is not None else ()
-        blamed = self.trust.judge(claims, malicious=verdict.malicious)
         said = self.people.on_verdict(verdict, now)
-        return said + [t.Note("reproach", verdict.incident_id, one) for one in blamed]
+        return said + self.trust.judge(incident.claims if incident else (), verdict.malicious)
 
 
 def _origin(lease: t.Lease) -> str:

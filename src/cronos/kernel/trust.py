@@ -1,34 +1,48 @@
 """Trust: what a peer's word is worth as evidence here, which falls when it was wrong.
 
 A bulletin is evidence, never a command. All of one peer's word in a minute can spend at most half
-of this node's budget of actions; what comes beyond that is noted and decides nothing.
+of this node's budget of actions, and the more it tells the longer it waits: what this node saw
+itself, and its answers to all peers, come first. What goes beyond is noted and decides nothing.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from cronos.config import Config
 from cronos.kernel.budget import MINUTE_NS
 from cronos.types import (
+    After,
     Bulletin,
     BulletinKind,
+    Effect,
+    Entity,
     Evidence,
     EvidenceClass,
     Finding,
+    Note,
     Now,
     Provenance,
     Reproach,
 )
 
 HEARD: Final = "peer:"  # begins the detector's name of what a peer said
-FLOODED: Final = "it told more in a minute than is listened to"
-_FALLS: Final = 0.5
-_RECOVERS: Final = 0.1
+_FLOODED: Final = "it told more in a minute than is listened to"
+_PROTECTED: Final = "it named what is protected here"
+_MISTAKEN: Final = "a person found a false alarm in its word"
+_FALLS, _RECOVERS = 0.5, 0.1
+_TURN_NS: Final = 200_000
 
 
 class Trust:
-    """Remembers what each peer's word is worth; it begins anew with each start."""
+    """Remembers what each peer's word is worth; it begins anew with each start.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: what a word is worth at first, and the budget of actions.
+        protects: says what no action may name.
+    """
+
+    def __init__(self, config: Config, protects: Callable[[Entity], bool]) -> None:
+        self._protects = protects
         self._first = config.mesh.trust
         self._of: dict[str, float] = {}
         policy = config.policy
@@ -39,43 +53,49 @@ class Trust:
         """Give what a peer's word is worth, in [0, 1]."""
         return self._of.get(peer, self._first)
 
-    def evidence(self, bulletin: Bulletin, now: Now) -> Finding | Reproach | None:
-        """Give what a new bulletin amounts to here; a reproach once it is too much."""
-        told = bulletin.kind is BulletinKind.ISOLATED and bulletin.actor is not None
-        if not told or not 0.0 < bulletin.confidence <= 1.0:
-            return None
-        minute, count = self._told.get(bulletin.origin, (0, 0))
+    def weigh(self, bulletin: Bulletin, now: Now) -> list[Effect]:
+        """Take a new bulletin as evidence, for later; or note why it is none."""
+        actor, peer, confidence = bulletin.actor, bulletin.origin, bulletin.confidence
+        if bulletin.kind is not BulletinKind.ISOLATED or actor is None or not 0 < confidence <= 1:
+            return []
+        if self._protects(actor):
+            return self.blame(peer, _PROTECTED)
+        minute, count = self._told.get(peer, (0, 0))
         count = count + 1 if minute == now.boot_ns // MINUTE_NS else 1
-        self._told[bulletin.origin] = now.boot_ns // MINUTE_NS, count
+        self._told[peer] = now.boot_ns // MINUTE_NS, count
         if count > self._most:
-            first = count == self._most + 1
-            return self.blame(bulletin.origin, FLOODED, fall=1.0) if first else None
-        return Finding(
+            return self.blame(peer, _FLOODED, 1.0) if count == self._most + 1 else []
+        finding = Finding(
             HEARD + bulletin.bulletin_id,
-            HEARD + bulletin.origin,
-            f"{bulletin.origin} isolated it",
-            f"{bulletin.origin} isolated it in its incident {bulletin.incident_id}.",
+            HEARD + peer,
+            f"{peer} isolated it",
+            f"{peer} isolated it in its incident {bulletin.incident_id}.",
             EvidenceClass.DECLARED,
             Provenance.AUTHENTICATED,
-            bulletin.confidence * self.of(bulletin.origin),
+            confidence * self.of(peer),
             min(max(bulletin.severity, 1), 5),
             now.wall_ns,
             bulletin.techniques,
-            bulletin.actor,
+            actor,
             bulletin.target,
             detected_boot_ns=now.boot_ns,
         )
+        return [After(_TURN_NS * count, finding)]
 
-    def blame(self, peer: str, why: str, fall: float = _FALLS) -> Reproach:
-        """Believe a peer less."""
+    def blame(self, peer: str, why: str, fall: float = _FALLS) -> list[Effect]:
+        """Believe a peer less, and report it."""
         self._of[peer] = self.of(peer) * fall
-        return Reproach(peer, why, self._of[peer])
+        return [Note("reproach", "", Reproach(peer, why, self._of[peer]))]
 
-    def judge(self, claims: tuple[Evidence, ...], *, malicious: bool) -> list[Reproach]:
+    def on_reproach(self, reproach: Reproach, _now: Now) -> list[Effect]:
+        """Learn what the mesh caught a peer at."""
+        return self.blame(reproach.peer, reproach.why)
+
+    def judge(self, claims: tuple[Evidence, ...], malicious: bool) -> list[Effect]:
         """Learn what a person made of an incident that peers have spoken about."""
         peers = [one.detector[len(HEARD) :] for one in claims if one.detector.startswith(HEARD)]
         if not malicious:
-            return [self.blame(peer, "a person found a false alarm in its word") for peer in peers]
+            return [note for peer in peers for note in self.blame(peer, _MISTAKEN)]
         for peer in peers:
             self._of[peer] = min(self._first, self.of(peer) + _RECOVERS)
         return []

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from cronos.kernel.node import Kernel
 from cronos.link.metrics import MemoryMetrics
+from cronos.link.peering import Peering
 from cronos.ports import Clock, Planner
 from cronos.runtime.backlog import Backlog
 from cronos.runtime.telemetry import Log
@@ -40,6 +41,7 @@ from cronos.types import (
     Outcome,
     Outcomes,
     Propose,
+    Publish,
     Question,
     Recall,
     Recalled,
@@ -113,6 +115,7 @@ class Reflex:
 
     Attributes:
         planners: propose steps after an isolation.
+        peering: what the mesh is owed.
         recall_hours: how far back incidents are taken up from the ledger at the start; 0 for none.
             Until they are, or too long has passed, findings and what the enforcer holds wait.
     """
@@ -153,7 +156,8 @@ class Reflex:
         self._timers = Timers(self._ring)
         self._to_plan: dict[str, None] = {}
         self._most_active = kernel.max_active
-        self._held_back: list[Datum | Unknown] = []
+        self._held_back: list[Callable[[], None]] = []
+        self.peering = Peering(log.write)
         self._asked: dict[str, dict[str, Question]] = {}  # of open cases, by action
 
     def take(self, event: Event) -> None:
@@ -210,7 +214,7 @@ class Reflex:
         if self.recall_hours or self._draining:
             # In the order in which it came: what has ended since must not count as held. And
             # what waits to be isolated goes before what has been; room for it is bounded.
-            self._held_back.append(datum)
+            self._held_back.append(lambda: self.on_enforcer(datum))
         elif isinstance(datum, Outcomes):
             self._count_down(datum)
             for outcome in datum.outcomes:
@@ -222,6 +226,14 @@ class Reflex:
             self._drain()
         elif isinstance(datum, Restart):
             self.take(datum)
+
+    def on_mesh(self, datum: Datum | Unknown) -> None:
+        """Take what peers tell, and who they are."""
+        if self.recall_hours:
+            self._held_back.append(lambda: self.on_mesh(datum))
+        elif heard := self.peering.hear(datum):
+            self.metrics.count(f"heard.{type(heard).__name__.lower()}")
+            self.take(heard)
 
     def _measure(self, outcome: Outcome) -> None:
         """Count what became of an action, and how long after its detection it was there."""
@@ -305,8 +317,8 @@ class Reflex:
 
     def _hear_held_back(self) -> None:
         held_back, self._held_back = self._held_back, []
-        for datum in held_back:
-            self.on_enforcer(datum)
+        for again in held_back:
+            again()
 
     def _give_up_recall(self) -> None:
         if self.recall_hours:
@@ -373,9 +385,12 @@ class Reflex:
                 self._log.write(
                     "info", "approval.needed", question.incident_id, question=question.text
                 )
-            case _:
-                # Publish and Confirm: this node is alone until a mesh carries them.
+            case Publish():
                 self.metrics.count("bulletins")
+                self.peering.publish(effect)
+                self._flush_soon()
+            case _:
+                self.metrics.count("confirmed")
 
     def _ring(self, event: Event) -> None:
         self.take(event)
@@ -392,7 +407,7 @@ class Reflex:
             case Decision(disposition=disposition):
                 self.metrics.count(f"decisions.{disposition}")
             case _:
-                pass
+                self.peering.note(note.body)
         if self.planners and note.kind in _PLANNED:
             self._to_plan[note.incident_id] = None
         if note.kind in _TOLD:
@@ -428,8 +443,11 @@ class Reflex:
 
     def _order(self) -> None:
         orders, self._orders = self._orders, {}
+        epoch = self.kernel.defense.epoch
         for operation, actions in orders.items():
-            order = Order(self._take_id(), operation, tuple(actions))
+            # What was decided before a restart, or a takeover, is ordered by who orders it now.
+            now = [one if one.epoch == epoch else replace(one, epoch=epoch) for one in actions]
+            order = Order(self._take_id(), operation, tuple(now))
             self._unanswered[order.order_id] = order
             self._send_order(order)
 
@@ -448,6 +466,7 @@ class Reflex:
             self._unstored[append.request_id] = append, incidents
             self._send_append(append)
 
+        self.peering.mark(self._next_id - 1)
         # What the scorer reported is acknowledged when everything up to here is durable and done.
         self._owed.extend([(self._next_id - 1, answer) for answer in self._answers])
         self._answers.clear()
@@ -483,7 +502,9 @@ class Reflex:
         )
 
     def _acknowledge(self) -> None:
-        oldest = min([self._next_id, *self._unstored, *self._unanswered])
+        stored = min(self._unstored, default=self._next_id)
+        self.peering.stored(stored)
+        oldest = min([stored, *self._unanswered])
         while self._owed and self._owed[0][0] < oldest:
             self._owed.popleft()[1]()
 
