@@ -24,6 +24,7 @@ from cronos.config import Config, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.desk import Desk, Heard
 from cronos.front.layout import Layout
+from cronos.front.federation import MESH_SOCKET, require_safe
 from cronos.front.losses import losses_of
 from cronos.front.plugins import load, make, settings_of
 from cronos.front.reception import Reception
@@ -38,7 +39,17 @@ from cronos.runtime.supervise import Supervisor, Worker
 from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SystemClock
-from cronos.types import Checkpoint, Datum, Defect, Hello, Incident, Kill, Report, Unknown
+from cronos.types import (
+    Checkpoint,
+    Datum,
+    Defect,
+    Hello,
+    Incident,
+    Kill,
+    Members,
+    Report,
+    Unknown,
+)
 
 _READY_S: Final = 20.0
 _RECALLED_HOURS: Final = 24
@@ -99,7 +110,8 @@ class Node:
         self._enforcer = Channel(layout.enforcer_socket, self._on_enforcer, self._enforcer_up)
         self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)
         self._scorer = Channel(run / "scorer.sock", self._on_scorer, self._scorer_up)
-        incarnation = layout.incarnation(self._clock.now().wall_ns)
+        self._channels = [self._ledger, self._enforcer, self._scorer]
+        self._incarnation = incarnation = layout.incarnation(self._clock.now().wall_ns)
         self._reflex = Reflex(
             Kernel(config, incarnation, points, losses_of(config, layout.home)),
             config.node.instance,
@@ -112,6 +124,11 @@ class Node:
             make("planner", name, config, abilities=points, assets=config.asset)
             for name in config.planners
         ]
+        if config.mesh.listen:
+            require_safe(config)
+            self._mesh = Channel(run / MESH_SOCKET, self._reflex.on_mesh, self._mesh_up)
+            self._reflex.peering.send = self._mesh.send
+            self._channels.append(self._mesh)
         self._followed: list[Any] = [
             one for one in self._reflex.planners if live and hasattr(one, "poll")
         ]
@@ -141,7 +158,9 @@ class Node:
         self._work("ledger", self._spec("ledger"))
         await self._start_enforcer()
         self._work("scorer", self._spec("scorer"))
-        for channel in (self._ledger, self._enforcer, self._scorer):
+        if self._config.mesh.listen:
+            self._work("mesh", replace(self._spec("mesh"), incarnation=self._incarnation))
+        for channel in self._channels:
             self._tasks.spawn(channel.run(), "channel")
         await self._until_ready()
         await self._open_to_people()
@@ -158,7 +177,7 @@ class Node:
     async def _until_ready(self) -> None:
         """Wait until all workers answer; as long as it takes while a big ledger is being sealed."""
         waited, moved = 0.0, ""
-        while not (self._ledger.up and self._enforcer.up and self._scorer.up):
+        while not all(channel.up for channel in self._channels):
             self._raise_failure()
             await asyncio.sleep(_POLL_S)
             waited += _POLL_S
@@ -312,7 +331,7 @@ class Node:
         if self._reception is not None:
             await self._reception.stop()
         await self._supervisor.stop()
-        for channel in (self._scorer, self._enforcer, self._ledger):
+        for channel in reversed(self._channels):
             channel.close()
         await self._tasks.cancel()
         for bound in self._bound:
@@ -384,6 +403,8 @@ class Node:
             "closed": len(cases.closed),
             "waiting": len(self._reflex.questions()),
             "recorded": not self._reflex.refused,
+            "roles": sorted(self._reflex.kernel.duties.held),
+            "epoch": self._reflex.kernel.defense.epoch,
             "workers": self.workers(),
             "metrics": self.metrics(),
         }
@@ -446,12 +467,21 @@ class Node:
     def _scorer_up(self) -> None:
         self._scorer.send(Hello("reflex", os.getpid()))
 
+    def _mesh_up(self) -> None:
+        self._mesh.send(Hello("reflex", os.getpid()))
+        self._reflex.peering.resend()
+
     def _gave_up(self, worker: Worker) -> None:
         """A parser that cannot go on loses its source; without the others there is no node."""
         if worker.name.startswith("parser"):
             reason = f"its parser crashed {worker.restarts} times"
             remedy = "Leave the source out, and report it."
             self.defects.append(DefectView(worker.name, 0, reason, remedy))
+            return
+        if worker.name == "mesh":
+            # Alone it is still a complete Cronos: it isolates, records and confirms in a view of 1.
+            self._log.write("error", "mesh.lost", detail="This node goes on without its peers.")
+            self._reflex.take(Members(()))
             return
         self._failure = UnreachableError(
             "front.worker_lost",

@@ -63,6 +63,7 @@ class Spec(Section, frozen=True):
     parent: int = 0  # the process without which this one has nothing to do
     keys: str = ""  # the keystore's folder
     agent_socket: str = ""
+    incarnation: int = 0
 
 
 def _on_stop(stop: Callable[[], None]) -> None:
@@ -201,6 +202,15 @@ def _serve_service(spec: Spec, clock: Clock) -> None:
 
     state = Path(spec.keys).parent.parent
     serve(spec.service, spec.config, _wiring(spec, spec.service), Path(spec.run), state, clock)
+
+
+def _serve_mesh(spec: Spec, clock: Clock) -> None:
+    """Carry what peers are told, and what they tell; it alone reads what strangers sent."""
+    from cronos.front.meshing import serve  # noqa: PLC0415 - it alone loads what streams need
+
+    home = Path(spec.keys).parent
+    sealer = _sealer(spec, clock, "outbox", partial(held_in, home / "outbox"))
+    serve(spec.config, Path(spec.run), home, spec.incarnation, sealer, lambda: _agent_keys(spec))
 
 
 def _serve_scorer(spec: Spec, clock: Clock) -> None:
@@ -486,6 +496,7 @@ ROLES: Final[dict[str, Callable[[Spec, Clock], None]]] = {
     "executor": _serve_executor,
     "keys": _serve_keys,
     "service": _serve_service,
+    "mesh": _serve_mesh,
 }
 
 

@@ -67,6 +67,10 @@ class KnowsMembers(Protocol):
         """Give all that is known of the others, the dead too."""
         ...
 
+    def allowed(self) -> dict[str, tuple[str, ...]]:
+        """Give the roles that each member's certificate lets it take, this node's own too."""
+        ...
+
     def claim(self, roles: tuple[str, ...]) -> None:
         """Tell the others which roles this node holds from now on."""
         ...
@@ -83,7 +87,6 @@ class Courier:
     Attributes:
         delivery: set before `start`.
         members: set before `start`.
-        roles: those that each instance takes by itself, as it was told.
     """
 
     delivery: Delivers
@@ -136,7 +139,8 @@ class Courier:
         known = {one.instance: one for one in self.members.members()}
         alive = [one for one in known.values() if one.status not in _GONE]
         instances = tuple(sorted(one.instance for one in alive if one.instance != self._me.instance))
-        view = Members(instances, {one.instance: one.roles for one in alive})
+        roles = {one.instance: one.roles for one in alive}
+        view = Members(instances, roles, self.members.allowed())
         if view != self._view:
             self._view = view
             self.delivery.members(instances)
