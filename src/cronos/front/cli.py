@@ -18,6 +18,8 @@ from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 COMMANDS: Final = {
     "run": "process captures and logs to the end and print the incidents in them",
     "up": "watch live sources until stopped",
+    "node": "be one node of a federation, until stopped",
+    "mesh": "show the federation as a running node sees it, or leave it",
     "demo": "attack a Modbus plant on this machine and see the attack end, with proof",
     "incidents": "show what a running node knows, and say what people made of it",
     "approve": "say yes to what a node asks, after seeing exactly what that is",

@@ -174,4 +174,6 @@ def _raised(disposition: Disposition, floors: list[Floor]) -> tuple[Disposition,
 def _action(option: Option, snapshot: Snapshot) -> Action:
     point, verb, target = option.enforcement_point, option.verb, option.target
     named = action_id(point, verb, target)
-    return Action(named, point, verb, target, snapshot.incident_id, snapshot.lease_ns, snapshot.epoch)
+    return Action(
+        named, point, verb, target, snapshot.incident_id, snapshot.lease_ns, snapshot.epoch
+    )

@@ -138,7 +138,9 @@ class Courier:
         del peer, unwitnessed
         known = {one.instance: one for one in self.members.members()}
         alive = [one for one in known.values() if one.status not in _GONE]
-        instances = tuple(sorted(one.instance for one in alive if one.instance != self._me.instance))
+        instances = tuple(
+            sorted(one.instance for one in alive if one.instance != self._me.instance)
+        )
         roles = {one.instance: one.roles for one in alive}
         view = Members(instances, roles, self.members.allowed())
         if view != self._view:

@@ -66,9 +66,7 @@ class MeshServer:
             InputError: the socket cannot be made.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(
-            lambda: _Client(self), sock=listen(self._path)
-        )
+        self._server = await loop.create_unix_server(lambda: _Client(self), sock=listen(self._path))
         self._tasks.spawn(self._carry(), "carry")
 
     async def stop(self) -> None:

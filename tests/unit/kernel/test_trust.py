@@ -143,7 +143,9 @@ def test_a_flood_of_words_spends_half_of_the_budget_and_is_reported_once():
     hear(story, *many)
 
     assert len(applied(story)) == 10
-    assert [one.why for one in reproaches(story)] == ["it told more in a minute than is listened to"]
+    assert [one.why for one in reproaches(story)] == [
+        "it told more in a minute than is listened to"
+    ]
     story.tell(finding(attacker="203.0.113.9"))
     assert len(applied(story)) == 11
 

@@ -124,7 +124,9 @@ def test_a_command_is_answered_and_cannot_speak_for_the_reflex_process():
     play(story)
 
 
-@pytest.mark.parametrize("garbage", [b"\xff" * 64, frame(b"\x01"), frame(b""), b"GET / HTTP/1.1"], ids="abcd")
+@pytest.mark.parametrize(
+    "garbage", [b"\xff" * 64, frame(b"\x01"), frame(b""), b"GET / HTTP/1.1"], ids="abcd"
+)
 def test_garbage_ends_its_own_connection_alone(garbage):
     async def story(stage):
         reflex = await stage.call(Hello("reflex", 1))

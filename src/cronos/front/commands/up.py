@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from cronos.config import Config, SourceEntry
 from cronos.errors import InputError
-from cronos.front import settings
+from cronos.front import federated, settings
 from cronos.front.commands.run import files, with_detection
 from cronos.front.compose import Node, run_loop
 from cronos.front.layout import Layout
@@ -18,6 +18,13 @@ from cronos.front.result import UpDocument, print_json
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    watching(parser)
+    federated.arguments(parser)
+    settings.shared(parser)
+
+
+def watching(parser: argparse.ArgumentParser) -> None:
+    """Declare what is watched."""
     parser.add_argument(
         "--follow", action="append", default=[], metavar="FILE", help="a growing log"
     )
@@ -30,25 +37,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", type=Path, help="the declared Modbus policy (TOML)")
     parser.add_argument("--rules", type=Path, action="append", help="a folder of Sigma rules")
-    settings.shared(parser)
 
 
 def execute(options: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM."""
-    config = _with_sources(with_detection(settings.config_of(options), options), options)
+    if options.federated:
+        return federated.execute(options)
+    config = with_sources(with_detection(settings.config_of(options), options), options)
     if not config.source:
         raise InputError(
             "up.nothing_to_watch",
             "No source is given.",
             "Give --follow, --syslog, --interface or --tap, or [[source]] in the configuration.",
         )
-    document = run_loop(_watch(config, settings.state_of(options)))
+    document = run_loop(watch(config, settings.state_of(options)))
     if options.json:
         print_json(document)
     return 1 if document.incidents else 0
 
 
-def _with_sources(config: Config, options: argparse.Namespace) -> Config:
+def with_sources(config: Config, options: argparse.Namespace) -> Config:
     """Put the command line's sources behind the configuration's own."""
     sources = list(config.source)
     for given in options.follow:
@@ -89,7 +97,8 @@ def _endpoint(given: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def _watch(config: Config, state: Path) -> UpDocument:
+async def watch(config: Config, state: Path) -> UpDocument:
+    """Be a node until told to stop."""
     layout = Layout(state, config.node.instance, session=False)
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

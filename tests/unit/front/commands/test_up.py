@@ -16,7 +16,7 @@ def options(*given):
 
 
 def with_sources(*given, config=None):
-    return up._with_sources(config or Config(), options(*given))
+    return up.with_sources(config or Config(), options(*given))
 
 
 def test_syslog_listens_on_both_transports():

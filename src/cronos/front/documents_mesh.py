@@ -1,0 +1,68 @@
+"""The JSON documents of the federation."""
+
+import msgspec
+
+from cronos.front.result import DemoStep, LedgerView
+
+
+class PeerView(msgspec.Struct, frozen=True):
+    """A member as a running node sees it."""
+
+    instance: str
+    address: str
+    status: str
+    incarnation: int
+    linked: bool
+    roles: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    # The last round trip; 0 where none is known.
+    rtt_ms: float = 0.0
+    # What is on its way there and not acknowledged.
+    queued: int = 0
+    held: int = 0
+    signed: int = 0
+
+
+class MeshDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos mesh --json`."""
+
+    node: str
+    address: str
+    incarnation: int
+    # How many nodes an incident has to be held by at present, this one included.
+    view: int
+    roles: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+    peers: tuple[PeerView, ...] = ()
+    counts: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    left: bool = False
+    schema: str = "cronos.mesh/1"
+
+
+class FellowView(msgspec.Struct, frozen=True):
+    """One node of a federation on this machine."""
+
+    name: str
+    address: str
+    state: str
+    pid: int = 0
+
+
+class FederatedDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos up --federated --json`, printed when it has been stopped."""
+
+    domain: str
+    nodes: tuple[FellowView, ...]
+    restarts: int
+    schema: str = "cronos.federated/1"
+
+
+class FederatedDemoDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos demo --federated --json`."""
+
+    passed: bool
+    steps: tuple[DemoStep, ...]
+    # How many nodes confirmed the first incident, and the last node's alone.
+    view: int
+    ledgers: tuple[LedgerView, ...]
+    schema: str = "cronos.demo-federated/1"
