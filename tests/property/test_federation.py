@@ -360,8 +360,10 @@ class Federation:
 
     def check_told(self, member, alive):
         now = self.clock.boot_ns
-        known = {name: {note.body.bulletin_id for note, _ in one.ledger
-                        if isinstance(note.body, Bulletin)} for name, one in alive.items()}  # fmt: skip
+        known = {
+            name: {n.body.bulletin_id for n, _ in one.ledger if isinstance(n.body, Bulletin)}
+            for name, one in alive.items()
+        }
         released = {one.incident_id for one, _ in member.outbox.values()
                     if one.kind is BulletinKind.RELEASED}  # fmt: skip
         for message, until in member.outbox.values():

@@ -23,8 +23,8 @@ from msgspec.structs import replace
 from cronos.config import Config, SourceEntry
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.desk import Desk, Heard
-from cronos.front.layout import Layout
 from cronos.front.federation import MESH_SOCKET, require_safe
+from cronos.front.layout import Layout
 from cronos.front.losses import losses_of
 from cronos.front.plugins import load, make, settings_of
 from cronos.front.reception import Reception
@@ -144,6 +144,14 @@ class Node:
         Raises:
             CronosError: what a worker said when it could not start.
         """
+        await self._start_workers()
+        await self._until_ready()
+        await self._open_to_people()
+        for number, sources in enumerate(self._shares()):
+            self._parsers.append(self._parse(f"parser-{number}", sources))
+        self._log.write("info", "node.ready", sources=len(self._sources))
+
+    async def _start_workers(self) -> None:
         if self._reception is not None:
             self._reception.look()  # before any finding is taken
         if not self._live:
@@ -162,11 +170,6 @@ class Node:
             self._work("mesh", replace(self._spec("mesh"), incarnation=self._incarnation))
         for channel in self._channels:
             self._tasks.spawn(channel.run(), "channel")
-        await self._until_ready()
-        await self._open_to_people()
-        for number, sources in enumerate(self._shares()):
-            self._parsers.append(self._parse(f"parser-{number}", sources))
-        self._log.write("info", "node.ready", sources=len(self._sources))
 
     async def _open_to_people(self) -> None:
         if self._reception is not None:

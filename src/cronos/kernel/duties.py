@@ -45,7 +45,7 @@ class Duties:
         assumed = frozenset(
             role
             for role in fit.keys() - taken
-            if me == max(fit[role], key=lambda one: _weight(role, one), default="")  # noqa: B023
+            if me == max(fit[role], key=lambda one: _weight(role, one), default="")
         )
         before, self.assumed = self.held, assumed
         self.held = assumed.union(self._home)

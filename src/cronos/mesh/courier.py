@@ -1,9 +1,9 @@
 """The courier: what the mesh process does between the reflex process and the peers.
 
-It joins three machines: the `Mesh` that carries bytes, the delivery that loses and repeats nothing,
-and the membership that knows who lives. Rule 1: nothing is taken from a peer before the reflex
-process is there to take it. Rule 2: who speaks is whom the link has verified; a message in another's
-name is its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
+It joins three machines: the `Mesh` that carries bytes, the delivery that loses nothing, and the
+membership that knows who lives. Rule 1: nothing is taken from a peer before the reflex process is
+there to take it. Rule 2: who speaks is whom the link has verified; a message in another's name is
+its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
 """
 
 from collections.abc import Callable, Sequence
