@@ -49,6 +49,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "forwarding-tap": "cronos.gateway.tap:Tap",
         "certificate-renewal": "cronos.link.renewal:CertificateRenewal",
     },
+    "mesh": {"grpc": "cronos.mesh.streams:GrpcMesh"},
     "workflow": {
         "command": "cronos.respond.hooks:CommandWorkflow",
         "webhook": "cronos.respond.hooks:WebhookWorkflow",
@@ -67,6 +68,9 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "executor-launch": "cronos.respond.child:Launch",
         "executor-child": "cronos.respond.childserving:serve",
         "enforcer-settings": "cronos.respond.guards:EnforcerConfig",
+        "mesh-place": "cronos.mesh.process:Place",
+        "mesh-process": "cronos.mesh.process:MeshProcess",
+        "duties": "cronos.kernel.duties:Duties",
         "list-files": "cronos.sense.files:expand",
         "verify-ledger": "cronos.govern.verify:verify_file",
         "examine-ledger": "cronos.govern.verify:examine_file",

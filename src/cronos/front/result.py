@@ -85,6 +85,9 @@ class IncidentView(msgspec.Struct, frozen=True):
     # What would have been done with every dial at "act".
     would: str = ""
     verdict: str = ""
+    # How many nodes held it when it was confirmed, this one included; 0 before, and where only a
+    # peer's word stands behind it.
+    view: int = 0
 
 
 class DefectView(msgspec.Struct, frozen=True):
@@ -169,6 +172,7 @@ def show(
         ),
         incident.decision.would.value if incident.decision else "",
         incident.verdict,
+        incident.view,
     )
 
 

@@ -210,7 +210,8 @@ def _serve_mesh(spec: Spec, clock: Clock) -> None:
 
     home = Path(spec.keys).parent
     sealer = _sealer(spec, clock, "outbox", partial(held_in, home / "outbox"))
-    serve(spec.config, Path(spec.run), home, spec.incarnation, sealer, lambda: _agent_keys(spec))
+    keys = partial(_agent_keys, spec)
+    serve(spec.config, Path(spec.run), home, spec.incarnation, sealer, keys, clock)
 
 
 def _serve_scorer(spec: Spec, clock: Clock) -> None:

@@ -1,7 +1,7 @@
 """Who said it: Merkle batches of bulletins and receipts, one ML-DSA-87 signature each.
 
 What is signed of a message is ``incarnation u64 | of u64 | canonical bytes``, in the context
-``mesh/<instance>``. A peer gets the signature once, and for each of its messages the hashes beside
+``cronos-mesh-batch/<instance>``. A peer gets the signature once, and for each of its messages the hashes beside
 its path (`cronos.crypto.merkle`).
 
 Whose key it is, the certificate says: it binds the SHA-384 of the node's ML-DSA-87 key. A peer
@@ -154,4 +154,4 @@ class MerkleSeals:
 
 
 def _context(instance: str) -> bytes:
-    return b"mesh/" + instance.encode()
+    return b"cronos-mesh-batch/" + instance.encode()

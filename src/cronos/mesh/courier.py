@@ -6,12 +6,19 @@ there to take it. Rule 2: who speaks is whom the link has verified; a message in
 its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
 """
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
+
+from cronos.errors import InputError
+from cronos.mesh.shared import Board
 from cronos.ports import Mesh
 from cronos.types import (
     Bulletin,
+    ControlCall,
     Datum,
     Lane,
     Members,
@@ -20,18 +27,37 @@ from cronos.types import (
     Publish,
     Receipt,
     Reproach,
-    Roles,
 )
 
 _GONE: Final = frozenset({PeerStatus.DEAD, PeerStatus.LEFT})
 _MEMBERSHIP: Final = frozenset({Lane.KEYS, Lane.MEMBERS})
+_REMEMBERED: Final = 100_000
 FORGED: Final = "it spoke in another's name"
+
+
+class StandingOf(Protocol):
+    """How far a peer holds what this node has told."""
+
+    peer: str
+    held: int
+    signed: int
+    waiting: int
 
 
 class Delivers(Protocol):
     """What the courier asks of the delivery."""
 
-    async def post(self, message: Bulletin | Receipt, to: str = "") -> None:
+    counts: Any
+
+    async def start(self) -> None:
+        """Open what is kept, and hand over again what still counts."""
+        ...
+
+    async def stop(self) -> None:
+        """End: what was posted is stored."""
+        ...
+
+    async def post(self, message: Bulletin | Receipt, to: str = "") -> int:
         """Send to one peer, or to all; returns once it is durable."""
         ...
 
@@ -43,8 +69,16 @@ class Delivers(Protocol):
         """Learn that a peer can be reached, or no more."""
         ...
 
-    def members(self, instances: tuple[str, ...]) -> None:
-        """Learn who lives: to whom `all` goes."""
+    def members(self, instances: Sequence[str]) -> None:
+        """Learn who lives: for whom what is told to all waits."""
+        ...
+
+    def forget(self, peer: str) -> None:
+        """Wait for a peer no more."""
+        ...
+
+    def standings(self) -> Sequence[StandingOf]:
+        """Say how each peer is doing."""
         ...
 
 
@@ -71,8 +105,12 @@ class KnowsMembers(Protocol):
         """Give the roles that each member's certificate lets it take, this node's own too."""
         ...
 
-    def claim(self, roles: tuple[str, ...]) -> None:
-        """Tell the others which roles this node holds from now on."""
+    def rtt_ns(self, peer: str) -> int:
+        """Give the time that the last ping took, 0 for none."""
+        ...
+
+    async def leave(self) -> None:
+        """Tell the others good-bye."""
         ...
 
 
@@ -80,50 +118,70 @@ class Courier:
     """Carries what the reflex process says to the peers, and back.
 
     Args:
-        me: this node.
+        me: this node; its roles are those that it takes by itself.
         mesh: the links.
         tell: gives the reflex process a datum.
+        board: what is shared just now.
 
     Attributes:
         delivery: set before `start`.
         members: set before `start`.
+        beside: started before the links and stopped after them.
     """
 
     delivery: Delivers
     members: KnowsMembers
 
-    def __init__(self, me: Peer, mesh: Mesh, tell: Callable[[Datum], None]) -> None:
+    def __init__(
+        self, me: Peer, mesh: Mesh, tell: Callable[[Datum], None], board: Board
+    ) -> None:
+        self.beside: list[Any] = []
+        self.started = False
         self._me = me
         self._mesh = mesh
         self._tell = tell
-        self._view = Members(())
+        self._board = board
+        self._view: Members | None = None
+        self._heard: OrderedDict[str, None] = OrderedDict()
+        self._left = False
 
     async def start(self, seeds: Sequence[str]) -> None:
         """Begin to take from peers; the reflex process must be there."""
+        for one in self.beside:
+            await one.start()
+        await self.delivery.start()
         await self._mesh.start(self._receive, self._linked)
         self.members.join(seeds)
+        self.started = True
         self.changed(self._me, False)
 
     async def hear(self, said: Sequence[Datum]) -> None:
         """Take what the reflex process says, in its order."""
-        posted = 0
-        for datum in said:
-            if isinstance(datum, Roles):
-                self.members.claim(datum.held)
-            elif isinstance(datum, Publish):
-                await self.delivery.post(datum.message, datum.to)
-                if isinstance(datum.message, Bulletin):
-                    posted = max(posted, datum.message.sequence)
-        if posted:
+        published = [one for one in said if isinstance(one, Publish)]
+        for one in published:
+            if isinstance(one.message, Bulletin):
+                self._board.put(one.message)
+        # Together, so that one sync of the disk serves them all; each is begun in its turn.
+        await asyncio.gather(*(self.delivery.post(one.message, one.to) for one in published))
+        bulletins = [one.message for one in published if isinstance(one.message, Bulletin)]
+        if bulletins:
             # In its own name: so far this node itself holds what it tells, for good.
-            self._tell(Receipt(self._me.instance, self._me.instance, posted))
+            name = self._me.instance
+            self._tell(Receipt(name, name, max(one.sequence for one in bulletins)))
 
     def heard(self, peer: str, datum: Datum, signed: bool) -> None:
-        """Hand on what a peer's delivery brought, if it speaks for itself."""
-        del signed
+        """Hand on what a peer's delivery brought, once, if it speaks for itself."""
         match datum:
-            case Bulletin(origin=speaker) | Receipt(peer=speaker) if speaker == peer:
-                self._tell(datum)
+            case Bulletin(origin=speaker, bulletin_id=name) if speaker == peer:
+                if name not in self._heard:
+                    self._board.put(datum)
+                    self._tell(datum)
+                    self._heard[name] = None
+                    if len(self._heard) > _REMEMBERED:
+                        self._heard.popitem(last=False)
+            case Receipt(peer=speaker) if speaker == peer:
+                if not signed:  # the first time; that it is signed as well changes nothing
+                    self._tell(datum)
             case Bulletin() | Receipt():
                 self._tell(Reproach(peer, FORGED))
             case _:
@@ -135,22 +193,95 @@ class Courier:
 
     def changed(self, peer: Peer, unwitnessed: bool) -> None:
         """Take a change of the membership."""
-        del peer, unwitnessed
-        known = {one.instance: one for one in self.members.members()}
-        alive = [one for one in known.values() if one.status not in _GONE]
-        instances = tuple(
-            sorted(one.instance for one in alive if one.instance != self._me.instance)
-        )
-        roles = {one.instance: one.roles for one in alive}
+        del unwitnessed
+        if peer.status is PeerStatus.LEFT:
+            self.delivery.forget(peer.instance)
+        if not self.started:
+            return
+        alive = [] if self._left else [one for one in self._known() if one.status not in _GONE]
+        instances = tuple(sorted(one.instance for one in alive))
+        roles = {one.instance: one.roles for one in (*alive, self._me)}
         view = Members(instances, roles, self.members.allowed())
         if view != self._view:
             self._view = view
             self.delivery.members(instances)
             self._tell(view)
 
-    async def stop(self) -> None:
-        """End: what is queued is sent first."""
+    async def leave(self) -> None:
+        """Tell the peers good-bye, send what is queued, and end; the node goes on alone."""
+        if self._left or not self.started:
+            return
+        self._left = True
+        await self.members.leave()
         await self._mesh.stop()
+        await self.delivery.stop()
+        for one in reversed(self.beside):
+            one.stop()
+        self.changed(self._me, False)
+
+    async def answer(self, call: ControlCall) -> Any:
+        """Answer a person's command.
+
+        Raises:
+            InputError: it is not understood.
+        """
+        match call.verb:
+            case "status":
+                return self.status()
+            case "indicators":
+                words = msgspec.json.decode(call.argument or b"{}", type=dict[str, int])
+                return self._board.indicators(max(0, words.get("first", 0)))
+            case "leave":
+                await self.leave()
+                return {**self.status(), "left": True}
+            case _:
+                raise InputError(
+                    "mesh.unknown_verb",
+                    f"The mesh does not understand {call.verb!r:.80}.",
+                    "Use `cronos mesh` of the version that the node has.",
+                )
+
+    def status(self) -> dict[str, Any]:
+        """Say how this node and each member stand."""
+        allowed, linked = self.members.allowed(), set(self._mesh.peers())
+        standings = {one.peer: one for one in self.delivery.standings()}
+        peers = [self._peer(one, allowed, linked, standings) for one in self._known()]
+        counts = msgspec.to_builtins(self.delivery.counts)
+        return {
+            "node": self._me.instance,
+            "address": self._me.address,
+            "incarnation": self._me.incarnation,
+            "view": len(self._view.instances if self._view else ()) + 1,
+            "roles": self._me.roles,
+            "allowed": allowed.get(self._me.instance, ()),
+            "peers": peers,
+            "counts": counts,
+        }
+
+    def _peer(
+        self,
+        peer: Peer,
+        allowed: dict[str, tuple[str, ...]],
+        linked: set[str],
+        standings: dict[str, StandingOf],
+    ) -> dict[str, Any]:
+        name, standing = peer.instance, standings.get(peer.instance)
+        return {
+            "instance": name,
+            "address": peer.address,
+            "status": peer.status.value,
+            "incarnation": peer.incarnation,
+            "linked": name in linked,
+            "roles": peer.roles,
+            "allowed": allowed.get(name, ()),
+            "rtt_ms": self.members.rtt_ns(name) / 1e6,
+            "queued": standing.waiting if standing is not None else 0,
+            "held": standing.held if standing is not None else 0,
+            "signed": standing.signed if standing is not None else 0,
+        }
+
+    def _known(self) -> list[Peer]:
+        return [one for one in self.members.members() if one.instance != self._me.instance]
 
     async def _receive(self, peer: str, lane: Lane, data: bytes) -> None:
         machine = self.members if lane in _MEMBERSHIP else self.delivery

@@ -35,10 +35,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep the ledger there (default: a temporary folder)",
     )
+    parser.add_argument(
+        "--federated",
+        action="store_true",
+        help="four nodes: one incident that all confirm, the loss of three, and their return",
+    )
 
 
 def execute(options: argparse.Namespace) -> int:
     """Play the demo; 0 when every step held, 1 when one failed."""
+    if options.federated:
+        return _federated(options)
     with tempfile.TemporaryDirectory(prefix="cronos-demo-") as folder:
         state = options.state.absolute() if options.state else Path(folder)
         stage = Stage(state, quiet=options.json)
@@ -47,6 +54,23 @@ def execute(options: argparse.Namespace) -> int:
         print_json(document)
     else:
         _conclude(document)
+    return 0 if document.passed else 1
+
+
+def _federated(options: argparse.Namespace) -> int:
+    from cronos.front.federated_demo import FederatedStage  # noqa: PLC0415 - only this demo
+
+    def say(line: str) -> None:
+        if not options.json:
+            print(line, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="cr-") as folder:
+        state = options.state.absolute() if options.state else Path(folder)
+        document = asyncio.run(FederatedStage(state, say).play())
+    if options.json:
+        print_json(document)
+    else:
+        say("\nEvery step held." if document.passed else "\nNot every step held.")
     return 0 if document.passed else 1
 
 

@@ -1,0 +1,95 @@
+"""The worker that carries the mesh: an event loop, the links by their catalogue name, and peers."""
+
+import asyncio
+import functools
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cronos.config import Config
+from cronos.front.membership import holder_of
+from cronos.front.plugins import load, make
+from cronos.link.egress import EgressGate
+from cronos.ports import Clock, KeyProvider, Sealer
+from cronos.runtime.tasks import AsyncTasks
+from cronos.runtime.telemetry import Log
+from cronos.runtime.world import SequenceIds
+
+
+def serve(  # noqa: PLR0913 - what the worker was told, each by its name
+    config: Config,
+    run: Path,
+    home: Path,
+    incarnation: int,
+    sealer: Sealer,
+    keys: Callable[[], KeyProvider],
+    clock: Clock,
+) -> None:
+    """Carry the mesh until told to stop, or until the reflex process is gone.
+
+    Args:
+        config: of the node.
+        run: the folder of its sockets.
+        home: the node's own folder.
+        incarnation: rises with each start.
+        sealer: of what lies at rest.
+        keys: connects to the key agent.
+        clock: its time.
+
+    Raises:
+        CronosError: it cannot begin.
+    """
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        runner.run(_serve(config, run, home, incarnation, sealer, keys, clock))
+
+
+async def _serve(  # noqa: PLR0913 - as above
+    config: Config,
+    run: Path,
+    home: Path,
+    incarnation: int,
+    sealer: Sealer,
+    keys: Callable[[], KeyProvider],
+    clock: Clock,
+) -> None:
+    log = Log(config.node.instance, clock)
+    tasks = AsyncTasks(
+        lambda task, error: log.write("error", "task.failed", task=task, detail=repr(error))
+    )
+    holder = functools.partial(holder_of, config, home.parent, clock)
+    mesh = make(
+        "mesh",
+        "grpc",
+        config,
+        given={"listen": config.mesh.listen},
+        clock=clock,
+        tasks=tasks,
+        egress=EgressGate(config.egress),
+        ids=SequenceIds(config.node.instance, incarnation),
+        holder=holder,
+        report=log.write,
+    )
+    place = load("entry", "mesh-place")(
+        config.node.instance, incarnation, run, home, config.mesh.join, config.mesh.roles,
+        config.mesh.listen,
+    )  # fmt: skip
+    process: Any = load("entry", "mesh-process")(
+        place, mesh, holder, keys(), sealer, clock, tasks, log.write
+    )
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    try:
+        await process.run(stopped)
+    finally:
+        await tasks.cancel()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """Make the loop: uvloop where it is installed, asyncio's own elsewhere."""
+    try:
+        import uvloop  # noqa: PLC0415 - only this process needs it here
+    except ModuleNotFoundError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
