@@ -44,7 +44,7 @@ _POLL_S: Final = 0.05
 _END_S: Final = 15.0
 _AGAIN_S: Final = 1.0
 _TOKEN_S: Final = 600
-_MAX_STATE: Final = 40
+_MAX_STATE: Final = 56
 
 Table = dict[str, Any]
 

@@ -52,9 +52,7 @@ class FederatedStage:
             self._say("A water tank, and four nodes of Cronos between it and the world.")
             async with self._acting(Actor("server")) as server:
                 plant = int((await server.must("listening", _PATIENCE_S))["port"])
-                federation = Federation(
-                    self._state, _table(plant), self._clock, dict.fromkeys(NAMES, {})
-                )
+                federation = Federation(self._state, _table(plant), self._clock)
                 try:
                     await self._play(federation)
                 finally:
@@ -205,7 +203,7 @@ class FederatedStage:
     async def _tap(self, federation: Federation, name: str) -> int:
         path = federation.fellows[name].run / "forwarding-tap.port"
         await self._until(_there(path), f"the tap of {name} listens")
-        return int(path.read_text(encoding="ascii"))
+        return int(await asyncio.to_thread(path.read_text, "ascii"))
 
     async def _until(self, so: Callable[[], Any], what: str) -> None:
         for _ in range(int(_PATIENCE_S / _POLL_S)):
@@ -233,7 +231,7 @@ class FederatedStage:
 
 def _there(path: Path) -> Callable[[], Any]:
     async def looked() -> bool:
-        return path.exists()
+        return await asyncio.to_thread(path.exists)
 
     return looked
 

@@ -5,7 +5,7 @@ import functools
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cronos.config import Config
 from cronos.front.membership import holder_of
@@ -17,22 +17,22 @@ from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SequenceIds
 
 
-def serve(  # noqa: PLR0913 - what the worker was told, each by its name
-    config: Config,
-    run: Path,
-    home: Path,
-    incarnation: int,
-    sealer: Sealer,
-    keys: Callable[[], KeyProvider],
-    clock: Clock,
+class Place(NamedTuple):
+    """The folder of the node's sockets, its own folder, and its incarnation."""
+
+    run: Path
+    home: Path
+    incarnation: int
+
+
+def serve(
+    config: Config, place: Place, sealer: Sealer, keys: Callable[[], KeyProvider], clock: Clock
 ) -> None:
     """Carry the mesh until told to stop, or until the reflex process is gone.
 
     Args:
         config: of the node.
-        run: the folder of its sockets.
-        home: the node's own folder.
-        incarnation: rises with each start.
+        place: where it is.
         sealer: of what lies at rest.
         keys: connects to the key agent.
         clock: its time.
@@ -41,23 +41,17 @@ def serve(  # noqa: PLR0913 - what the worker was told, each by its name
         CronosError: it cannot begin.
     """
     with asyncio.Runner(loop_factory=_loop) as runner:
-        runner.run(_serve(config, run, home, incarnation, sealer, keys, clock))
+        runner.run(_serve(config, place, sealer, keys, clock))
 
 
-async def _serve(  # noqa: PLR0913 - as above
-    config: Config,
-    run: Path,
-    home: Path,
-    incarnation: int,
-    sealer: Sealer,
-    keys: Callable[[], KeyProvider],
-    clock: Clock,
+async def _serve(
+    config: Config, place: Place, sealer: Sealer, keys: Callable[[], KeyProvider], clock: Clock
 ) -> None:
     log = Log(config.node.instance, clock)
     tasks = AsyncTasks(
         lambda task, error: log.write("error", "task.failed", task=task, detail=repr(error))
     )
-    holder = functools.partial(holder_of, config, home.parent, clock)
+    holder = functools.partial(holder_of, config, place.home.parent, clock)
     mesh = make(
         "mesh",
         "grpc",
@@ -66,16 +60,21 @@ async def _serve(  # noqa: PLR0913 - as above
         clock=clock,
         tasks=tasks,
         egress=EgressGate(config.egress),
-        ids=SequenceIds(config.node.instance, incarnation),
+        ids=SequenceIds(config.node.instance, place.incarnation),
         holder=holder,
         report=log.write,
     )
-    place = load("entry", "mesh-place")(
-        config.node.instance, incarnation, run, home, config.mesh.join, config.mesh.roles,
+    told = load("entry", "mesh-place")(
+        config.node.instance,
+        place.incarnation,
+        place.run,
+        place.home,
+        config.mesh.join,
+        config.mesh.roles,
         config.mesh.listen,
-    )  # fmt: skip
+    )
     process: Any = load("entry", "mesh-process")(
-        place, mesh, holder, keys(), sealer, clock, tasks, log.write
+        told, mesh, holder, keys(), sealer, clock, tasks, log.write
     )
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -206,12 +206,12 @@ def _serve_service(spec: Spec, clock: Clock) -> None:
 
 def _serve_mesh(spec: Spec, clock: Clock) -> None:
     """Carry what peers are told, and what they tell; it alone reads what strangers sent."""
-    from cronos.front.meshing import serve  # noqa: PLC0415 - it alone loads what streams need
+    from cronos.front.meshing import Place, serve  # noqa: PLC0415 - it alone loads what streams need
 
     home = Path(spec.keys).parent
     sealer = _sealer(spec, clock, "outbox", partial(held_in, home / "outbox"))
     keys = partial(_agent_keys, spec)
-    serve(spec.config, Path(spec.run), home, spec.incarnation, sealer, keys, clock)
+    serve(spec.config, Place(Path(spec.run), home, spec.incarnation), sealer, keys, clock)
 
 
 def _serve_scorer(spec: Spec, clock: Clock) -> None:

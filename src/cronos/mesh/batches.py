@@ -1,8 +1,8 @@
 """Who said it: Merkle batches of bulletins and receipts, one ML-DSA-87 signature each.
 
 What is signed of a message is ``incarnation u64 | of u64 | canonical bytes``, in the context
-``cronos-mesh-batch/<instance>``. A peer gets the signature once, and for each of its messages the hashes beside
-its path (`cronos.crypto.merkle`).
+``cronos-mesh-batch/<instance>``. A peer gets the signature once, and for each of its messages the
+hashes beside its path (`cronos.crypto.merkle`).
 
 Whose key it is, the certificate says: it binds the SHA-384 of the node's ML-DSA-87 key. A peer
 announces the key itself; it is believed only where the hash is the certificate's.

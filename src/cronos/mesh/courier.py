@@ -132,9 +132,7 @@ class Courier:
     delivery: Delivers
     members: KnowsMembers
 
-    def __init__(
-        self, me: Peer, mesh: Mesh, tell: Callable[[Datum], None], board: Board
-    ) -> None:
+    def __init__(self, me: Peer, mesh: Mesh, tell: Callable[[Datum], None], board: Board) -> None:
         self.beside: list[Any] = []
         self.started = False
         self._me = me

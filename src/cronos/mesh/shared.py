@@ -34,9 +34,10 @@ class Board:
                 self._shared.popitem(last=False)
 
     def indicators(self, first: int = 0) -> dict[str, Any]:
-        """Give a STIX bundle of the newest that count; of more than 500, those from `first` on."""
+        """Give a STIX bundle of the newest that count: 500 from `first` on, and the sum."""
         now = self._clock.now().wall_ns
         for key in [key for key, one in self._shared.items() if one.until_wall_ns <= now]:
             del self._shared[key]
         newest = list(reversed(self._shared.values()))
-        return bundle(newest[first : first + _MOST_SHOWN], now)
+        made = bundle(newest[first : first + _MOST_SHOWN], now)
+        return {**made, "x_total": len(newest)}

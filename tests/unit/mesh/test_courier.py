@@ -2,11 +2,20 @@
 
 import asyncio
 
+import msgspec
+import pytest
+
+from cronos.errors import InputError
 from cronos.mesh.courier import FORGED, Courier
+from cronos.mesh.shared import Board
+from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_mesh import MemoryNetwork
 from cronos.types import (
     Bulletin,
     BulletinKind,
+    ControlCall,
+    Entity,
+    EntityKind,
     Lane,
     Members,
     Peer,
@@ -14,7 +23,6 @@ from cronos.types import (
     Publish,
     Receipt,
     Reproach,
-    Roles,
 )
 
 
@@ -25,14 +33,41 @@ def bulletin(number=1, origin="a"):
     )  # fmt: skip
 
 
+class Counts(msgspec.Struct):
+    sent: int = 3
+
+
+class Standing(msgspec.Struct):
+    peer: str
+    held: int = 4
+    signed: int = 3
+    waiting: int = 2
+
+
 class Post:
     """A delivery that only remembers."""
+
+    counts = Counts()
 
     def __init__(self):
         self.posted = []
         self.received = []
         self.links = []
         self.known = []
+        self.forgotten = []
+        self.running = False
+
+    async def start(self):
+        self.running = True
+
+    async def stop(self):
+        self.running = False
+
+    def forget(self, peer):
+        self.forgotten.append(peer)
+
+    def standings(self):
+        return (Standing("b"),)
 
     async def post(self, message, to=""):
         self.posted.append((message, to))
@@ -53,7 +88,7 @@ class Book(Post):
     def __init__(self, *peers):
         super().__init__()
         self.peers = peers
-        self.claims = []
+        self.left = False
         self.seeds = None
 
     def join(self, seeds):
@@ -65,8 +100,11 @@ class Book(Post):
     def allowed(self):
         return {peer.instance: ("audit",) for peer in self.peers}
 
-    def claim(self, roles):
-        self.claims.append(roles)
+    def rtt_ns(self, peer):
+        return 700_000
+
+    async def leave(self):
+        self.left = True
 
 
 class Stage:
@@ -74,7 +112,8 @@ class Stage:
         self.told = []
         self.network = MemoryNetwork()
         self.mesh = self.network.join("a")
-        self.courier = Courier(Peer("a", "127.0.0.1:1"), self.mesh, self.told.append)
+        me = Peer("a", "127.0.0.1:1", roles=("defense",))
+        self.courier = Courier(me, self.mesh, self.told.append, Board(VirtualClock()))
         self.post = self.courier.delivery = Post()
         self.book = self.courier.members = Book(*peers)
 
@@ -82,34 +121,48 @@ class Stage:
 def test_what_the_reflex_says_is_posted_in_its_order_and_said_to_be_durable_after():
     stage = Stage()
     said = [Publish(bulletin(n)) for n in (4, 5)] + [Publish(Receipt("a", "b", 9), "b")]
-    asyncio.run(stage.courier.hear([*said, Roles(("audit",), (), 1)]))
+    asyncio.run(stage.courier.hear(said))
 
     assert stage.post.posted == [(one.message, one.to) for one in said]
     assert stage.told == [Receipt("a", "a", 5)]
-    assert stage.book.claims == [("audit",)]
 
 
 def test_a_peer_speaks_for_itself_alone():
     stage = Stage()
     stage.courier.heard("b", bulletin(origin="b"), True)
+    stage.courier.heard("b", bulletin(origin="b"), False)
+    stage.courier.heard("b", Receipt("b", "a", 1), False)
     stage.courier.heard("b", Receipt("b", "a", 1), True)
     stage.courier.heard("b", bulletin(origin="c"), True)
     stage.courier.heard("b", Receipt("c", "a", 1), False)
     stage.courier.heard("b", Members(("mallory",)), True)
 
     assert stage.told == [
-        bulletin(origin="b"), Receipt("b", "a", 1), Reproach("b", FORGED), Reproach("b", FORGED)
+        bulletin(origin="b"),
+        *(Receipt("b", "a", 1), Reproach("b", FORGED), Reproach("b", FORGED)),
     ]  # fmt: skip
 
 
 def test_the_view_is_told_once_whenever_it_changes():
     alive, dead = Peer("b", "", roles=("audit",)), Peer("c", "", status=PeerStatus.DEAD)
     stage = Stage(alive, dead)
+    stage.courier.changed(alive, False)
+    assert stage.told == []
+    stage.courier.started = True
     for _ in range(3):
         stage.courier.changed(alive, False)
 
-    assert stage.told == [Members(("b",), {"b": ("audit",)}, {"b": ("audit",), "c": ("audit",)})]
+    roles = {"b": ("audit",), "a": ("defense",)}
+    assert stage.told == [Members(("b",), roles, {"b": ("audit",), "c": ("audit",)})]
     assert stage.post.known == [("b",)]
+
+
+def test_who_has_left_is_waited_for_no_more():
+    gone = Peer("c", "", status=PeerStatus.LEFT)
+    stage = Stage(gone)
+    stage.courier.changed(gone, False)
+
+    assert stage.post.forgotten == ["c"]
 
 
 def test_each_machine_gets_what_is_its_own():
@@ -125,7 +178,7 @@ def test_each_machine_gets_what_is_its_own():
         other.connect("a", "a")
         for lane in Lane:
             await other.send("a", lane, lane.value.encode())
-        await stage.courier.stop()
+        await stage.courier.leave()
         return stage
 
     stage = asyncio.run(story())
@@ -133,3 +186,47 @@ def test_each_machine_gets_what_is_its_own():
     assert {lane for _, lane, _ in stage.book.received} == {Lane.KEYS, Lane.MEMBERS}
     assert {lane for _, lane, _ in stage.post.received} == {Lane.THREAT, Lane.RECORDS, Lane.BULK}
     assert stage.post.links[0] == stage.book.links[0] == ("b", True)
+
+
+def ask(stage, verb):
+    return asyncio.run(stage.courier.answer(ControlCall(1, verb)))
+
+
+def test_a_person_is_told_how_each_member_stands():
+    stage = Stage(Peer("b", "127.0.0.1:2", 5, roles=("audit",)))
+    told = ask(stage, "status")
+
+    assert (told["node"], told["view"], told["counts"]) == ("a", 1, {"sent": 3})
+    (peer,) = told["peers"]
+    assert peer == {
+        "instance": "b", "address": "127.0.0.1:2", "status": "alive", "incarnation": 5,
+        "linked": False, "roles": ("audit",), "allowed": ("audit",), "rtt_ms": 0.7, "queued": 2,
+        "held": 4, "signed": 3,
+    }  # fmt: skip
+    with pytest.raises(InputError):
+        ask(stage, "dance")
+
+
+def test_what_was_told_and_heard_is_shared_as_indicators():
+    stage = Stage()
+    heard = msgspec.structs.replace(
+        bulletin(origin="b"), actor=Entity(EntityKind.ADDRESS, "192.0.2.1"), ttl_ns=10**12
+    )
+    stage.courier.heard("b", heard, False)
+    patterns = [one.get("pattern") for one in ask(stage, "indicators")["objects"]]
+
+    assert "[ipv4-addr:value = '192.0.2.1']" in patterns
+
+
+def test_who_leaves_says_good_bye_and_goes_on_alone():
+    async def story():
+        stage = Stage(Peer("b", ""))
+        await stage.courier.start([])
+        told = await stage.courier.answer(ControlCall(1, "leave"))
+        return stage, told
+
+    stage, told = asyncio.run(story())
+    assert stage.book.left
+    assert not stage.post.running
+    assert (told["left"], told["view"]) == (True, 1)
+    assert stage.told[-1].instances == ()

@@ -54,3 +54,4 @@ def test_an_answer_fits_a_frame_and_goes_on_where_the_last_ended():
         board.put(bulletin(number))
 
     assert [len(patterns(board, first)) for first in (0, 500)] == [500, 200]
+    assert board.indicators()["x_total"] == 700

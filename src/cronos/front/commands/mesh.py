@@ -1,24 +1,30 @@
-"""`cronos mesh status|peers|leave`: the federation as a running node sees it."""
+"""`cronos mesh status|peers|leave|indicators`: the federation as a running node sees it."""
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from cronos.front import settings
+from cronos.front import plugins, settings
 from cronos.front.documents_mesh import MeshDocument, PeerView
 from cronos.front.federation import MESH_SOCKET
 from cronos.front.result import print_json
 from cronos.link.asking import ask
 from cronos.link.text import plain
-from cronos.types import ControlCall
+from cronos.types import ControlCall, Members
+
+_GONE = frozenset({"dead", "left"})
+_AT_ONCE = 500
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "what",
-        choices=("status", "peers", "leave"),
-        help="how it stands; one line for each peer; or tell the peers good-bye",
+        choices=("status", "peers", "leave", "indicators"),
+        help="how it stands; one line for each peer; tell the peers good-bye; what is shared, as "
+        "a STIX 2.1 bundle",
     )
     settings.shared(parser)
 
@@ -27,6 +33,9 @@ def execute(options: argparse.Namespace) -> int:
     """Show it, or leave; 1 where no peer can be reached."""
     config = settings.config_of(options)
     path = settings.state_of(options) / config.node.instance / "run" / MESH_SOCKET
+    if options.what == "indicators":
+        print_json(_indicators(path))
+        return 0
     verb = "leave" if options.what == "leave" else "status"
     document = msgspec.json.decode(ask(path, ControlCall(1, verb)), type=MeshDocument)
     if options.json:
@@ -36,6 +45,32 @@ def execute(options: argparse.Namespace) -> int:
     return 0 if document.left or any(one.linked for one in document.peers) else 1
 
 
+def held(document: MeshDocument, name: str) -> frozenset[str]:
+    """Give the roles that a member holds: those of its own, and those that nobody else has."""
+    alive = [one for one in document.peers if one.status not in _GONE]
+    roles = {one.instance: one.roles for one in alive} | {document.node: document.roles}
+    allowed = {one.instance: one.allowed for one in alive} | {document.node: document.allowed}
+    duties = plugins.load("entry", "duties")(name, roles[name])
+    duties.on_members(Members(tuple(sorted(set(roles) - {name})), roles, allowed))
+    found: frozenset[str] = duties.held
+    return found
+
+
+def _indicators(path: Path) -> dict[str, Any]:
+    """Ask until all are there: an answer has to fit a frame."""
+    objects: dict[str, Any] = {}
+    first = 0
+    while True:
+        words = msgspec.json.encode({"first": first})
+        part: dict[str, Any] = msgspec.json.decode(
+            ask(path, ControlCall(1, "indicators", words)), type=dict[str, Any]
+        )
+        objects.update({one["id"]: one for one in part["objects"]})
+        first += _AT_ONCE
+        if not part["objects"] or first >= part.pop("x_total"):
+            return {**part, "objects": list(objects.values())}
+
+
 def _print(document: MeshDocument, what: str) -> None:
     if document.left:
         print(f"{plain(document.node)} has left; it goes on alone.")
@@ -43,18 +78,20 @@ def _print(document: MeshDocument, what: str) -> None:
     if what == "status":
         print(f"{plain(document.node)} at {plain(document.address)}, view {document.view}")
         print(f"  incarnation {document.incarnation}")
-        print(f"  roles       {', '.join(document.roles)}")
-        print(f"  allowed     {', '.join(document.allowed)}")
+        print(f"  holds       {', '.join(sorted(held(document, document.node)))}")
+        print(f"  may         {', '.join(document.allowed)}")
         for name, count in sorted(document.counts.items()):
             print(f"  {plain(name):11} {count}")
     for peer in document.peers:
-        print(_line(peer))
+        print(_line(peer, document))
 
 
-def _line(peer: PeerView) -> str:
+def _line(peer: PeerView, document: MeshDocument) -> str:
     link = f"{peer.rtt_ms:.1f} ms" if peer.linked else "no link"
+    gone = peer.status in _GONE
+    roles = frozenset[str]() if gone else held(document, peer.instance)
     return (
         f"  {plain(peer.instance):12} {peer.status:8} {link:9} queue {peer.queued:<6}"
-        f" incarnation {peer.incarnation}  holds {plain(', '.join(peer.roles)) or '-'}"
+        f" incarnation {peer.incarnation}  holds {plain(', '.join(sorted(roles))) or '-'}"
         f"  may {plain(', '.join(peer.allowed)) or '-'}  {plain(peer.address)}"
     )

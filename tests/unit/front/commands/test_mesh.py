@@ -1,0 +1,83 @@
+"""`cronos mesh`: what a running node says of its peers, as lines and as a document."""
+
+import argparse
+import json
+
+import pytest
+from tests.unit.mesh.test_serving import Stage
+
+from cronos.errors import UnreachableError
+from cronos.front.commands import mesh
+from cronos.front.documents_mesh import MeshDocument, PeerView
+from cronos.front.federated import DUTIES, ROLES
+
+PEERS = (
+    PeerView("east", "127.0.0.1:2", "alive", 3, True, DUTIES["east"], ROLES, 0.7, 5),
+    PeerView("south\x1b[2J", "127.0.0.1:3", "dead", 1, False),
+)
+STATUS = MeshDocument("north", "127.0.0.1:1", 7, 2, ("defense",), ROLES, PEERS, {"sent": 9})
+
+
+def run(monkeypatch, *given, answer=STATUS):
+    asked = []
+
+    def ask(path, call, *_):
+        asked.append((path, call.verb))
+        return json.dumps(json.loads(mesh.msgspec.json.encode(answer))).encode()
+
+    monkeypatch.setattr(mesh, "ask", ask)
+    parser = argparse.ArgumentParser()
+    mesh.arguments(parser)
+    parser.add_argument("--json", action="store_true")
+    return mesh.execute(parser.parse_args(given)), asked
+
+
+def test_the_status_names_roles_round_trips_and_queues(monkeypatch, capsys):
+    code, asked = run(monkeypatch, "status", "--state", "/s")
+    shown = capsys.readouterr().out
+
+    assert code == 0
+    assert str(asked[0][0]) == "/s/local/run/mesh.sock"
+    assert "view 2" in shown
+    (east,) = [line for line in shown.splitlines() if "east" in line]
+    assert "0.7 ms" in east
+    assert "queue 5" in east
+    assert "incarnation 3" in east
+    assert "no link" in shown
+    assert "\x1b" not in shown
+
+
+def test_what_a_peer_holds_is_what_it_does_by_itself_and_what_it_took_over(monkeypatch, capsys):
+    """Of two that live, one has taken over what only the dead did."""
+    run(monkeypatch, "peers")
+    shown = capsys.readouterr().out
+    (east,) = [line for line in shown.splitlines() if "east" in line]
+    held = {mesh.held(STATUS, name) for name in ("north", "east")}
+
+    assert set().union(*held) == set(ROLES)
+    assert "operations" in east.partition("holds")[2].partition("may")[0]
+
+
+def test_leaving_is_asked_for_by_its_own_verb(monkeypatch, capsys):
+    left = mesh.msgspec.structs.replace(STATUS, left=True)
+    code, asked = run(monkeypatch, "leave", answer=left)
+
+    assert (code, asked[0][1]) == (0, "leave")
+    assert "goes on alone" in capsys.readouterr().out
+
+
+def test_no_peer_in_reach_is_told_by_the_exit_code(monkeypatch):
+    alone = mesh.msgspec.structs.replace(STATUS, peers=PEERS[1:], view=1)
+
+    assert run(monkeypatch, "status", "--json", answer=alone)[0] == 1
+
+
+def test_without_a_node_it_says_so(tmp_path):
+    parser = argparse.ArgumentParser()
+    mesh.arguments(parser)
+    with pytest.raises(UnreachableError):
+        mesh.execute(parser.parse_args(["status", "--state", str(tmp_path)]))
+
+
+def test_the_socket_of_the_command_is_that_of_the_process(tmp_path):
+    assert Stage(tmp_path).path.name == mesh.MESH_SOCKET
