@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -287,10 +287,10 @@ def toml_of(table: Table) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        pairs = (f"{json.dumps(str(key))} = {_value(one)}" for key, one in value.items())
-        return "{" + ", ".join(pairs) + "}"
+        items = cast("dict[str, Any]", value).items()
+        return "{" + ", ".join(f"{json.dumps(key)} = {_value(one)}" for key, one in items) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
+        return "[" + ", ".join(map(_value, cast("list[Any]", value))) + "]"
     return json.dumps(value)
 
 

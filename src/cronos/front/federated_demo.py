@@ -176,10 +176,10 @@ class FederatedStage:
         found: list[Document] = []
 
         async def looked() -> bool:
-            listed = await federation.node(name, "incidents.list")
+            listed: Document = await federation.node(name, "incidents.list") or {}
             found[:] = [
                 one
-                for one in (listed or {}).get("incidents", ())
+                for one in listed.get("incidents", ())
                 if one["actor"] == f"address {source}"
                 and (not moment or any(step["moment"] == moment for step in one["timeline"]))
             ]
