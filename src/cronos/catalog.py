@@ -49,7 +49,6 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "forwarding-tap": "cronos.gateway.tap:Tap",
         "certificate-renewal": "cronos.link.renewal:CertificateRenewal",
     },
-    "mesh": {},
     "workflow": {
         "command": "cronos.respond.hooks:CommandWorkflow",
         "webhook": "cronos.respond.hooks:WebhookWorkflow",
@@ -68,6 +67,9 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "executor-launch": "cronos.respond.child:Launch",
         "executor-child": "cronos.respond.childserving:serve",
         "enforcer-settings": "cronos.respond.guards:EnforcerConfig",
+        "mesh-place": "cronos.mesh.process:Place",
+        "mesh-ports": "cronos.mesh.process:Ports",
+        "mesh-process": "cronos.mesh.process:MeshProcess",
         "duties": "cronos.kernel.duties:Duties",
         "list-files": "cronos.sense.files:expand",
         "verify-ledger": "cronos.govern.verify:verify_file",

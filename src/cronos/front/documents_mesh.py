@@ -35,6 +35,8 @@ class MeshDocument(msgspec.Struct, frozen=True):
     allowed: tuple[str, ...] = ()
     peers: tuple[PeerView, ...] = ()
     counts: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    # Up to where this node's records are acknowledged (durable here) and replicated (at a peer).
+    records: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     left: bool = False
     schema: str = "cronos.mesh/1"
 

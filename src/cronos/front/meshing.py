@@ -73,9 +73,18 @@ async def _serve(
         config.mesh.roles,
         config.mesh.listen,
     )
-    process: Any = load("entry", "mesh-process")(
-        told, mesh, holder, keys(), sealer, clock, tasks, log.write
+    ports = load("entry", "mesh-ports")(
+        mesh,
+        holder,
+        keys(),
+        sealer,
+        load("entry", "ledger-source")(place.home / "ledger"),
+        load("entry", "ledger-copy"),
+        clock,
+        tasks,
+        log.write,
     )
+    process: Any = load("entry", "mesh-process")(told, ports)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     try:

@@ -14,6 +14,8 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from cronos.errors import InputError
+from cronos.mesh.delivery import Counts, Standing
+from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
 from cronos.ports import Mesh
 from cronos.types import (
@@ -35,19 +37,17 @@ _REMEMBERED: Final = 100_000
 FORGED: Final = "it spoke in another's name"
 
 
-class StandingOf(Protocol):
-    """How far a peer holds what this node has told."""
-
-    peer: str
-    held: int
-    signed: int
-    waiting: int
-
-
 class Delivers(Protocol):
     """What the courier asks of the delivery."""
 
-    counts: Any
+    @property
+    def counts(self) -> Counts:
+        """What became of messages, since this process began."""
+        ...
+
+    def positions(self) -> Positions:
+        """Say up to where this node's records are acknowledged, and replicated."""
+        ...
 
     async def start(self) -> None:
         """Open what is kept, and hand over again what still counts."""
@@ -77,7 +77,7 @@ class Delivers(Protocol):
         """Wait for a peer no more."""
         ...
 
-    def standings(self) -> Sequence[StandingOf]:
+    def standings(self) -> Sequence[Standing]:
         """Say how each peer is doing."""
         ...
 
@@ -254,6 +254,7 @@ class Courier:
             "allowed": allowed.get(self._me.instance, ()),
             "peers": peers,
             "counts": counts,
+            "records": msgspec.to_builtins(self.delivery.positions()),
         }
 
     def _peer(
@@ -261,7 +262,7 @@ class Courier:
         peer: Peer,
         allowed: dict[str, tuple[str, ...]],
         linked: set[str],
-        standings: dict[str, StandingOf],
+        standings: dict[str, Standing],
     ) -> dict[str, Any]:
         name, standing = peer.instance, standings.get(peer.instance)
         return {

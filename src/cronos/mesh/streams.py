@@ -283,6 +283,12 @@ class GrpcMesh:
         """Give the instances that are linked now, sorted."""
         return tuple(sorted(peer for peer, link in self._links.items() if link.up))
 
+    def bound_hash(self, peer: str) -> bytes | None:
+        """Give the hash of the ML-DSA-87 key that a linked peer's certificate binds."""
+        link = self._links.get(peer)
+        active = link.active if link is not None else None
+        return active.terms.identity.mldsa_hash if active is not None else None
+
     def states(self) -> tuple[LinkState, ...]:
         """Say how each link stands, sorted by peer."""
         now_ns = self._clock.now().boot_ns

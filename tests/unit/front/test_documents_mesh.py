@@ -21,7 +21,7 @@ EAST = PeerView("east", "", "alive", 1, True)
     [
         (
             MeshDocument("north", "127.0.0.1:1", 1, 2, peers=(EAST,)),
-            "node address incarnation view roles allowed peers counts left schema",
+            "node address incarnation view roles allowed peers counts records left schema",
         ),
         (
             FederatedDocument("a.example", (FellowView("north", "", ""),), 0),

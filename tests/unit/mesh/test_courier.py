@@ -7,6 +7,8 @@ import pytest
 
 from cronos.errors import InputError
 from cronos.mesh.courier import FORGED, Courier
+from cronos.mesh.delivery import Counts, Standing
+from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_mesh import MemoryNetwork
@@ -33,21 +35,10 @@ def bulletin(number=1, origin="a"):
     )  # fmt: skip
 
 
-class Counts(msgspec.Struct):
-    sent: int = 3
-
-
-class Standing(msgspec.Struct):
-    peer: str
-    held: int = 4
-    signed: int = 3
-    waiting: int = 2
-
-
 class Post:
     """A delivery that only remembers."""
 
-    counts = Counts()
+    counts = Counts(sent=3)
 
     def __init__(self):
         self.posted = []
@@ -66,8 +57,11 @@ class Post:
     def forget(self, peer):
         self.forgotten.append(peer)
 
+    def positions(self):
+        return Positions(9, 7)
+
     def standings(self):
-        return (Standing("b"),)
+        return (Standing("b", True, 4, 3, 2),)
 
     async def post(self, message, to=""):
         self.posted.append((message, to))
@@ -196,7 +190,8 @@ def test_a_person_is_told_how_each_member_stands():
     stage = Stage(Peer("b", "127.0.0.1:2", 5, roles=("audit",)))
     told = ask(stage, "status")
 
-    assert (told["node"], told["view"], told["counts"]) == ("a", 1, {"sent": 3})
+    assert (told["node"], told["view"], told["counts"]["sent"]) == ("a", 1, 3)
+    assert told["records"] == {"acknowledged": 9, "replicated": 7}
     (peer,) = told["peers"]
     assert peer == {
         "instance": "b", "address": "127.0.0.1:2", "status": "alive", "incarnation": 5,

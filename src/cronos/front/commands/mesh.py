@@ -80,7 +80,7 @@ def _print(document: MeshDocument, what: str) -> None:
         print(f"  incarnation {document.incarnation}")
         print(f"  holds       {', '.join(sorted(held(document, document.node)))}")
         print(f"  may         {', '.join(document.allowed)}")
-        for name, count in sorted(document.counts.items()):
+        for name, count in (*document.records.items(), *sorted(document.counts.items())):
             print(f"  {plain(name):11} {count}")
     for peer in document.peers:
         print(_line(peer, document))
