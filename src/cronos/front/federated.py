@@ -180,8 +180,14 @@ class Federation:
                         os.kill(pid, signal.SIGKILL)
                 await process.wait()
 
-    async def stop(self) -> None:
-        """Let every node end."""
+    async def stop(self, *, whole: bool = False) -> None:
+        """Let every node end; `whole` ends their enforcers too, which else outlast their leases."""
+        left = [
+            pid
+            for one in self.fellows.values()
+            if whole and one.process is not None
+            for pid in _below(one.process.pid)
+        ]
         running = [
             one.process
             for one in self.fellows.values()
@@ -197,6 +203,8 @@ class Federation:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+        for pid in left:
+            _end_worker(pid)
 
     async def keep(self, stopped: asyncio.Event) -> None:
         """Start again whoever ends, until told to stop."""
@@ -311,6 +319,13 @@ def _free_ports(count: int) -> list[int]:
         for one in held:
             one.close()
     return ports
+
+
+def _end_worker(pid: int) -> None:
+    """End a worker that has outlasted its node, if that is what still has the number."""
+    with contextlib.suppress(OSError):
+        if b"cronos.front.workers" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
 
 
 def _below(pid: int) -> list[int]:

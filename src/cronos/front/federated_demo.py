@@ -56,7 +56,7 @@ class FederatedStage:
                 try:
                     await self._play(federation)
                 finally:
-                    await asyncio.shield(federation.stop())
+                    await asyncio.shield(federation.stop(whole=True))
             ledgers = self._verify(federation)
         except CronosError as error:
             self._step(error.sentence, error.remedy, held=False)
