@@ -18,7 +18,7 @@ REPO = pathlib.Path(__file__).parents[2]
 FILES = sorted(PACKAGE.rglob("*.py"))
 CORE = ["types", "errors", "config", "ports", "kernel", "runtime", "catalog"]
 # Loss models, regulations, playbooks and what executors can do live in rooms.
-MAX_CORE_LINES = 3600
+MAX_CORE_LINES = 3650
 MAX_FILE_LINES = 500
 # The vocabulary is one file by design: a list of small classes, read by looking up, not through.
 MAX_VOCABULARY_LINES = 650
