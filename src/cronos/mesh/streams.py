@@ -64,7 +64,7 @@ class GrpcMeshConfig(Section, frozen=True):
     drain_s: Annotated[int, Meta(ge=0, le=60)] = 2
     max_connections: Annotated[int, Meta(ge=2, le=65_536)] = 512
     waiting_kib: Annotated[int, Meta(ge=1024, le=1 << 20)] = 4096
-    bulk_window_kib: Annotated[int, Meta(ge=16, le=1 << 16)] = 256
+    bulk_window_kib: Annotated[int, Meta(ge=16, le=1 << 16)] = 512
     records_window_kib: Annotated[int, Meta(ge=16, le=1 << 16)] = 512
 
 
@@ -277,7 +277,8 @@ class GrpcMesh:
                 f"A message of {len(data)} bytes is longer than {MAX_FRAME_BYTES}.",
                 "Send it in parts.",
             )
-        await link.send(lane, data)
+        if not link.offer(lane, data):
+            await link.send(lane, data)
 
     def peers(self) -> tuple[str, ...]:
         """Give the instances that are linked now, sorted."""

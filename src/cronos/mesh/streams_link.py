@@ -31,7 +31,7 @@ from cronos.mesh.streams_wire import (
 from cronos.ports import Clock, Linked, Tasks
 from cronos.types import Lane
 
-_WORD_S: Final = 0.005
+_WORD_S: Final = 0.01
 _BEATS_SINCE: Final = 2
 _S_NS: Final = 1_000_000_000
 _URGENT: Final = frozenset(lane for index, lane in enumerate(LANES) if urgent(index))
@@ -156,24 +156,27 @@ class Link:
             self._opening -= 1
             self._tell_down()
 
+    def offer(self, lane: Lane, data: bytes) -> bool:
+        """Let a message wait for its turn, if there is room for it now."""
+        if (self.refusing and lane not in _URGENT) or not self.session.out.put(lane, data):
+            return False
+        active = self.active
+        if active is not None and not active.wake.is_set():
+            active.wake.set()
+        return True
+
     async def send(self, lane: Lane, data: bytes) -> None:
         """Let a message wait for its turn; on `records` and `bulk` wait for room.
 
         Raises:
             UnreachableError: too much waits.
         """
-        out = self.session.out
-        while not out.room(lane):
+        while not self.offer(lane, data):
             if lane in _URGENT or not self.up or self._closed:
                 raise self._full(lane)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._room.append((lane, waiter))
             await waiter
-        if self.refusing and lane not in _URGENT:
-            raise self._full(lane)
-        out.put(lane, data)
-        if self.active is not None:
-            self.active.wake.set()
 
     def attach(self, stream: Attachment, said: Hello | Welcome) -> bool:
         """Take up a stream; False where another one is to be kept instead of it.

@@ -47,9 +47,9 @@ class Bounds(msgspec.Struct, frozen=True):
         windows: what the receiver allows beyond what it has worked off, lane by lane.
     """
 
-    batch_bytes: int = 1 << 15
+    batch_bytes: int = 1 << 16
     waiting_bytes: int = 1 << 22
-    windows: Limits = (1 << 20, 1 << 20, 1 << 20, 1 << 19, 1 << 18)
+    windows: Limits = (1 << 20, 1 << 20, 1 << 20, 1 << 19, 1 << 19)
 
 
 class Outgoing:
@@ -57,6 +57,7 @@ class Outgoing:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
+        self._most = bounds.waiting_bytes
         self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in LANES)
         self._waiting = [0] * len(LANES)
         self._sent = [0] * len(LANES)
@@ -81,19 +82,19 @@ class Outgoing:
         """How many bytes wait, counting what a message costs by itself."""
         return sum(self._waiting)
 
-    def room(self, lane: Lane) -> bool:
-        """Say whether another message may wait."""
-        return self._waiting[_INDEX[lane]] < self._bounds.waiting_bytes
-
     def roomy(self, lane: Lane) -> bool:
         """Say whether half of the room is free, so that nobody is woken for one message."""
         return self._waiting[_INDEX[lane]] * 2 <= self._bounds.waiting_bytes
 
-    def put(self, lane: Lane, data: bytes) -> None:
-        """Let a message wait; the caller has asked for room."""
+    def put(self, lane: Lane, data: bytes) -> bool:
+        """Let a message wait; False where there is no room for another one."""
         index = _INDEX[lane]
+        waiting = self._waiting
+        if waiting[index] >= self._most:
+            return False
         self._lanes[index].append(data)
-        self._waiting[index] += len(data) + _COST
+        waiting[index] += len(data) + _COST
+        return True
 
     def take(self) -> tuple[int, list[Run]] | None:
         """Give the number and the messages of the next batch; None when there is none for now."""
@@ -117,10 +118,13 @@ class Outgoing:
         """Take messages out of a lane: until the batch is full or the allowance is used up."""
         waiting, messages, cost = self._lanes[index], list[bytes](), 0
         allowed = min(left, self._limits[index] - self._sent[index])
-        while waiting and cost < allowed and len(messages) < MOST_MESSAGES:
-            data = waiting.popleft()
-            messages.append(data)
+        most = min(len(waiting), MOST_MESSAGES)
+        draw, add = waiting.popleft, messages.append
+        while most and cost < allowed:
+            data = draw()
+            add(data)
             cost += len(data) + _COST
+            most -= 1
         self._sent[index] += cost
         self._waiting[index] -= cost
         return messages
@@ -230,7 +234,7 @@ class Incoming:
         """Say whether the peer should be told now: it may be about to run out of allowance."""
         windows = self._bounds.windows
         told, now = self._told[1], self._allowed()
-        return any(n - t >= w // 4 for n, t, w in zip(now, told, windows, strict=True))
+        return any(n - t >= w // 2 for n, t, w in zip(now, told, windows, strict=True))
 
 
 class Session:
