@@ -1,9 +1,12 @@
-"""A node's delivery as a process of its own: real files, real keys, a double of the links.
+"""A node's delivery as a process of its own: real files and keys; real links in a trust domain.
+
+Where the folder above has a domain (`mesh_domain.make_domain`), nodes speak by gRPC streams with
+mutual TLS and sign with the keys that their certificates bind. Else the links are a double.
 
 ``python -m bench.delivery_node FOLDER NAME PORT PEER=PORT,…``; commands come on standard input, one
 a line: ``post FIRST COUNT [GAP_MS]``, ``write COUNT``, ``recover``, ``say``, ``stop``. What it
 knows goes to standard output as JSON lines: what was acknowledged and what was heard, and when
-(`at`, nanoseconds since the machine's boot).
+(`at`, nanoseconds since the machine's boot); after ``quiet`` only at ``dump``.
 """
 
 import asyncio
@@ -15,14 +18,17 @@ import time
 from pathlib import Path
 
 from bench.loopback_mesh import LoopbackMesh
+from bench.mesh_domain import holder_in
 
 from cronos.config import Config
+from cronos.crypto.pki.profile import MLDSA
 from cronos.crypto.sealer import EpochsConfig, EpochSealer
 from cronos.crypto.signatures import ML_DSA_87, SigningKey
 from cronos.errors import CronosError
 from cronos.front.keyring import using_keys
 from cronos.govern.copies import LedgerCopy, LedgerSource, settle
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
+from cronos.link.egress import EgressGate
 from cronos.mesh.batches import MerkleSeals
 from cronos.mesh.delivery import Delivery
 from cronos.mesh.keeper import Keeper
@@ -30,7 +36,7 @@ from cronos.mesh.outbox import Outbox, OutboxConfig
 from cronos.mesh.recovery import Recovery
 from cronos.mesh.replica import Replica
 from cronos.runtime.tasks import AsyncTasks
-from cronos.runtime.world import SystemClock
+from cronos.runtime.world import SequenceIds, SystemClock
 from cronos.types import (
     Bulletin,
     BulletinKind,
@@ -61,6 +67,22 @@ class _Signing:
         return self._key.sign(message, context)
 
 
+class _Certified:
+    """The ML-DSA-87 key that a node's certificate binds."""
+
+    def __init__(self, domain, name):
+        self._credential = holder_in(domain, name).membership().credential
+        self._key = self._credential.keys.of(MLDSA)
+
+    def public(self, key_id):
+        del key_id
+        return self._credential.public(MLDSA)
+
+    def sign(self, key_id, message, context):
+        del key_id
+        return self._key.sign(message, context)
+
+
 def bound(peer):
     return hashlib.sha384(key_of(peer).public).digest()
 
@@ -81,6 +103,16 @@ def bulletin(origin, incarnation, sequence):
     )
 
 
+EVENTS = []  # while it is quiet, what would have been said
+
+
+def note(quiet, **told):
+    if quiet:
+        EVENTS.append(told)
+    else:
+        say(**told)
+
+
 def say(**told):
     sys.stdout.write(json.dumps(told) + "\n")
     sys.stdout.flush()
@@ -96,7 +128,8 @@ class _Process:
         self.clock = SystemClock()
         self.incarnation = self._next_incarnation()
         self.tasks = AsyncTasks(lambda task, error: say(fault=f"{task}: {error!r}"))
-        self.mesh = LoopbackMesh(name, self.tasks, port)
+        self.domain = folder.parent if (folder.parent / "ca").exists() else None
+        self.mesh = self.linked_by(port)
         self.keys = keys
         outbox = Outbox(
             OutboxConfig(),
@@ -111,7 +144,7 @@ class _Process:
             self.incarnation,
             self.mesh,
             outbox,
-            MerkleSeals(_Signing(name), name, bound),
+            MerkleSeals(self.signing(), name, self.bound),
             self.clock,
             self.tasks,
             self.heard,
@@ -130,12 +163,40 @@ class _Process:
             report=self.report,
         )
         self.ledger = None
+        self.quiet = False
+        self.receipts = {}
 
     def _next_incarnation(self):
         path = self.folder.parent / f"{self.folder.name}.incarnation"
         number = int(path.read_text()) + 1 if path.exists() else 1
         path.write_text(str(number))
         return number
+
+    def linked_by(self, port):
+        if self.domain is None:
+            return LoopbackMesh(self.name, self.tasks, port)
+        from cronos.mesh.streams import GrpcMesh, GrpcMeshConfig  # noqa: PLC0415 - 0.3 s to load
+
+        self.binds = {}
+        return GrpcMesh(
+            GrpcMeshConfig(listen=f"127.0.0.1:{port}", drain_s=0),
+            clock=self.clock,
+            tasks=self.tasks,
+            egress=EgressGate(),
+            ids=SequenceIds(self.name, self.incarnation),
+            holder=lambda: holder_in(self.domain, self.name),
+            report=lambda *_words, **_more: None,
+        )
+
+    def signing(self):
+        return _Signing(self.name) if self.domain is None else _Certified(self.domain, self.name)
+
+    def bound(self, peer):
+        if self.domain is None:
+            return bound(peer)
+        if peer not in self.binds:
+            self.binds[peer] = holder_in(self.domain, peer).own().mldsa_hash
+        return self.binds[peer]
 
     def sealer(self, store, folder):
         return EpochSealer(EpochsConfig(), folder, self.keys, self.clock, store)
@@ -145,12 +206,13 @@ class _Process:
 
     def heard(self, peer, datum, signed):
         if isinstance(datum, Bulletin):
-            say(heard=datum.bulletin_id, signed=signed, at=at())
+            note(self.quiet, heard=datum.bulletin_id, signed=signed, at=at())
             if not signed:
                 receipt = Receipt(self.name, peer, datum.sequence)
                 self.tasks.spawn(self.answer(receipt), "answer")
         else:
-            say(receipt=datum.sequence, peer=peer, signed=signed, at=at())
+            self.receipts[peer] = max(datum.sequence, self.receipts.get(peer, 0))
+            note(self.quiet, receipt=datum.sequence, peer=peer, signed=signed, at=at())
 
     async def answer(self, receipt):
         try:
@@ -176,35 +238,42 @@ class _Process:
         for peer, port in self.peers.items():
             if peer > self.name:
                 self.mesh.connect(peer, f"127.0.0.1:{port}")
-        say(ready=self.mesh.port)
+        say(ready=True)
         while (line := await lines.get()) != "stop":
             verb, *words = line.split() or [""]
-            if verb == "post":
-                await self.post_all(*map(int, words))
-            elif verb == "write":
-                await self.write(int(words[0]))
-            elif verb == "recover":
-                await self.recover()
-            elif verb == "say":
-                positions = self.replica.positions()
-                say(
-                    acknowledged=positions.acknowledged,
-                    replicated=positions.replicated,
-                    waiting={one.peer: one.waiting for one in self.delivery.standings()},
-                    repeated=self.delivery.counts.repeated,
-                    at=at(),
-                )
+            await getattr(self, f"do_{verb}")(*map(int, words))
         await self.mesh.stop()
         await self.delivery.stop()
         await self.replica.stop()
         await self.tasks.cancel()
+
+    async def do_quiet(self):
+        self.quiet = True
+
+    async def do_dump(self):
+        for told in EVENTS:
+            say(**told)
+        EVENTS.clear()
+        say(dumped=True)
+
+    async def do_say(self):
+        positions, counts = self.replica.positions(), self.delivery.counts
+        say(
+            acknowledged=positions.acknowledged,
+            replicated=positions.replicated,
+            waiting={one.peer: one.waiting for one in self.delivery.standings()},
+            signed=counts.signed,
+            receipts=self.receipts,
+            repeated=counts.repeated,
+            at=at(),
+        )
 
     def read(self, loop, lines):
         for line in sys.stdin:
             loop.call_soon_threadsafe(lines.put_nowait, line.strip())
         loop.call_soon_threadsafe(lines.put_nowait, "stop")
 
-    async def post_all(self, first, count, gap_ms=0):
+    async def do_post(self, first, count, gap_ms=0):
         work = []
         began = asyncio.get_running_loop().time()
         for n in range(count):
@@ -222,9 +291,9 @@ class _Process:
             say(refused=error.code)
         else:
             name = f"{self.name}-{self.incarnation}-b{sequence}"
-            say(posted=name, began=began, at=at())
+            note(self.quiet, posted=name, began=began, at=at())
 
-    async def write(self, count):
+    async def do_write(self, count):
         folder = self.folder / "ledger"
         if self.ledger is None:
             self.ledger = SqliteLedger(
@@ -233,7 +302,7 @@ class _Process:
         first = self.ledger.append([b"record %d" % n for n in range(count)])
         say(written=first + count - 1, at=at())
 
-    async def recover(self):
+    async def do_recover(self):
         copy = LedgerCopy(self.folder / "ledger.recovering")
         found = await Recovery(self.name, self.mesh, self.replica).run(copy, 5)
         if found is None:
