@@ -48,6 +48,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
     "service": {
         "forwarding-tap": "cronos.gateway.tap:Tap",
         "certificate-renewal": "cronos.link.renewal:CertificateRenewal",
+        "metrics": "cronos.link.exposition:MetricsService",
     },
     "workflow": {
         "command": "cronos.respond.hooks:CommandWorkflow",

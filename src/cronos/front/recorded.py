@@ -7,7 +7,7 @@ ledger of before there were keys is read all the same.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -80,6 +80,15 @@ def records_of(config: Config, state: Path) -> Iterator[tuple[int, bytes]]:
             yield from read(path, None)
         except DeniedError:
             raise error from None
+
+
+def tracked_of(config: Config, state: Path) -> Any:
+    """Count what became of decisions, from the whole ledger.
+
+    Raises:
+        CronosError: as `records_of` does.
+    """
+    return load("entry", "track-outcomes")(data for _, data in records_of(config, state))
 
 
 def told_of(records: Iterable[tuple[int, bytes]], incident_id: str) -> Told:

@@ -9,6 +9,8 @@ from typing import Any
 from cronos.config import Config
 from cronos.front.membership import bound_of, holder_of
 from cronos.front.plugins import make
+from cronos.front.recorded import tracked_of
+from cronos.link.asking import SOCKET_NAME
 from cronos.link.egress import EgressGate
 from cronos.ports import Clock
 from cronos.runtime.tasks import AsyncTasks
@@ -49,6 +51,8 @@ async def _serve(
         report=log.write,
         holder=functools.partial(holder_of, config, state, clock),
         bound=functools.partial(bound_of, config, state),
+        control=run / SOCKET_NAME,
+        rates=functools.partial(tracked_of, config, state),
     )
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

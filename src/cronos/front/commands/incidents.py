@@ -136,10 +136,9 @@ def _count(line: orders.Line, options: argparse.Namespace) -> int:
         )
     from cronos.front.documents_outcomes import say_outcomes, show_outcomes  # noqa: PLC0415
     from cronos.front.plugins import load  # noqa: PLC0415
-    from cronos.front.recorded import records_of  # noqa: PLC0415
+    from cronos.front.recorded import tracked_of  # noqa: PLC0415
 
-    records = (data for _, data in records_of(line.config, line.state))
-    tracked = load("entry", "track-outcomes")(records)
+    tracked = tracked_of(line.config, line.state)
     document = show_outcomes(tracked)
     if options.candidates:
         file = options.candidates.absolute()
