@@ -1,0 +1,108 @@
+"""Membership of many: a thousand simulated members, and as many processes as are asked for.
+
+The simulation runs the real machines in virtual time, with the default timing and a delay of one
+millisecond: what they send when nothing happens, how soon the death of one is everywhere, how many
+are suspected or dead that are not, also while the network loses packets. Then real processes in
+network namespaces (root; 20, or ``--processes N``): each with at most 16 links, one is killed.
+"""
+
+import signal
+import sys
+import time
+
+from bench.members_node import boot_ns
+from bench.mesh_world import World, why_not
+from bench.report import Report, quantile
+
+from cronos.mesh.simulation import Simulation
+
+MEMBERS = 1000
+S_NS = 1_000_000_000
+QUIET_S = 5
+
+
+def simulated(report, loss, seeds):
+    rates, half, last, false, dead, degree = [], [], [], [], [], 0
+    for seed in seeds:
+        world = Simulation(seed)
+        names = [f"n{n:03}" for n in range(MEMBERS)]
+        world.acquaint(names)
+        world.loss = round(loss * 1000)
+        world.run(S_NS)
+        world.sent.clear()
+        world.run(QUIET_S * S_NS)
+        rates.append(sum(world.sent.values()) / MEMBERS / QUIET_S)
+        before = len(world.changes)
+        world.kill("n500")
+        killed_ns = world.boot_ns
+        world.run(3 * S_NS)
+        heard = {
+            one.observer: (one.at_ns - killed_ns) / 1e6
+            for one in reversed(world.changes[before:])
+            if one.peer.instance == "n500" and one.peer.status == "dead"
+        }
+        half.append(quantile(list(heard.values()), 0.5))
+        last.append(max(heard.values()) if len(heard) == MEMBERS - 1 else float("inf"))
+        others = [one for one in world.changes if one.peer.instance != "n500"]
+        false.append(
+            len({(one.observer, one.peer) for one in others if one.peer.status == "suspect"})
+            / MEMBERS
+        )
+        dead.append(len([one for one in others if one.peer.status == "dead"]))
+        degree = max(degree, *(len(world.member(name).near()) for name in world.names()))
+    label = f"1,000 simulated, {loss:.0%} loss"
+    n = MEMBERS * len(seeds)
+    report.add(f"{label}: messages per member and second", rates, "", n)
+    report.add(f"{label}: links of the busiest", [degree], "", n, "<= 16")
+    report.add(f"{label}: a death known to half after", half, "ms", n)
+    report.add(f"{label}: to the last after", last, "ms", n, "<= 2000 ms")
+    report.add(f"{label}: false suspicions, each member heard of", false, "", n)
+    report.add(f"{label}: false deaths", dead, "verdicts", n, "0")
+
+
+def real(report, count):
+    names = [f"m{number:02}" for number in range(count)]
+    with World(names) as world:
+        began = time.monotonic()
+        world.start_all(within_s=300)
+        met_s = time.monotonic() - began
+        time.sleep(3)
+        killed_ns = boot_ns()
+        world.nodes[names[-1]].signal(signal.SIGKILL)
+        survivors = names[:-1]
+        until = time.monotonic() + 20
+        heard = {}
+        while time.monotonic() < until and len(heard) < len(survivors):
+            time.sleep(0.05)
+            for name in survivors:
+                told = world.nodes[name].told("changed", killed_ns, peer=names[-1], status="dead")
+                if told:
+                    heard[name] = (told[0]["at"] - killed_ns) / 1e6
+        false = sum(
+            one["peer"] != names[-1]
+            for name in survivors
+            for one in world.nodes[name].told("changed", status="dead")
+        )
+    label = f"{count} processes"
+    last = max(heard.values()) if len(heard) == len(survivors) else float("inf")
+    report.add(f"{label}: started until all see all", [met_s], "s", count)
+    report.add(f"{label}: a kill -9 dead to the last", [last], "ms", count, "<= 2000 ms")
+    report.add(f"{label}: falsely dead", [false], "verdicts", count, "0")
+
+
+def main():
+    report = Report("bench_mesh_crowd")
+    for loss in (0.0, 0.1):
+        simulated(report, loss, seeds=(11, 12))
+    count = 20
+    if "--processes" in sys.argv:
+        count = int(sys.argv[sys.argv.index("--processes") + 1])
+    if reason := why_not():
+        print(f"bench_mesh_crowd: no processes: {reason}", file=sys.stderr)
+    elif count:
+        real(report, count)
+    report.show()
+
+
+if __name__ == "__main__":
+    main()
