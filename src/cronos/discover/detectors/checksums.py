@@ -335,7 +335,7 @@ def _blocks(pages: _Pages, header: Trial) -> list[Found]:
     for size in BLOCKS:
         found = list(_cut(pages, header, size))
         good = [each for each in found if each.alarm <= MOST_ALARM]
-        if found and found[0] in good and len(good) > len(best):
+        if found and found[0].alarm <= MOST_ALARM and len(good) > len(best):
             reach = pages.sizes > header.at + width
             if (found[0].holds | ~reach).mean() >= LEAST_SUPPORT:
                 best = good

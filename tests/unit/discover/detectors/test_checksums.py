@@ -82,6 +82,17 @@ def test_blocks_each_with_their_sum_are_found_behind_a_header_with_its_own():
     assert all(c.terms["algorithm"] == "crc16-dnp" for c in found)
 
 
+def test_a_header_of_its_own_sum_needs_no_blocks_behind_it():
+    algorithm = SUMS["crc16-dnp"]
+    heads = [b"\x05\x64" + body[:6] for body in bodies(60, seed=5)]
+    given = [
+        Message(head + algorithm.of(head).to_bytes(2, "little") + body)
+        for head, body in zip(heads, bodies(60, seed=6), strict=True)
+    ]
+
+    assert [c.spans[0] for c in claims(given)] == [(8, 2)]
+
+
 def test_a_third_of_broken_messages_does_not_hide_it():
     algorithm = SUMS["crc16-modbus"]
     given = [Message(b + algorithm.of(b).to_bytes(2, "little")) for b in bodies(90)]
