@@ -41,6 +41,20 @@ class MeshDocument(msgspec.Struct, frozen=True):
     schema: str = "cronos.mesh/1"
 
 
+class RecoveredDocument(msgspec.Struct, frozen=True):
+    """The document of `cronos mesh recover --json`: what came back, and from whom."""
+
+    node: str
+    peer: str
+    records: int
+    head: str
+    # How many records each peer that was asked keeps; those of `contradicts` are of another chain.
+    kept: dict[str, int]
+    contradicts: tuple[str, ...]
+    ledger: str
+    schema: str = "cronos.mesh-recover/1"
+
+
 class FellowView(msgspec.Struct, frozen=True):
     """One node of a federation on this machine."""
 

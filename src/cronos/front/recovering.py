@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from cronos.config import Config
 from cronos.errors import DeniedError, UnreachableError
 from cronos.front import keyring, plugins
+from cronos.front.documents_mesh import RecoveredDocument
 from cronos.front.membership import holder_of
 from cronos.front.sealed import sealer_of, seals
 from cronos.link.egress import EgressGate
@@ -29,18 +28,6 @@ class Watch(NamedTuple):
 
     progress: Callable[[int, int], None] = lambda _done, _total: None
     tell: Callable[[str], None] = lambda _sentence: None
-
-
-class RecoveredDocument(msgspec.Struct, frozen=True):
-    """What came back: how many records, from whom, and what each peer said that it keeps."""
-
-    node: str
-    peer: str
-    records: int
-    head: str
-    kept: dict[str, int]
-    contradicts: tuple[str, ...]
-    ledger: str
 
 
 def recover(

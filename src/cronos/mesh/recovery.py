@@ -206,7 +206,12 @@ async def recover(
     me, mesh, own, place, clock, tasks, report = around
     keeper = Keeper(mesh, place, tasks, report)
     replica = Replica(me, mesh, own, keeper, clock, tasks, report=report)
-    await mesh.start(replica.receive, replica.linked)
+
+    async def receive(peer: str, lane: Lane, data: bytes) -> None:
+        if lane is Lane.RECORDS:  # whoever only recovers is no member, and told nothing
+            await replica.receive(peer, lane, data)
+
+    await mesh.start(receive, replica.linked)
     try:
         for address in seeds:
             mesh.connect("", address)

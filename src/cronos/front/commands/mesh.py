@@ -1,14 +1,21 @@
-"""`cronos mesh status|peers|leave|indicators`: the federation as a running node sees it."""
+"""`cronos mesh status|peers|leave|indicators`: the federation as a running node sees it.
+
+`cronos mesh recover` is for a node that does not run, and lost its ledger.
+"""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from cronos.config import Config
+from cronos.errors import InputError
 from cronos.front import plugins, settings
 from cronos.front.documents_mesh import MeshDocument, PeerView
 from cronos.front.federation import MESH_SOCKET
+from cronos.front.recovering import Watch, recover
 from cronos.front.result import print_json
 from cronos.link.asking import ask
 from cronos.link.text import plain
@@ -22,9 +29,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "what",
-        choices=("status", "peers", "leave", "indicators"),
+        choices=("status", "peers", "leave", "indicators", "recover"),
         help="how it stands; one line for each peer; tell the peers good-bye; what is shared, as "
-        "a STIX 2.1 bundle",
+        "a STIX 2.1 bundle; get this node's lost ledger back from its peers, before it starts",
+    )
+    parser.add_argument(
+        "--join",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="recover: a peer to ask, besides those of [mesh] join",
     )
     settings.shared(parser)
 
@@ -32,6 +46,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Show it, or leave; 1 where no peer can be reached."""
     config = settings.config_of(options)
+    if options.what == "recover":
+        return _recover(config, options)
     path = settings.state_of(options) / config.node.instance / "run" / MESH_SOCKET
     if options.what == "indicators":
         print_json(_indicators(path))
@@ -43,6 +59,31 @@ def execute(options: argparse.Namespace) -> int:
     else:
         _print(document, options.what)
     return 0 if document.left or any(one.linked for one in document.peers) else 1
+
+
+def _recover(config: Config, options: argparse.Namespace) -> int:
+    seeds = (*config.mesh.join, *options.join)
+    if not seeds:
+        raise InputError(
+            "front.no_peer",
+            "No peer is named that could keep this node's records.",
+            "Name one with --join HOST:PORT, or under [mesh] join.",
+        )
+    document = recover(config, settings.state_of(options), seeds, watch=Watch(tell=_tell))
+    if options.json:
+        print_json(document)
+        return 0
+    kept = ", ".join(f"{plain(peer)} {size}" for peer, size in sorted(document.kept.items()))
+    print(f"{document.records} records of {plain(document.node)} came from {plain(document.peer)}.")
+    print(f"  each was opened with this node's keys; peers keep: {kept}")
+    if document.contradicts:
+        print(f"  of another chain: {plain(', '.join(document.contradicts))}")
+    print("  what had not been replicated is lost; the node can be started")
+    return 0
+
+
+def _tell(sentence: str) -> None:
+    print(plain(sentence), file=sys.stderr)
 
 
 def held(document: MeshDocument, name: str) -> frozenset[str]:

@@ -6,9 +6,9 @@ import json
 import pytest
 from tests.unit.mesh.test_serving import Stage
 
-from cronos.errors import UnreachableError
+from cronos.errors import InputError, UnreachableError
 from cronos.front.commands import mesh
-from cronos.front.documents_mesh import MeshDocument, PeerView
+from cronos.front.documents_mesh import MeshDocument, PeerView, RecoveredDocument
 from cronos.front.federated import DUTIES, ROLES
 
 PEERS = (
@@ -81,3 +81,31 @@ def test_without_a_node_it_says_so(tmp_path):
 
 def test_the_socket_of_the_command_is_that_of_the_process(tmp_path):
     assert Stage(tmp_path).path.name == mesh.MESH_SOCKET
+
+
+def test_a_recovery_says_what_came_back_and_what_contradicts_it(monkeypatch, capsys):
+    asked = []
+    found = RecoveredDocument("north", "east", 7, "ab", {"east": 7, "west": 5}, ("west",), "/l")
+
+    def recover(config, state, seeds, *, watch):
+        asked.append((str(state), seeds))
+        watch.tell("slow\x1b")
+        return found
+
+    monkeypatch.setattr(mesh, "recover", recover)
+    code, _ = run(monkeypatch, "recover", "--state", "/s", "--join", "127.0.0.1:7")
+    shown = capsys.readouterr()
+
+    assert code == 0
+    assert asked == [("/s", ("127.0.0.1:7",))]
+    assert "7 records of north came from east" in shown.out
+    assert "east 7, west 5" in shown.out
+    assert "another chain: west" in shown.out
+    assert "\x1b" not in shown.err
+    run(monkeypatch, "recover", "--state", "/s", "--join", "127.0.0.1:7", "--json")
+    assert json.loads(capsys.readouterr().out)["schema"] == "cronos.mesh-recover/1"
+
+
+def test_without_a_peer_to_ask_nothing_is_recovered(monkeypatch):
+    with pytest.raises(InputError, match="No peer is named"):
+        run(monkeypatch, "recover", "--state", "/s")
