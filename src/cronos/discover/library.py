@@ -35,6 +35,7 @@ from cronos.errors import DeniedError
 from cronos.ports import Clock, Metrics
 
 _NOTHING_TO_LEARN: Final = ""
+_LEARNT_UNUSED: Final = "?"  # no profile has such a name
 _STILL_TAKEN: Final = 0.5
 _MAX_PENDING_SERVICES: Final = 1_000
 _MAX_PENDING_BYTES: Final = 64 << 20
@@ -209,11 +210,14 @@ class Library:
         remembered = self._cache.get(service, now_ns)
         if remembered == _NOTHING_TO_LEARN:
             return Seen(How.OPAQUE)
-        if remembered is not None:
+        if remembered == _LEARNT_UNUSED and self._matcher.match(messages) is None:
+            # Its candidate waits for an operator, or nothing came of it: not again before it ages.
+            return Seen(How.WAITING)
+        if remembered in self._uses:
             seen = self._taken(How.CACHED, remembered, messages)
             if seen.parsed >= _STILL_TAKEN * len(messages):
                 return seen
-            self._cache.drop(service)
+        self._cache.drop(service)
         match = self._matcher.match(messages)
         if match is not None:
             self._cache.put(service, match.name, now_ns)
@@ -308,10 +312,12 @@ class Library:
         use = self._uses.get(running.refines)
         if use is not None:
             use.refining = False
+        now = self._clock.now()
+        if not running.refines:
+            self._cache.put(running.service.name, _LEARNT_UNUSED, now.boot_ns)
         if not isinstance(answer, Learned):
             self._metrics.count("discover.failed")
             return None
-        now = self._clock.now()
         name = running.refines or self._new_name(running.service.name)
         profile = profile_of(running.service, answer, name, now.wall_ns)
         if profile is None:
@@ -324,6 +330,7 @@ class Library:
         if self._policy.promote_first and not running.refines and proved:
             stored = self._store.promote(stored.name, stored.version)
             self.reload()
+            self._cache.drop(running.service.name)
         return stored
 
     def _new_name(self, service: str) -> str:

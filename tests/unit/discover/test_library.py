@@ -107,8 +107,22 @@ def test_an_unknown_protocol_is_kept_until_there_is_enough_then_learnt_as_a_cand
 
     assert (stored.name, stored.status, stored.version) == ("tcp_9_a", "candidate", 1)
     assert world.store.actives() == {}
-    assert shelf.flow("tcp/9 a", PUMP[:8]).how is How.WAITING
     assert shelf.hit_rate == 0
+
+
+def test_while_a_candidate_waits_for_an_operator_its_service_is_not_learnt_again(world):
+    shelf = world.library()
+    shelf.flow("tcp/9 a", PUMP)
+    shelf.step()
+    for _ in range(9):
+        assert shelf.flow("tcp/9 a", PUMP).how is How.WAITING
+    assert len(world.desk.asks) == 1
+    world.known()
+    shelf.reload()
+    assert shelf.flow("tcp/9 a", PUMP)[:2] == (How.KNOWN, "pump")
+    world.clock.advance(25 * HOUR_NS)
+    strange = [Message(b"\x77" + bytes((n,))) for n in range(30)]
+    assert shelf.flow("tcp/9 a", strange).how is How.LEARNING
 
 
 def test_a_stated_policy_puts_a_proved_new_protocol_into_use(world):
