@@ -1,6 +1,9 @@
 """What a discovery is carried out by; imported late, so that nobody waits for what is not used."""
 
+import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from cronos.discover import ir
 from cronos.discover.child import serve
@@ -11,6 +14,13 @@ from cronos.discover.messages import Message
 from cronos.discover.model import Discovery, Limits
 from cronos.discover.phases import Known, Parts, Progress
 from cronos.ports import Clock
+
+_EXPORTS: Final = {
+    "parser.py": "cronos.discover.export_python",
+    "protocol.ksy": "cronos.discover.export_ksy",
+    "protocol.lua": "cronos.discover.export_lua",
+    "protocol_scapy.py": "cronos.discover.export_scapy",
+}
 
 
 def serve_child(clock: Clock) -> None:
@@ -25,11 +35,20 @@ def parts_of(profiles: Mapping[str, bytes]) -> Parts:
     def classify(messages: Sequence[Message]) -> Known:
         found = matcher.match(messages)
         if found is None:
-            return Known(Verdict.UNKNOWN)
+            return _readable(messages)
         why = f"The profile {found.name} takes {found.share:.0%} of a sample."
         return Known(Verdict.KNOWN, why, found.name, profiles[found.name])
 
-    return Parts(classify, first, discover, infer, None, verify)
+    return Parts(classify, first, discover, infer, export, verify)
+
+
+def _readable(messages: Sequence[Message]) -> Known:
+    """Say whether anything can be learnt of what no profile takes."""
+    judge = _optional("cronos.discover.classify", "sealed")
+    found = judge(messages) if judge else None
+    if found is not None and found.sealed:
+        return Known(Verdict.ENCRYPTED, found.why)
+    return Known(Verdict.UNKNOWN)
 
 
 def first(messages: Sequence[Message]) -> Discovery:
@@ -43,9 +62,29 @@ def discover(
     messages: Sequence[Message], limits: Limits, clock: Clock, progress: Progress
 ) -> Discovery:
     """Give message types, boundaries and meaning."""
-    del limits, clock
-    progress("boundaries and meaning", 0.0)
-    return first(messages)
+    engine = _optional("cronos.discover.engine", "discover")
+    if engine is None:
+        return first(messages)
+    found: Discovery = engine(messages, limits, clock, progress)
+    return found
+
+
+def export(encoded: bytes) -> dict[str, bytes]:
+    """Write the parser down in other languages."""
+    grammar = ir.decode(encoded)
+    files: dict[str, bytes] = {}
+    for name, module in _EXPORTS.items():
+        render = _optional(module, "render")
+        if render is not None:
+            files[name] = str(render(grammar)).encode()
+    return files
+
+
+def _optional(module: str, name: str) -> Any:
+    """Give a part that this build has, or None."""
+    if importlib.util.find_spec(module) is None:
+        return None
+    return getattr(importlib.import_module(module), name)
 
 
 def infer(found: Discovery) -> bytes:
