@@ -157,6 +157,10 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "write-playbook": "cronos.respond.cacao_export:write_playbook",
     },
     "mesh": {"grpc": "cronos.mesh.streams:GrpcMesh"},
+    "stream": {
+        "nats": "cronos.mesh.bulk_nats:NatsStream",
+        "amqp": "cronos.mesh.bulk_amqp:AmqpStream",
+    },
     "registry": {
         "etcd": "cronos.mesh.registry_etcd:EtcdRegistry",
         "consul": "cronos.mesh.registry_consul:ConsulRegistry",
