@@ -82,7 +82,7 @@ class Recovery:
         self._progress = progress
         self._answers: dict[str, asyncio.Queue[wire.Message]] = {}
 
-    async def run(self, copy: Copy, patience_s: float) -> Recovered | None:
+    async def run(self, copy: Copy, patience_s: float, expect: int = 1) -> Recovered | None:
         """Fill an empty copy with the longest that a peer gives; None where nobody keeps any.
 
         It is neither verified nor the ledger yet.
@@ -90,6 +90,7 @@ class Recovery:
         Args:
             copy: empty.
             patience_s: how long peers may take to say what they keep.
+            expect: how many there are; with the answers of so many nobody waits longer.
 
         Raises:
             UnreachableError: those that keep one stopped giving; it may be tried again.
@@ -97,7 +98,7 @@ class Recovery:
         """
         self._replica.asking(self._hear)
         try:
-            kept = await self._survey(patience_s)
+            kept = await self._survey(patience_s, expect)
             failed: CronosError | None = None
             for peer in sorted(kept, key=lambda one: kept[one].size, reverse=True):
                 try:
@@ -120,7 +121,7 @@ class Recovery:
             queue.put_nowait(message)
         return True
 
-    async def _survey(self, patience_s: float) -> dict[str, wire.Standing]:
+    async def _survey(self, patience_s: float, expect: int) -> dict[str, wire.Standing]:
         """Ask all who are linked, now or within that time, what they keep."""
         kept: dict[str, wire.Standing] = {}
         asked: set[str] = set()
@@ -135,7 +136,7 @@ class Recovery:
                     answer = self._answers[peer].get_nowait()
                     if isinstance(answer, wire.Standing):
                         kept[peer] = answer
-            if asked and kept.keys() == asked and left < patience_s - 1:
+            if len(kept) >= expect and kept.keys() == asked:
                 break
             await asyncio.sleep(min(0.02, left))
         return {
@@ -216,7 +217,7 @@ async def recover(
         for address in seeds:
             mesh.connect("", address)
         copy = place(me)
-        found = await Recovery(me, mesh, replica, progress).run(copy, patience_s)
+        found = await Recovery(me, mesh, replica, progress).run(copy, patience_s, len(seeds))
     finally:
         await mesh.stop()
         await replica.stop()

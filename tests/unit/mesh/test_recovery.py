@@ -65,7 +65,7 @@ def test_the_longest_copy_is_taken_and_one_that_contradicts_it_is_named(tmp_path
         await two.start()
         await one.start()
         await until(lambda: len(one.mesh.peers()) == 2)
-        recovered = await one.recovery().run(LedgerCopy(tmp_path / "one/recovering"), 5)
+        recovered = await one.recovery().run(LedgerCopy(tmp_path / "one/recovering"), 5, 2)
         assert recovered.peer == "three"
         assert recovered.kept == {"three": 3, "two": 2}
         assert recovered.contradicts == ("two",)
