@@ -111,7 +111,9 @@ class Node:
         self._ledger = Channel(run / "ledger.sock", self._on_ledger, self._ledger_up)
         self._scorer = Channel(run / "scorer.sock", self._on_scorer, self._scorer_up)
         self._channels = [self._ledger, self._enforcer, self._scorer]
-        self._incarnation = incarnation = layout.incarnation(self._clock.now().wall_ns)
+        self._incarnation = incarnation = layout.incarnation(
+            self._clock.now().wall_ns, remembered=bool(config.mesh.listen)
+        )
         self._reflex = Reflex(
             Kernel(config, incarnation, points, losses_of(config, layout.home)),
             config.node.instance,

@@ -105,15 +105,17 @@ class Layout:
                     "Choose a shorter folder with --state.",
                 )
 
-    def incarnation(self, wall_ns: int) -> int:
+    def incarnation(self, wall_ns: int, *, remembered: bool = False) -> int:
         """Give a number that rises with every start.
 
         Args:
             wall_ns: Unix time; where the last number cannot be read, the seconds since 1970
                 stand for it: more than any number of starts.
+            remembered: peers may know numbers of this node from before its folder was lost: then
+                the first is the seconds too, or they would take what it says for what it said.
         """
         path = self.home / "incarnation"
-        number = 1
+        number = wall_ns // 1_000_000_000 if remembered else 1
         with contextlib.suppress(FileNotFoundError):
             text = path.read_text(encoding="ascii", errors="replace").strip()
             number = int(text) + 1 if text.isdecimal() else wall_ns // 1_000_000_000

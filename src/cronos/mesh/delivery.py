@@ -51,6 +51,8 @@ _UNSIGNED_NS: Final = 10 * _NS
 _REPORT_NS: Final = 10 * _NS
 _EXPIRE_NS: Final = _NS
 _WINDOW: Final = 2_048
+_ANEW_NS: Final = 60 * _NS
+_HIGHEST_STREAM: Final = 1 << 61
 # Verifying takes some 40 us for each: a frame must not hold up what comes behind it.
 _LEAVES: Final = 128
 # A frame for the datagrams that go beside a stream, and one for whoever has much to catch up.
@@ -141,6 +143,7 @@ class Delivery:
         self._hellos: dict[str, wire.Acked] = {}
         self._early: dict[str, deque[wire.Signatures]] = {}
         self._expired_ns = 0
+        self._anew_ns = 0
         self.counts = Counts()
 
     # --- beginning and end ---------------------------------------------------------------------
@@ -381,6 +384,8 @@ class Delivery:
     def _acked(self, peer: str, acked: wire.Acked) -> None:
         """Take a peer's word on what it holds; the first on a link says where to begin."""
         line = self._lines.get(peer)
+        if acked.stream > self._outbox.stream:
+            self._fall_behind(peer, acked.stream)
         ours = acked.stream == self._outbox.stream
         held, signed = (acked.held, acked.signed) if ours else (0, 0)
         told = self._outbox.told(peer)
@@ -403,6 +408,23 @@ class Delivery:
         if signed > told.signed:
             line.signed_ns = now_ns
         line.wake.set()
+
+    def _fall_behind(self, peer: str, stream: int) -> None:
+        """Begin a stream above the one that a peer remembers, at most once a minute.
+
+        A node that lost its folder and whose clock was set back would else be heard by nobody.
+        """
+        now_ns = self._clock.now().boot_ns
+        if now_ns < self._anew_ns or stream >= _HIGHEST_STREAM:
+            return
+        self._anew_ns = now_ns + _ANEW_NS
+        self._outbox.begin_anew(stream + 1)
+        for line in self._lines.values():
+            line.rewind(0, 0)
+            line.wake.set()
+        self._say(
+            peer, "mesh.stream_behind", f"{peer} knows a later stream of this node: {stream}."
+        )
 
     def _move(self, peer: str, line: Line, now_ns: int) -> None:
         """Wake a line that may have something to send; where nothing moves, from the beginning."""

@@ -212,6 +212,15 @@ class Outbox:
         if before is None or self._done(told) > self._done(before):
             self._drop_own(peer)
 
+    def begin_anew(self, stream: int) -> None:
+        """Call what follows another stream: peers know a later one of this node than it does.
+
+        All that is still in force is told again, under the same positions.
+        """
+        self.stream = stream
+        self._told = {peer: Told(peer, 0, 0) for peer in self._told}
+        self.stale()
+
     def know(self, peers: Iterable[str]) -> None:
         """Wait for these peers too, from now on."""
         for peer in peers:

@@ -109,6 +109,16 @@ def test_each_start_has_a_higher_incarnation_even_after_damage(tmp_path):
     layout.close()
 
 
+def test_a_node_that_peers_remember_begins_above_all_that_its_lost_folder_counted(tmp_path):
+    layout = Layout(tmp_path, "local", session=False)
+    first = layout.incarnation(WALL_NS, remembered=True)
+    assert first == WALL_NS // 10**9
+    assert layout.incarnation(WALL_NS, remembered=True) == first + 1
+    (layout.home / "incarnation").unlink()
+    assert layout.incarnation(WALL_NS + 3 * 10**9, remembered=True) > first + 1
+    layout.close()
+
+
 def test_a_file_in_the_folders_place_is_a_sentence_with_a_remedy(tmp_path):
     (tmp_path / "state").write_text("in the way")
     with pytest.raises(DeniedError) as refused:
