@@ -5,7 +5,9 @@ phase the result so far is told, so that whoever runs this in another process ha
 process is ended. Running out of memory ends a phase, not the discovery.
 """
 
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -14,6 +16,7 @@ from cronos.discover.learned import Learned, Phase, Told, Validation, Verdict
 from cronos.discover.messages import Message, Service
 from cronos.discover.model import Discovery, Field, Limits, Sem
 from cronos.discover.statistics import summarise
+from cronos.errors import CronosError
 from cronos.ports import Clock
 
 _S_NS: Final = 1e9
@@ -106,6 +109,13 @@ class _Course:
             raise _Stopped(
                 f"{phase} needed more than {self._limits.max_memory_mb} MiB of memory."
             ) from None
+        except CronosError as error:
+            raise _Stopped(f"{phase} stopped: {error.sentence}") from error
+        except Exception as error:
+            # A fault of ours that some input brings about costs what would have followed.
+            if self._learned.discovery is None:
+                raise
+            raise _Stopped(_fault(phase, error)) from error
         took = (self._clock.now().boot_ns - began_ns) / _S_NS
         seconds = {**self._learned.seconds, phase.value: round(took, 3)}
         self._learned = replace(self._learned, seconds=seconds)
@@ -227,6 +237,12 @@ def _restored(found: Discovery, messages: Sequence[Message]) -> Discovery:
         for of, cut, whole in zip(found.fields, found.messages, messages, strict=True)
     ]
     return replace(found, messages=tuple(messages), fields=tuple(fields))
+
+
+def _fault(phase: Phase, error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}, line {last.lineno}"
+    return f"{phase} failed: {type(error).__name__} ({where}). This is a fault of ours; report it."
 
 
 def nothing(service: Service, why: str) -> Learned:

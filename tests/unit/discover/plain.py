@@ -75,6 +75,10 @@ def broken(_messages, _limits, _clock, _progress):
     raise LookupError("secret")
 
 
+def broken_first(_messages):
+    raise LookupError("secret")
+
+
 def dying(_messages, _limits, _clock, _progress):
     import os  # noqa: PLC0415
 
@@ -82,4 +86,8 @@ def dying(_messages, _limits, _clock, _progress):
 
 
 if __name__ == "__main__":
-    serve(SystemClock(), lambda _: PARTS._replace(discover=globals()[sys.argv[1]]))
+    engine = sys.argv[1]
+    chosen = (
+        {"first": broken_first} if engine == "broken_first" else {"discover": globals()[engine]}
+    )
+    serve(SystemClock(), lambda _: PARTS._replace(**chosen))

@@ -98,13 +98,22 @@ def test_one_that_dies_leaves_what_it_had_found(make):
 
 
 def test_a_fault_of_ours_is_a_sentence_without_what_it_held(make):
-    running = make("broken")
+    running = make("broken_first")
     error = running.wait(running.submit(LearnAsk(SERVICE, Limits())))
 
     assert isinstance(error, CronosError)
     assert (error.code, error.blame) == ("discover.fault", "ours")
     assert "plain.py, line" in error.sentence
     assert "secret" not in str(error)
+
+
+def test_a_fault_after_the_first_answer_leaves_that_answer(make):
+    running = make("broken")
+    learned = running.wait(running.submit(LearnAsk(SERVICE, Limits())))
+
+    assert learned.discovery.types == (1,) * 20
+    assert "LookupError (plain.py, line" in learned.stopped
+    assert "secret" not in learned.stopped
 
 
 def test_an_input_that_cannot_be_read_is_refused_as_such(make, tmp_path):

@@ -8,6 +8,7 @@ from cronos.discover.learned import Phase, Verdict
 from cronos.discover.messages import Message, Service
 from cronos.discover.model import Limits, Sem
 from cronos.discover.phases import Known, Teller, learn, sampled
+from cronos.errors import InputError
 from cronos.testing.clock import VirtualClock
 
 MESSAGES = tuple(Message(bytes((1 + n % 2, n, n)), str(n % 3)) for n in range(30))
@@ -98,6 +99,16 @@ def test_running_out_of_memory_ends_a_phase_and_not_the_result():
 
     assert learned.discovery is not None
     assert "1024 MiB" in learned.stopped
+
+
+def test_a_refusal_of_a_later_phase_ends_it_with_its_sentence():
+    def refuse(*_):
+        raise InputError("discover.grammar_refused", "Too many types.", "Nothing.")
+
+    learned, _, _ = course(infer=refuse)
+
+    assert learned.stopped == "grammar stopped: Too many types."
+    assert learned.discovery is not None
 
 
 def test_what_is_learnt_from_is_chosen_evenly():
