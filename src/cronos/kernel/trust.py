@@ -30,7 +30,7 @@ _FLOODED: Final = "it told more in a minute than is listened to"
 _PROTECTED: Final = "it named what is protected here"
 _MISTAKEN: Final = "a person found a false alarm in its word"
 _FALLS, _RECOVERS = 0.5, 0.1
-_TURN_NS: Final = 200_000
+_TURN_NS: Final = 2_000_000
 
 
 class Trust:

@@ -8,7 +8,8 @@ first counts; the receiver puts both into one order and gives each message on on
 Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
 to lose nothing is the delivery's part, which keeps its own book. Rule 3: when many wait the stream
-is doing its work, and only what it left behind goes by datagram.
+is doing its work, and only what it left behind goes by datagram. Rule 4: so many datagrams leave in
+a second, and no more: where everybody is slow, copies would make everybody slower.
 """
 
 import asyncio
@@ -45,6 +46,12 @@ MAX_EARLY: Final = 1_024
 MAX_EARLY_BYTES: Final = 4 << 20
 MAX_PARTIAL: Final = 64
 _MANY: Final = 32
+# A bulletin to three peers is some 20 datagrams, when every copy is needed.
+_A_SECOND: Final = 2_000
+_AT_ONCE: Final = 400
+_LATER_NS: Final = 50 * _MS
+_LONG_BYTES: Final = 8 << 10
+_LONG_NS: Final = 300 * _MS
 # A message that would not fit a frame behind its header goes in two; each says whether it is all.
 _PIECE_BYTES: Final = MAX_FRAME_BYTES // 2
 _LAST: Final = b"\x00"
@@ -190,6 +197,8 @@ class CopyingMesh:
         self._due: list[tuple[int, str, int]] = []
         self._wake = asyncio.Event()
         self._helper = 0
+        self._left = float(_AT_ONCE)
+        self._left_ns = 0
         self._receive: Receiver = _nobody
         self._linked: Linked = _unheard
         self._running = False
@@ -242,7 +251,8 @@ class CopyingMesh:
     async def _send(self, peer: str, out: _Outgoing, piece: bytes) -> None:
         now_ns = self._clock.now().boot_ns
         number = out.put(piece, now_ns)
-        if len(out.waiting) <= _MANY:
+        brief = len(piece) <= _LONG_BYTES and len(out.waiting) <= _MANY
+        if brief and self._may_copy(piece, 1):
             copied = self._copy(peer, out, number)
         else:
             copied, out.waiting[number].tries = False, 1
@@ -314,8 +324,24 @@ class CopyingMesh:
         if now_ns - waiting.sent_ns > LIFE_NS:
             out.drop(number)
             return
-        self._copy(peer, out, number)
-        self._schedule(peer, number, waiting.sent_ns, waiting.tries)
+        # What is long goes many times its length: the stream has longer for it.
+        early = len(waiting.data) > _LONG_BYTES and now_ns - waiting.sent_ns < _LONG_NS
+        if not early and self._may_copy(waiting.data, 2):
+            self._copy(peer, out, number)
+            self._schedule(peer, number, waiting.sent_ns, waiting.tries)
+        else:
+            heapq.heappush(self._due, (now_ns + _LATER_NS, peer, number))
+
+    def _may_copy(self, data: bytes, ways: int) -> bool:
+        """Take what a message needs from what may leave in this second; False where that is out."""
+        now_ns = self._clock.now().boot_ns
+        more = (now_ns - self._left_ns) * _A_SECOND / 1e9
+        self._left, self._left_ns = min(_AT_ONCE, self._left + more), now_ns
+        needs = ways * (1 + len(data) // MAX_DATA_BYTES)
+        if needs > self._left:
+            return False
+        self._left -= needs
+        return True
 
     def _relinked(self, peer: str, up: bool) -> None:
         out = self._to.get(peer)

@@ -43,7 +43,6 @@ _BLAMED: Final = frozenset(
         "mesh.forged",
         "mesh.false_key",
         "mesh.flooding",
-        "mesh.unsigned",
         "mesh.uncertified_role",
     }
 )

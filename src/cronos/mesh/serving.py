@@ -23,7 +23,7 @@ from cronos.types import ControlCall, ControlReply, Datum, Hello, Unknown, decod
 SOCKET_NAME: Final = "mesh.sock"
 REFLEX: Final = "reflex"
 _MAX_CLIENTS: Final = 8
-_MAX_SAID: Final = 256  # carried together; the reflex process waits when more is under way
+_MAX_SAID: Final = 2_000  # carried together; the reflex process waits when more is under way
 _PAUSE_AT: Final = 20_000
 
 Hear = Callable[[Sequence[Datum]], Awaitable[None]]
