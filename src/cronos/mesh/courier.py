@@ -196,7 +196,7 @@ class Courier:
             self.delivery.forget(peer.instance)
         if not self.started:
             return
-        alive = [] if self._left else [one for one in self._known() if one.status not in _GONE]
+        alive = [one for one in self._known() if one.status not in _GONE]
         instances = tuple(sorted(one.instance for one in alive))
         roles = {one.instance: one.roles for one in (*alive, self._me)}
         view = Members(instances, roles, self.members.allowed())
@@ -280,6 +280,9 @@ class Courier:
         }
 
     def _known(self) -> list[Peer]:
+        """Give the others; who has left knows nobody any more."""
+        if self._left:
+            return []
         return [one for one in self.members.members() if one.instance != self._me.instance]
 
     async def _receive(self, peer: str, lane: Lane, data: bytes) -> None:

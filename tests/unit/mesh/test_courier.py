@@ -223,5 +223,5 @@ def test_who_leaves_says_good_bye_and_goes_on_alone():
     stage, told = asyncio.run(story())
     assert stage.book.left
     assert not stage.post.running
-    assert (told["left"], told["view"]) == (True, 1)
+    assert (told["left"], told["view"], told["peers"]) == (True, 1, [])
     assert stage.told[-1].instances == ()

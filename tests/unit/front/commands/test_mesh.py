@@ -66,6 +66,23 @@ def test_leaving_is_asked_for_by_its_own_verb(monkeypatch, capsys):
     assert "goes on alone" in capsys.readouterr().out
 
 
+def test_indicators_are_asked_for_until_all_are_there(monkeypatch, capsys):
+    def ask(_path, call, *_):
+        first = json.loads(call.argument)["first"]
+        objects = [{"id": f"indicator--{n}"} for n in range(first, min(first + 500, 700))]
+        bundle = {"type": "bundle", "id": "bundle--1", "objects": objects, "x_total": 700}
+        return json.dumps(bundle).encode()
+
+    monkeypatch.setattr(mesh, "ask", ask)
+    parser = argparse.ArgumentParser()
+    mesh.arguments(parser)
+    assert mesh.execute(parser.parse_args(["indicators"])) == 0
+    shown = json.loads(capsys.readouterr().out)
+
+    assert len(shown["objects"]) == 700
+    assert set(shown) == {"type", "id", "objects"}
+
+
 def test_no_peer_in_reach_is_told_by_the_exit_code(monkeypatch):
     alone = mesh.msgspec.structs.replace(STATUS, peers=PEERS[1:], view=1)
 
