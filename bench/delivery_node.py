@@ -304,7 +304,7 @@ class _Process:
 
     async def do_recover(self):
         copy = LedgerCopy(self.folder / "ledger.recovering")
-        found = await Recovery(self.name, self.mesh, self.replica).run(copy, 5)
+        found = await Recovery(self.name, self.mesh, self.replica).run(copy, 15, len(self.peers))
         if found is None:
             say(recovered=0)
             return

@@ -146,7 +146,7 @@ def test_bulletins_receipts_and_records_cross_real_streams_and_catch_up_after_ab
         for peer in (two, three):
             one.streams.mesh.connect(peer.name, peer.streams.mesh.address)
         copy = one.files.place("recovering")
-        found = await Recovery(one.name, one.streams.mesh, one.replica).run(copy, 10)
+        found = await Recovery(one.name, one.streams.mesh, one.replica).run(copy, 10, 2)
         assert (found.peer, found.size) == (keeper, 8_000)
         copy.close()
         for member in (one, two, three):
