@@ -46,7 +46,7 @@ class Case:
             time.sleep(0.02)
         self.dead.append(self.last(began_ns, "changed", status="dead"))
         if self.how == "kill":
-            self.noticed.append(self.last(began_ns, "linked", up=False))
+            self.noticed.append(self.last(began_ns, "broken"))
         for name in self.survivors:
             told = nodes[name].told("changed", began_ns, status="dead")
             self.false += sum(one["peer"] in self.survivors for one in told)

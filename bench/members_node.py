@@ -78,6 +78,8 @@ class Node:
             self.mesh = CopyingMesh(streams, self.datagrams, CLOCK, self.tasks)
         me = Peer(name, address, CLOCK.now().wall_ns // 1_000_000, roles=("defense", "audit"))
         self.swim = Swim(me, self.mesh, self.datagrams, CLOCK, self.tasks, self.changed)
+        if isinstance(self.mesh, CopyingMesh):
+            self.mesh.broken = self.broken
         self.swim.blamed = lambda peer, why: tell("blamed", peer=peer, why=why)
         self.got = {}
 
@@ -91,6 +93,11 @@ class Node:
     def changed(self, peer, unwitnessed):
         """Tell of a member."""
         tell("changed", peer=peer.instance, status=peer.status, unwitnessed=unwitnessed)
+
+    def broken(self, peer):
+        """Tell of a stream that broke, at once."""
+        tell("broken", peer=peer)
+        self.swim.broken(peer)
 
     def linked(self, peer, up):
         """Tell of a stream, and hand it on."""

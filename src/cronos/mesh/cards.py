@@ -22,7 +22,7 @@ from msgspec import Meta
 from cronos.crypto.pki.chain import Revoked, verify_chain
 from cronos.crypto.pki.credential import Chain
 from cronos.crypto.pki.names import NODE
-from cronos.crypto.pki.profile import bound_hash
+from cronos.crypto.pki.profile import MLDSA, bound_hash
 from cronos.crypto.pki.requests import Bound
 from cronos.crypto.pki.trust import Trust
 from cronos.crypto.refusal import refused
@@ -87,7 +87,8 @@ class Cards:
     Args:
         me: this node.
         bound: the ML-DSA-87 key that this node's certificate binds; its `sign` may take a while.
-        chain: gives this node's certificate chain as it stands.
+        chain: gives this node's ML-DSA-87 certificate chain as it stands: what is agreed on its
+            word must outlive elliptic curves.
         trust: the pinned roots.
         revoked: gives the revocation lists as last heard.
         clock: the time.
@@ -184,7 +185,8 @@ class Cards:
         now = self._clock.now()
         identity = verify_chain(card.chain, self._trust, now, self._revoked(), (NODE,))
         if (
-            identity.name != claim.instance
+            identity.algorithm != MLDSA
+            or identity.name != claim.instance
             or claim.domain != self._trust.domain
             or not hmac.compare_digest(identity.mldsa_hash, bound_hash(card.public))
         ):

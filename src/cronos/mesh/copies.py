@@ -9,7 +9,9 @@ Rule 1: a message is numbered whichever way it goes, so nothing is given on twic
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
 to lose nothing is the delivery's part, which keeps its own book. Rule 3: when many wait the stream
 is doing its work, and only what it left behind goes by datagram. Rule 4: so many datagrams leave in
-a second, and no more: where everybody is slow, copies would make everybody slower.
+a second, and no more: where everybody is slow, copies would make everybody slower. Rule 5: a peer
+whose stream broke stays linked for as long as its datagrams come, since threats go on; `broken` is
+told at once.
 """
 
 import asyncio
@@ -61,6 +63,8 @@ _ANSWER_NS: Final = 5 * _MS
 _HURRY_NS: Final = 10 * _MS
 _HEARD_NS: Final = 10_000 * _MS
 _IDLE_S: Final = 0.5
+_LATELY_NS: Final = 1_000 * _MS
+_LOOK_S: Final = 0.05
 
 Receiver: TypeAlias = Callable[[str, Lane, bytes], Awaitable[None]]
 
@@ -184,6 +188,9 @@ class CopyingMesh:
         datagrams: carry the copies.
         clock: the time; the session is drawn from it.
         tasks: runs what waits.
+
+    Attributes:
+        broken: told at once of a peer whose stream broke.
     """
 
     def __init__(self, mesh: Mesh, datagrams: Datagrams, clock: Clock, tasks: Tasks) -> None:
@@ -199,6 +206,8 @@ class CopyingMesh:
         self._helper = 0
         self._left = float(_AT_ONCE)
         self._left_ns = 0
+        self._held: set[str] = set()
+        self.broken: Callable[[str], None] = _intact
         self._receive: Receiver = _nobody
         self._linked: Linked = _unheard
         self._running = False
@@ -220,6 +229,9 @@ class CopyingMesh:
         """Drop a link and what waits for it; see `Mesh.forget`."""
         self._to.pop(peer, None)
         self._mesh.forget(peer)
+        if peer in self._held:
+            self._held.discard(peer)
+            self._linked(peer, False)
 
     def peers(self) -> tuple[str, ...]:
         """Give the peers that are linked; see `Mesh.peers`."""
@@ -344,10 +356,36 @@ class CopyingMesh:
         return True
 
     def _relinked(self, peer: str, up: bool) -> None:
+        """Hand on that a stream stands; that it broke only once no datagram comes any more."""
+        if not up:
+            self.broken(peer)
+            if not self._lately(peer):
+                self._linked(peer, False)
+            elif peer not in self._held:
+                self._held.add(peer)
+                self._tasks.spawn(self._hold(peer), f"hold {peer}")
+            return
+        if peer in self._held:
+            # Another stream, perhaps of another process: they must know that the first has ended.
+            self._held.discard(peer)
+            self._linked(peer, False)
         out = self._to.get(peer)
-        if up and out is not None and out.waiting:
+        if out is not None and out.waiting:
             self._tasks.spawn(self._resend(peer, out), f"resend to {peer}")
-        self._linked(peer, up)
+        self._linked(peer, True)
+
+    async def _hold(self, peer: str) -> None:
+        until_ns = self._clock.now().boot_ns + LIFE_NS
+        while self._lately(peer) and self._clock.now().boot_ns < until_ns:
+            await asyncio.sleep(_LOOK_S)
+            if peer not in self._held:
+                return
+        if peer in self._held:
+            self._held.discard(peer)
+            self._linked(peer, False)
+
+    def _lately(self, peer: str) -> bool:
+        return self._clock.now().boot_ns - self._datagrams.heard_ns(peer) < _LATELY_NS
 
     async def _resend(self, peer: str, out: _Outgoing) -> None:
         """Send by the new stream what was not answered for: the old one may have lost it."""
@@ -455,3 +493,7 @@ async def _nobody(peer: str, lane: Lane, data: bytes) -> None:
 
 def _unheard(peer: str, up: bool) -> None:
     del peer, up
+
+
+def _intact(peer: str) -> None:
+    del peer

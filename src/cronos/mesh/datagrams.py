@@ -81,6 +81,10 @@ class Datagrams(Protocol):
         """Give the peers whose keys are due to be made anew."""
         ...
 
+    def heard_ns(self, peer: str) -> int:
+        """Say when the last datagram of a peer came, by boot time; 0 for never."""
+        ...
+
     def forget(self, peer: str) -> None:
         """Drop a peer's keys and address."""
         ...
@@ -108,6 +112,7 @@ class SealedDatagrams:
         self._named: dict[Address, str] = {}
         self._spelled: dict[str, str] = {}
         self._routes: dict[str, tuple[str, int]] = {}
+        self._heard_ns: dict[str, int] = {}
         self._budget = RelayBudget()
 
     async def start(self) -> None:
@@ -180,12 +185,17 @@ class SealedDatagrams:
         """Give the peers whose keys are due to be made anew; see `Datagrams`."""
         return self.keys.stale()
 
+    def heard_ns(self, peer: str) -> int:
+        """Say when a peer was last heard; see `Datagrams`."""
+        return self._heard_ns.get(peer, 0)
+
     def forget(self, peer: str) -> None:
         """Drop a peer's keys and address; see `Datagrams`."""
         self.keys.forget(peer)
         self._budget.forget(peer)
         self._spelled.pop(peer, None)
         self._routes.pop(peer, None)
+        self._heard_ns.pop(peer, None)
         address = self._places.pop(peer, None)
         if address is not None and self._named.get(address) == peer:
             del self._named[address]
@@ -221,6 +231,7 @@ class SealedDatagrams:
         if not plain:
             self.refused += 1
             return
+        self._heard_ns[peer] = self._clock.now().boot_ns
         if plain[0] == RELAY:
             self._relay(peer, plain[1:])
             return

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from cronos.mesh.gossip import MAX_UPDATES, Carried, Gossip
 from cronos.mesh.overlay import FULL_MESH
-from cronos.mesh.roster import GONE, Changed, Meet, News, Roster
+from cronos.mesh.roster import GONE, MAX_EXCUSES, Changed, Meet, News, Roster
 from cronos.types import Ack, Now, Peer, PeerStatus, Ping
 
 MAX_HEALTH: Final = 8
@@ -80,6 +80,7 @@ class Probe(msgspec.Struct):
     message: Ping
     carried: Carried
     tries: int = 1
+    excused: int = 0
 
 
 class Membership:
@@ -242,7 +243,9 @@ class Membership:
             return
         self.health = min(MAX_HEALTH, self.health + 1)
         for probe in self._probes.values():
-            probe.sent_ns += late_ns
+            if probe.excused < MAX_EXCUSES:
+                probe.excused += 1
+                probe.sent_ns += late_ns
         self.roster.excuse(late_ns)
 
     def _round(self, boot_ns: int) -> list[Effect]:

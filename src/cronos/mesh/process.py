@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from cronos.crypto.pki.node import Holder
-from cronos.crypto.pki.profile import P384
+from cronos.crypto.pki.profile import MLDSA
 from cronos.crypto.pki.requests import Bound
 from cronos.errors import CronosError, InputError
 from cronos.mesh.batches import MerkleSeals
@@ -146,6 +146,7 @@ class MeshProcess:
         courier.beside.append(datagrams)
         courier.members = members = Swim(me, mesh, datagrams, clock, tasks, courier.changed)
         members.blamed = self._blamed
+        mesh.broken = members.broken
         courier.delivery = PostRoom(self._delivery(mesh, courier), self._replica(mesh))
         return courier
 
@@ -176,7 +177,7 @@ class MeshProcess:
 
     def _cards(self, holder: Holder) -> Cards:
         def chain() -> tuple[bytes, ...]:
-            return holder.membership().credential.chains.of(P384)
+            return holder.membership().credential.chains.of(MLDSA)
 
         keys, trust = self._ports.keys, holder.membership().credential.trust
         bound = Bound(keys.public("identity"), partial(keys.sign, "identity"))

@@ -29,6 +29,7 @@ GONE: Final = frozenset({PeerStatus.DEAD, PeerStatus.LEFT})
 # Nobody counts that far, so nobody can be talked past the end of what can be encoded.
 MAX_INCARNATION: Final = 1 << 62
 MAX_MEMBERS: Final = 4096
+MAX_EXCUSES: Final = 2
 _MAX_HEARSAY: Final = 1024
 _MAX_WITNESSES: Final = 64
 
@@ -55,6 +56,7 @@ class _Case(msgspec.Struct):
     since_ns: int
     accusers: set[str]
     verdicts: set[str]
+    excused: int = 0
 
 
 class Roster:
@@ -160,9 +162,14 @@ class Roster:
         return found
 
     def excuse(self, late_ns: int) -> None:
-        """Give every suspect as much more time as this node itself was away."""
+        """Give every suspect as much more time as this node itself was away, once or twice.
+
+        A node that is late all the time would otherwise never come to a verdict.
+        """
         for case in self._cases.values():
-            case.since_ns += late_ns
+            if case.excused < MAX_EXCUSES:
+                case.excused += 1
+                case.since_ns += late_ns
 
     def forget(self, name: str) -> None:
         """Forget a member that is gone."""

@@ -130,6 +130,10 @@ class Swim:
             self._shown.discard(peer)
         self._carry(self._machine.linked(peer, up, self._clock.now()))
 
+    def broken(self, peer: str) -> None:
+        """Look after a peer whose stream broke just now, though datagrams may still come."""
+        self._carry(self._machine.linked(peer, False, self._clock.now()))
+
     async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
         """Take what a peer's membership sent by stream; what does not hold is its blame."""
         try:

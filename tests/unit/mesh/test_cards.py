@@ -5,7 +5,7 @@ import pytest
 from tests.unit.mesh.nodes import Unrevoked, cards, credential
 
 from cronos.crypto.pki.node import own_bound
-from cronos.crypto.pki.profile import MLDSA
+from cronos.crypto.pki.profile import MLDSA, P384
 from cronos.errors import CronosError, DeniedError
 from cronos.mesh.cards import CONTEXT, Cards, Claim, _Packed
 from cronos.runtime.world import SystemClock
@@ -77,6 +77,7 @@ def test_a_role_that_the_certificate_does_not_allow_is_refused_by_name():
         lambda: forged(chain=credential("gamma").chains.of(MLDSA)),
         lambda: forged(chain=credential("gamma", domain="other.example").chains.of(MLDSA)),
         lambda: forged("delta", domain="other.example"),
+        lambda: forged(chain=credential("beta", domain="plant.example").chains.of(P384)),
         lambda: forged(signature=bytes(4627)),
         lambda: forged() + b"\0",
         lambda: forged()[:-1],

@@ -35,6 +35,9 @@ class Nowhere:
     def send(self, peer, channel, data, via=""):
         return False
 
+    def heard_ns(self, peer):
+        return -(10**18)
+
 
 class TestCopyingMesh(MeshConformance):
     async def make(self) -> dict[str, Mesh]:
@@ -175,6 +178,32 @@ def test_where_no_stream_is_left_the_datagrams_carry_it_alone():
             await alpha.mesh.send("beta", Lane.THREAT, b"%d" % n)
         await until(lambda: len(beta.threats) == 100)
         assert beta.threats == [("alpha", b"%d" % n) for n in range(100)]
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_peer_stays_linked_while_its_datagrams_come_and_a_break_is_told_at_once():
+    async def story():
+        network, nodes = await cluster("alpha", "beta")
+        alpha = nodes["alpha"]
+        told, broken, heard = [], [], alpha.datagrams.heard_ns
+        alpha.datagrams.heard_ns = lambda _peer: alpha.clock.now().boot_ns
+        alpha.mesh._linked = lambda peer, up: told.append((peer, up))
+        alpha.mesh.broken = broken.append
+        network.partition(frozenset(("alpha",)), frozenset(("beta",)))
+        assert broken == ["beta"]
+        await asyncio.sleep(0.3)
+        assert told == []
+        await alpha.mesh.send("beta", Lane.THREAT, b"all the same")
+        await until(lambda: nodes["beta"].threats == [("alpha", b"all the same")])
+        await network.heal()
+        assert told == [("beta", False), ("beta", True)]
+        network.partition(frozenset(("alpha",)), frozenset(("beta",)))
+        for node in nodes.values():
+            node.wire.drops = lambda _address, _data: True
+        alpha.datagrams.heard_ns = heard
+        await until(lambda: told[2:] == [("beta", False)])
         await stop(nodes)
 
     asyncio.run(story())

@@ -143,6 +143,17 @@ def test_time_that_a_node_lost_itself_is_laid_to_nobodys_charge():
     assert member.health == 1
 
 
+def test_an_overloaded_node_notices_a_death_all_the_same():
+    member = machine("b")
+    effects = []
+    for n in range(100):
+        effects += member.tick(at(1 + n * 0.3))
+        if any(suspicious(one) for one in effects):
+            break
+
+    assert n < 12
+
+
 def test_an_overloaded_node_becomes_more_patient_and_recovers():
     member = machine("b")
     for second in range(1, 12):

@@ -185,6 +185,19 @@ def test_time_away_is_added_to_every_suspicion():
     assert known.bury(13 * SECOND, SECOND) != []
 
 
+def test_a_node_that_is_late_all_the_time_comes_to_a_verdict_all_the_same():
+    known = roster("b", "c")
+    known.suspect("b", SECOND, "a")
+    known.suspect("b", SECOND, "c")
+
+    for n in range(2, 12):
+        known.excuse(SECOND)
+        if known.bury(n * SECOND, SECOND // 2):
+            break
+
+    assert n == 4
+
+
 def test_a_forgotten_member_is_a_stranger():
     known = roster("b", "c")
 
