@@ -107,7 +107,7 @@ async def paced(send: Any) -> None:
         while sent < due:
             await send(stamped())
             sent += 1
-        await asyncio.sleep(0.0005)
+        await asyncio.sleep(0.001)
 
 
 # --- ours -----------------------------------------------------------------------------------
@@ -216,7 +216,7 @@ async def paced_bare(call: Any) -> None:
         if due > sent:
             await call.write(ENCODE([stamped() for _ in range(due - sent)]))
             sent = due
-        await asyncio.sleep(0.0005)
+        await asyncio.sleep(0.001)
 
 
 async def flood(send: Any) -> None:

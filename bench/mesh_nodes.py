@@ -83,7 +83,7 @@ def node(name: str, packed: bytes, **settings: Any) -> GrpcMesh:
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run on the loop of the product, or on asyncio's own with MESH_BENCH_LOOP=asyncio."""
+    """Run on the loop of the mesh process, or on asyncio's own with MESH_BENCH_LOOP=asyncio."""
     if os.environ.get("MESH_BENCH_LOOP") == "asyncio":
         return asyncio.run(work)
     return uvloop.run(work)
