@@ -24,6 +24,8 @@ _S_NS: Final = 1e9
 _BYTES_PER_MIB: Final = 2_000
 _LONGEST: Final = 16_384
 _FEWEST: Final = 64
+# Of the time that is left; a grammar and its proof need some too.
+_ENGINES_SHARE: Final = 0.7
 
 Progress = Callable[[str, float], None]
 
@@ -158,7 +160,7 @@ class _Course:
 
     def _boundaries(self) -> str:
         messages = self._chosen[1]
-        limits = replace(self._limits, max_seconds=max(0.1, self._left_s()))
+        limits = replace(self._limits, max_seconds=max(0.1, _ENGINES_SHARE * self._left_s()))
         found = self._parts.discover(messages, limits, self._clock, self._engine_told)
         return self._keep(found)
 

@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--relearn", action="store_true", help="do not try known profiles first")
     limits = parser.add_argument_group("limits; at one of them the best result so far is given")
-    limits.add_argument("--max-seconds", type=_positive, default=30.0, metavar="S")
+    limits.add_argument("--max-seconds", type=_positive, default=120.0, metavar="S")
     limits.add_argument("--max-memory", type=_size, default=1024, metavar="MIB")
     limits.add_argument(
         "--max-messages", type=_size, default=1000, metavar="N", help="to learn a service from"
