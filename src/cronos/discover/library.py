@@ -195,7 +195,8 @@ class Library:
         grammars: dict[str, bytes | ir.Grammar] = {
             name: use.profile.grammar for name, use in self._uses.items()
         }
-        self._matcher = Matcher(grammars)
+        usual = {name: use.profile.bits_per_byte for name, use in self._uses.items()}
+        self._matcher = Matcher(grammars, usual)
 
     def flow(self, service: str, messages: Sequence[Message]) -> Seen:
         """Take the next messages of a flow to a service, such as ``tcp/502 10.0.0.1``."""

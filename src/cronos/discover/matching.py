@@ -16,6 +16,7 @@ SAMPLE: Final = 48
 _FIRST: Final = 6
 _TAKEN: Final = 0.8
 _MIN_BITS: Final = 12.0
+_OF_USUAL: Final = 0.6
 
 
 class Match(NamedTuple):
@@ -29,8 +30,16 @@ class Match(NamedTuple):
 class Matcher:
     """Profiles made ready to be tried; grammars are compiled once."""
 
-    def __init__(self, grammars: Mapping[str, bytes | ir.Grammar]) -> None:
+    def __init__(
+        self,
+        grammars: Mapping[str, bytes | ir.Grammar],
+        usual: Mapping[str, float] | None = None,
+    ) -> None:
         """Compile grammars.
+
+        Args:
+            grammars: of the profiles, by name.
+            usual: the bits per byte that a profile's own messages have, where that is known.
 
         Raises:
             InputError: one of them may not run.
@@ -39,6 +48,7 @@ class Matcher:
             name: Interpreter(one if isinstance(one, ir.Grammar) else ir.decode(one))
             for name, one in sorted(grammars.items())
         }
+        self._usual = usual or {}
 
     def names(self) -> tuple[str, ...]:
         """Give the profiles that are tried."""
@@ -58,12 +68,15 @@ class Matcher:
 
     def tried(self, name: str, sample: Sequence[Message]) -> Match:
         """Say how one profile does; what does not begin well is not tried to its end."""
-        taken, bits = 0, 0.0
+        taken, size, bits = 0, 0, 0.0
         for number, message in enumerate(sample, 1):
             parsed = self._ready[name].parse(message.payload, message.direction)
             if isinstance(parsed, Parsed):
                 taken += 1
+                size += len(message.payload)
                 bits += parsed.bits
             elif number >= _FIRST and taken < number / 2:
                 return Match(name, taken / len(sample), 0.0)
+        if bits < _OF_USUAL * self._usual.get(name, 0.0) * size:
+            return Match(name, 0.0, 0.0)
         return Match(name, taken / max(1, len(sample)), bits / max(1, taken))

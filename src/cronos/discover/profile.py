@@ -32,6 +32,8 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reparsed: float = 0.0
     """Share of held-back messages that its parser takes."""
     remarks: tuple[str, ...] = ()
+    bits_per_byte: float = 0.0
+    """Evidence that its own messages have; another protocol that happens to fit has less."""
     schema: Literal["cronos.profile/1"] = "cronos.profile/1"
 
 

@@ -45,6 +45,14 @@ def test_a_grammar_that_takes_anything_takes_nobodys_messages_for_its_own():
     assert MATCHER.match(noise) is None
 
 
+def test_what_fits_with_much_less_evidence_than_a_profiles_own_messages_is_anothers():
+    own = [Message(reading(float(n))) for n in range(40)]
+    bits = Matcher({"pump": GRAMMAR}).match(own).bits / len(own[0].payload)
+
+    assert Matcher({"pump": GRAMMAR}, {"pump": bits}).match(own).name == "pump"
+    assert Matcher({"pump": GRAMMAR}, {"pump": 2 * bits}).match(own) is None
+
+
 def test_a_few_strangers_among_them_do_not_matter_but_many_do():
     own = [Message(reading(float(n))) for n in range(40)]
     strange = [Message(b"\x77" * 9)] * 40

@@ -21,6 +21,7 @@ def test_everything_is_written_and_the_profile_can_be_read_again():
     assert profile == written.profile
     assert (profile.name, profile.services, profile.learned_ns) == ("pump_7", ("tcp/7000",), 5)
     assert (profile.messages, profile.reparsed, profile.grammar) == (40, 0.99, GRAMMAR)
+    assert profile.bits_per_byte > 1
 
 
 def test_without_a_grammar_there_is_a_document_and_no_profile():
