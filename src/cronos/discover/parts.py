@@ -44,9 +44,10 @@ def parts_of(profiles: Mapping[str, bytes]) -> Parts:
 
 def _readable(messages: Sequence[Message]) -> Known:
     """Say whether anything can be learnt of what no profile takes."""
-    judge = _optional("cronos.discover.classify", "sealed")
-    found = judge(messages) if judge else None
-    if found is not None and found.sealed:
+    from cronos.discover.classify import sealed  # noqa: PLC0415 - numpy
+
+    found = sealed(messages)
+    if found.sealed:
         return Known(Verdict.ENCRYPTED, found.why)
     return Known(Verdict.UNKNOWN)
 

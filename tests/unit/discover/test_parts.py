@@ -1,5 +1,6 @@
 """What a discovery is carried out by."""
 
+import random
 import struct
 
 from tests.unit.discover.pump import GRAMMAR, reading
@@ -31,6 +32,15 @@ def test_what_a_known_profile_takes_is_not_learnt_again():
     assert (found.verdict, found.profile) == (Verdict.KNOWN, "pump")
     assert found.discovery is None
     assert "100%" in found.why
+
+
+def test_what_is_random_is_said_to_be_and_not_learnt():
+    rng = random.Random(1)
+    found = learned([Message(rng.randbytes(rng.randint(60, 300))) for _ in range(100)])
+
+    assert found.verdict is Verdict.ENCRYPTED
+    assert found.discovery is None
+    assert found.why
 
 
 def test_what_no_profile_takes_is_learnt():
