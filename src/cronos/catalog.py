@@ -140,6 +140,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "discover-jobs": "cronos.discover.jobs:Jobs",
         "discover-launch": "cronos.discover.jobs:Launch",
         "discover-limits": "cronos.discover.model:Limits",
+        "discover-train": "cronos.discover.train:train",
         "discover-phases": "cronos.discover.learned:Phase",
         "discover-read": "cronos.discover.child:ReadAsk",
         "discover-learn": "cronos.discover.child:LearnAsk",

@@ -1,0 +1,164 @@
+"""Protocol discovery on protocols it has never seen: boundaries, types, meanings, noise, time.
+
+`python bench/bench_discovery.py [--rows FILE] [--messages N] [--out DIR]`. Needs ../shared and the
+extra `train`. Each protocol is scored by models that learnt from none of its group; a group holds
+whole families (and more), so that this is stricter than leaving one family out. The scorer is
+../shared/score/score_fields.py.
+"""
+
+import argparse
+import json
+import pathlib
+import pickle
+import subprocess
+import sys
+import time
+
+import msgspec
+import numpy as np
+
+from cronos.discover import train
+from cronos.discover.engine import discover
+from cronos.discover.messages import Message
+from cronos.discover.model import Limits
+from cronos.discover.scorer import Models, Trees, read, shipped
+from cronos.runtime.world import SystemClock
+
+SHARED = pathlib.Path("../shared")
+DATA = SHARED / "data" / "discovery"
+SCORE = SHARED / "score" / "score_fields.py"
+GROUPS = (
+    ("dns", "nbns", "smb", "smb2", "dcerpc"),
+    ("snmp", "ldap", "kerberos"),
+    ("dhcp", "modbus", "opcua"),
+    ("dnp3", "enip", "ospf"),
+    ("amqp", "sip", "pgsql"),
+    ("icmp", "isakmp", "s7comm"),
+)
+LEARN_FROM = 350
+SEEDS = train.SECOND_SEEDS
+
+
+def sampled(lesson, most):
+    """Give some messages of a lesson, the same in every run."""
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(len(lesson.messages))[:most])
+    return msgspec.structs.replace(
+        lesson,
+        messages=tuple(lesson.messages[i] for i in chosen),
+        fields=tuple(lesson.fields[i] for i in chosen),
+    )
+
+
+def studied(teacher):
+    for lesson in train.published(DATA):
+        print(f"studying {lesson.name}", file=sys.stderr)
+        yield teacher.rows(sampled(lesson, LEARN_FROM), train.ROWS_REAL)
+    for lesson in train.drawn(SEEDS):
+        if len(lesson.messages) >= train.MIN_MESSAGES:
+            yield teacher.rows(lesson, train.ROWS_DRAWN)
+
+
+def learnt(file):
+    """Give rows to learn from and the names of their columns, from a file where one was kept."""
+    folder = pathlib.Path(train.__file__).parent / "models"
+    teacher = train.Teacher(shipped().order, read((folder / "boundary.npz").read_bytes()))
+    if file and pathlib.Path(file).exists():
+        rows, names = pickle.loads(pathlib.Path(file).read_bytes())
+        teacher.context_names, teacher.meaning_names = names
+        return teacher, rows
+    rows = list(studied(teacher))
+    if file:
+        names = (teacher.context_names, teacher.meaning_names)
+        pathlib.Path(file).write_bytes(pickle.dumps((rows, names)))
+    return teacher, rows
+
+
+def models_without(teacher, rows, group):
+    kept = train.without(rows, group)
+    second = teacher.second_scorer(kept, train.SECOND_RECIPE)
+    third = teacher.third_scorer(kept, train.THIRD_RECIPE)
+    seen = set(second["learnt"].tolist()) | set(third["learnt"].tolist())
+    assert not seen & set(group), "a model has seen what it is scored on"
+    return Models(shipped().order, shipped().first, Trees(second), Trees(third))
+
+
+def predict(messages, models, file):
+    began = time.process_time()
+    found = discover(
+        messages, Limits(max_seconds=1e6, max_memory_mb=1024), SystemClock(), quiet, models
+    )
+    took = time.process_time() - began
+    with file.open("w") as out:
+        for i, (kind, fields) in enumerate(zip(found.types, found.fields, strict=True)):
+            row = {"i": i, "message_type": str(kind), "fields": msgspec.to_builtins(fields)}
+            out.write(json.dumps(row) + "\n")
+    return took
+
+
+def quiet(_phase, _share):
+    """Tell nobody."""
+
+
+def every(step, lesson, file):
+    with file.open("w") as out:
+        for i, message in enumerate(lesson.messages):
+            cuts = list(range(step, len(message.payload), step))
+            out.write(json.dumps({"i": i, "boundaries": cuts, "message_type": "0"}) + "\n")
+
+
+def scored(folder):
+    out = folder / "score.json"
+    command = [sys.executable, SCORE, DATA, folder, "--present", "--json", out]
+    print(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(out.read_text())["macro"]
+
+
+def noise_rate(models):
+    """Give the share of gaps of random messages at which a boundary is set."""
+    rng = np.random.default_rng(99)
+    cuts = gaps = 0
+    for sizes in (np.full(500, 120), rng.integers(20, 300, 500)):
+        messages = [
+            Message(rng.bytes(int(s)), str(i % 5), "c2s" if i % 2 else "s2c", 1.7e9 + i)
+            for i, s in enumerate(sizes)
+        ]
+        found = discover(messages, Limits(max_seconds=1e6), SystemClock(), quiet, models)
+        cuts += sum(len(fields) - 1 for fields in found.fields)
+        gaps += int(sizes.sum()) - len(sizes)
+    return cuts / gaps
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default="", help="keep what is learnt from in this file")
+    parser.add_argument("--messages", type=int, default=1000, help="of each protocol")
+    parser.add_argument("--out", default="/tmp/discovery-predictions")
+    options = parser.parse_args()
+    folder = pathlib.Path(options.out)
+    for name in ("ours", "every1", "every2"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    lessons = {lesson.name: lesson for lesson in train.published(DATA)}
+    teacher, rows = learnt(options.rows)
+    noise = []
+    for group in GROUPS:
+        models = models_without(teacher, rows, group)
+        noise.append(noise_rate(models))
+        for name in group:
+            lesson = lessons[name]
+            took = predict(
+                lesson.messages[: options.messages], models, folder / "ours" / f"{name}.jsonl"
+            )
+            print(
+                f"{name}: {len(lesson.messages)} messages in {took:.1f} s of CPU", file=sys.stderr
+            )
+            every(1, lesson, folder / "every1" / f"{name}.jsonl")
+            every(2, lesson, folder / "every2" / f"{name}.jsonl")
+    for name in ("ours", "every1", "every2"):
+        print(name)
+        scored(folder / name)
+    print(f"random messages: boundaries at {max(noise):.4f} of the gaps (worst of {len(noise)})")
+
+
+if __name__ == "__main__":
+    main()

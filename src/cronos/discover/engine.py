@@ -1,0 +1,187 @@
+"""Find message types, boundaries and what fields mean: evidence, two scorers, a decoder.
+
+`discover` reads nothing but the messages it is given. The models are files beside this one, and
+`cronos discover train` makes them anew.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from cronos.discover.byteorder import byte_order
+from cronos.discover.context import surround
+from cronos.discover.decode import boundaries, spans
+from cronos.discover.evidence import Array, Corpus
+from cronos.discover.features import describe
+from cronos.discover.meaning import CLASSES, fields
+from cronos.discover.messages import Message
+from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
+from cronos.discover.scorer import Models, Trees, shipped, sigmoid
+from cronos.discover.types import classify
+from cronos.discover.vouched import all_claims, claimed_order
+from cronos.ports import Clock
+
+Progress = Callable[[str, float], None]
+
+# What the tables cost for each byte of traffic; see bench/bench_discovery.py.
+BYTES_A_BYTE: Final = 900
+MAX_BYTES: Final = 1_000_000
+NS: Final = 1_000_000_000
+# Kinds of claims that say what a field means, as far as held-out protocols bear them out.
+TOLD: Final = ("checksum.", "length.", "timestamp.", "tlv.tag", "tlv.length", "id.echo")
+
+
+class Course:
+    """One discovery: what is known so far, and when it has to end."""
+
+    def __init__(self, messages: Sequence[Message], limits: Limits, clock: Clock) -> None:
+        self.messages = tuple(messages[: limits.max_messages])
+        self.heads = _heads(self.messages, limits)
+        self.corpus = Corpus(self.heads)
+        self._clock = clock
+        self._until_ns = clock.now().boot_ns + int(limits.max_seconds * NS)
+        self.remarks: list[str] = []
+        self.claims: list[Claim] = []
+
+    def late(self, what: str) -> bool:
+        """Say whether the time is up, and remember what had to be left out."""
+        if self._clock.now().boot_ns < self._until_ns:
+            return False
+        self.remarks.append(f"The time was up before {what}.")
+        return True
+
+
+def discover(
+    messages: Sequence[Message],
+    limits: Limits,
+    clock: Clock,
+    progress: Progress,
+    models: Models | None = None,
+) -> Discovery:
+    """Find out about messages of one protocol, within the limits; any bytes give some result."""
+    models = models or shipped()
+    course = Course(messages, limits, clock)
+    progress("types", 0.0)
+    types = np.array(classify(course.heads), dtype=np.int64)
+    corpus = course.corpus
+    if not len(corpus.data) or course.late("detectors were asked"):
+        return _blank(course, types)
+    course.claims = claims = all_claims(course.heads)
+    progress("boundaries", 0.2)
+    if course.late("boundaries were looked for"):
+        return _blank(course, types)
+    belief = believe(course, types, claims, models)
+    begins = boundaries(corpus, belief, claims, models.second.lengths)
+    progress("semantics", 0.8)
+    starts, sizes = spans(corpus, begins)
+    meanings, sure = mean(course, types, claims, starts, models)
+    progress("semantics", 1.0)
+    found = _fields(course, (starts, sizes), (meanings, sure), belief)
+    return Discovery(
+        course.messages, tuple(types.tolist()), found, tuple(claims), tuple(course.remarks)
+    )
+
+
+def _heads(messages: Sequence[Message], limits: Limits) -> tuple[Message, ...]:
+    """Cut what is looked at to the bytes that memory allows; tails become one field each."""
+    most = min(MAX_BYTES, limits.max_memory_mb * 1_000_000 // BYTES_A_BYTE)
+    sizes = np.array([len(m.payload) for m in messages], dtype=np.int64)
+    if sizes.sum() <= most:
+        return tuple(messages)
+    low, high = 1, int(sizes.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(sizes, middle).sum() <= most else (low, middle - 1)
+    return tuple(
+        Message(m.payload[:low], m.flow, m.direction, m.ts, m.source, m.destination)
+        for m in messages
+    )
+
+
+def _blank(course: Course, types: Array) -> Discovery:
+    """Give one field for each message: all that is known is where it ends."""
+    whole = tuple(
+        (Field(0, len(m.payload), Sem.BYTES, 0.0),) if m.payload else () for m in course.messages
+    )
+    return Discovery(course.messages, tuple(types.tolist()), whole, (), tuple(course.remarks))
+
+
+def believe(course: Course, types: Array, claims: Sequence[Claim], models: Models) -> Array:
+    """Give for each byte how sure it is that a field begins there; 1 at the first of a message."""
+    corpus = course.corpus
+    at = corpus.gaps()
+    order = byte_order(corpus, claimed_order(claims), models.order)
+    first, second = models.first.table(len(at)), models.second.table(len(at))
+    for name, values in describe(corpus, types, claims, order, at):
+        models.first.put(first, name, values)
+        models.second.put(second, name, values)
+    belief = np.ones(len(corpus.data))
+    first_odds = models.first.raw(first)[:, 0]
+    belief[at] = sigmoid(first_odds)
+    if course.late("boundaries were looked at a second time"):
+        return belief
+    for name, values in surround(corpus, types, belief, at):
+        models.second.put(second, name, values)
+    # The first scorer knows more protocols, the second more of this one: both are heard alike.
+    belief[at] = sigmoid((first_odds + models.second.raw(second)[:, 0]) / 2)
+    return belief
+
+
+def mean(
+    course: Course, types: Array, claims: Sequence[Claim], starts: Array, models: Models
+) -> tuple[Array, Array]:
+    """Give the number of the class of each field, and how sure it is."""
+    trees: Trees = models.meaning
+    if course.late("meanings were looked for"):
+        return np.full(len(starts), CLASSES.index(Sem.BYTES)), np.zeros(len(starts))
+    order = byte_order(course.corpus, claimed_order(claims), models.order)
+    table = trees.table(len(starts))
+    for source in (
+        describe(course.corpus, types, claims, order, starts),
+        fields(course.corpus, types, starts),
+    ):
+        for name, values in source:
+            trees.put(table, name, values)
+    raw = trees.raw(table)
+    raw = np.exp(raw - raw.max(axis=1, keepdims=True))
+    share = raw / raw.sum(axis=1, keepdims=True)
+    best = share.argmax(axis=1)
+    return trees.labels[best], share[np.arange(len(best)), best]
+
+
+def _vouched(claims: Sequence[Claim]) -> dict[tuple[int, int, int], int]:
+    """Give for (message, offset, length) the claim that vouches for it, the earliest of several."""
+    out: dict[tuple[int, int, int], int] = {}
+    for index, claim in enumerate(claims):
+        if claim.kind.startswith(TOLD):
+            for number, span in enumerate(claim.spans):
+                if span is not None:
+                    out.setdefault((number, *span), index)
+    return out
+
+
+def _fields(
+    course: Course, places: tuple[Array, Array], meanings: tuple[Array, Array], belief: Array
+) -> tuple[tuple[Field, ...], ...]:
+    corpus = course.corpus
+    out: list[list[Field]] = [[] for _ in course.messages]
+    starts, sizes = places
+    ends = np.append(belief, 1.0)[starts + sizes]
+    # A field is right when both of its ends are; neither is more likely than the less sure one.
+    sure = np.minimum(belief[starts], ends)
+    kinds = meanings[0].tolist()
+    vouched = _vouched(course.claims)
+    for start, size, kind, trust in zip(
+        starts.tolist(), sizes.tolist(), kinds, sure.tolist(), strict=True
+    ):
+        number = int(corpus.of[start])
+        offset = int(start - corpus.starts[number])
+        claim = vouched.get((number, offset, size), -1)
+        sem = course.claims[claim].sem if claim >= 0 else CLASSES[int(kind)]
+        out[number].append(Field(offset, size, sem, round(trust, 4), claim))
+    for number, message in enumerate(course.messages):
+        seen = int(corpus.sizes[number])
+        if len(message.payload) > seen:
+            out[number].append(Field(seen, len(message.payload) - seen, Sem.BYTES, 0.0))
+    return tuple(tuple(each) for each in out)

@@ -1,0 +1,147 @@
+"""Serve gradient-boosted trees from an .npz with NumPy alone: no pickle, no training library.
+
+Features are cut into bins of a byte each. A tree has at most 64 leaves, and a row carries one bit
+for each leaf it may still reach. Every split strikes out the leaves of the side a row does not
+take: one table look-up by bin for each tree and feature, whatever its depth. What is left over is
+the lowest bit, and the leaf's value is added.
+
+Source: Lucchese et al., QuickScorer (SIGIR 2015), the tables by bin are ours.
+"""
+
+import functools
+import io
+import pathlib
+import zipfile
+from typing import Any, Final
+
+import numpy as np
+
+from cronos.discover.evidence import Array
+from cronos.errors import InputError
+
+MAX_LEAVES: Final = 64
+BLOCK: Final = 4_096
+MAX_TREES: Final = 4_096
+ALL: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+
+
+class Trees:
+    """Boosted trees over binned features, for one or several classes."""
+
+    def __init__(self, parts: dict[str, Array]) -> None:
+        """Take the arrays of `pack`; raises InputError where they do not fit together."""
+        self.names = tuple(str(n) for n in parts["names"])
+        self.edges = _split(parts["edges"], parts["edge_sizes"])
+        self.lengths = parts.get("lengths", np.full(1, 1.0))
+        """How often fields have 1, 2, ... bytes, in what the trees learnt from."""
+        self._place = {name: i for i, name in enumerate(self.names)}
+        self.base = parts["base"].astype(np.float64)
+        self.classes = len(self.base)
+        self.labels = parts["classes"]
+        """What each column of `raw` stands for; two labels share the one column of a yes or no."""
+        self._trees = _split_trees(parts)
+        if len(self.edges) != len(self.names) or len(self._trees) > MAX_TREES:
+            raise _damaged("features and trees do not match")
+
+    def table(self, rows: int) -> Array:
+        """Give an empty table of bins, a row for each of `names`."""
+        return np.zeros((len(self.names), rows), dtype=np.uint8)
+
+    def put(self, table: Array, name: str, values: Array) -> None:
+        """Cut a feature's values into bins; a feature that no tree asks for is let go."""
+        index = self._place.get(name)
+        if index is not None:
+            table[index] = np.searchsorted(self.edges[index], values.astype(np.float32))
+
+    def raw(self, binned: Array) -> Array:
+        """Give the sum of all trees for each row and class, before the link function.
+
+        `binned` has a row for each of `names`, so that a feature lies in one piece.
+        """
+        out = np.tile(self.base, (binned.shape[1], 1))
+        for begin in range(0, binned.shape[1], BLOCK):
+            # Indices of the machine's own width: NumPy would convert bytes at every look-up.
+            block = binned[:, begin : begin + BLOCK].astype(np.intp)
+            self._add(block, out[begin : begin + BLOCK])
+        return out
+
+    def _add(self, block: Array, out: Array) -> None:
+        rows = block.shape[1]
+        reach = np.empty(rows, dtype=np.uint64)
+        kept = np.empty(rows, dtype=np.uint64)
+        for number, (tables, features, leaves) in enumerate(self._trees):
+            reach.fill(ALL)
+            for feature, table in zip(features, tables, strict=True):
+                np.take(table, block[feature], mode="clip", out=kept)
+                np.bitwise_and(reach, kept, out=reach)
+            lowest = reach & (~reach + np.uint64(1))
+            # A power of two is exact as a float; its exponent is the leaf's number.
+            leaf = (lowest.astype(np.float64).view(np.int64) >> 52) - 1023
+            out[:, number % self.classes] += leaves[leaf]
+
+
+def _damaged(why: str) -> InputError:
+    return InputError(
+        "discover.model",
+        f"The file of a scorer is damaged: {why}.",
+        "Install Cronos anew, or train the model with `cronos discover train`.",
+    )
+
+
+def _split(values: Array, sizes: Array) -> list[Array]:
+    return np.split(values, np.cumsum(sizes)[:-1]) if len(sizes) else []
+
+
+def _split_trees(parts: dict[str, Array]) -> list[tuple[list[Array], list[int], Array]]:
+    out: list[tuple[list[Array], list[int], Array]] = []
+    nodes = _split(parts["nodes"], parts["node_counts"])
+    leaves = _split(parts["leaves"], parts["leaf_counts"])
+    for node, leaf in zip(nodes, leaves, strict=True):
+        if len(leaf) > MAX_LEAVES:
+            raise _damaged("a tree has more than 64 leaves")
+        tables: dict[int, Array] = {}
+        for feature, threshold, first, middle in node.tolist():
+            # Leaves first..middle-1 lie to the left: rows above the threshold cannot reach them.
+            table = tables.setdefault(feature, np.full(256, ALL, dtype=np.uint64))
+            struck = ((1 << (middle - first)) - 1) << first
+            table[threshold + 1 :] &= np.uint64(~struck & int(ALL))
+        out.append((list(tables.values()), list(tables), leaf.astype(np.float64)))
+    return out
+
+
+def read(data: bytes) -> dict[str, Array]:
+    """Read the arrays of an .npz; objects (pickles) are refused."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _damaged(str(error)) from error
+
+
+def sigmoid(raw: Any) -> Array:
+    """Give probabilities for sums of trees."""
+    return np.asarray(1.0 / (1.0 + np.exp(-raw)))
+
+
+class Models:
+    """The scorers of a discovery: byte order, boundaries, boundaries in context, meanings."""
+
+    def __init__(self, order: Trees, first: Trees, second: Trees, meaning: Trees) -> None:
+        self.order = order
+        self.first = first
+        self.second = second
+        self.meaning = meaning
+
+
+NAMES: Final = ("order", "boundary", "context", "meaning")
+
+
+def load(folder: pathlib.Path) -> Models:
+    """Read the models of a folder; raises InputError where they are damaged."""
+    return Models(*(Trees(read((folder / f"{name}.npz").read_bytes())) for name in NAMES))
+
+
+@functools.cache
+def shipped() -> Models:
+    """Read the models that lie beside the program."""
+    return load(pathlib.Path(__file__).parent / "models")

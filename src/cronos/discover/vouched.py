@@ -1,0 +1,83 @@
+"""Turn the claims of verified detectors into evidence about single bytes."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from cronos.discover.detectors import registry
+from cronos.discover.evidence import Array, Corpus
+from cronos.discover.messages import Message
+from cronos.discover.model import Claim
+
+FAMILIES: Final = ("length", "checksum", "counter", "id", "echo")
+
+
+def all_claims(messages: Sequence[Message]) -> list[Claim]:
+    """Ask every detector."""
+    return registry.claims(messages)
+
+
+def chosen(claims: Sequence[Claim]) -> list[int]:
+    """Give the indices of claims that stand beside one another; of two that overlap the earlier."""
+    kept: list[int] = []
+    taken: dict[int, list[tuple[int, int]]] = {}
+    for number, claim in enumerate(claims):
+        clashes = 0
+        for i, span in enumerate(claim.spans):
+            if span is not None:
+                begin, end = span[0], span[0] + span[1]
+                clashes += any(a < end and begin < b for a, b in taken.get(i, ()))
+        if clashes:
+            continue
+        kept.append(number)
+        for i, span in enumerate(claim.spans):
+            if span is not None:
+                taken.setdefault(i, []).append((span[0], span[0] + span[1]))
+    return kept
+
+
+def marks(corpus: Corpus, claims: Sequence[Claim]) -> dict[str, Array]:
+    """Give for each family a mark for each byte: 1 a field begins, 2 within, 3 right after.
+
+    Claims that were not chosen mark with 4 their begin and with 5 their inside.
+    """
+    out = {name: np.zeros(len(corpus.data), dtype=np.int64) for name in FAMILIES}
+    first = set(chosen(claims))
+    order = [n for n in range(len(claims)) if n not in first] + sorted(first, reverse=True)
+    for number in order:
+        claim = claims[number]
+        mark = out.get(claim.kind.split(".")[0])
+        if mark is None:
+            continue
+        begins, ends = _places(corpus, claim)
+        best = number in first
+        inside = ends - begins
+        for k in range(1, int(inside.max(initial=0))):
+            mark[begins[inside > k] + k] = 2 if best else 5
+        mark[begins] = 1 if best else 4
+        if best:
+            after = ends[(ends < len(mark))]
+            after = after[corpus.offset[after] > 0]
+            mark[after] = np.where((mark[after] == 0) | (mark[after] > 3), 3, mark[after])
+    return out
+
+
+def _places(corpus: Corpus, claim: Claim) -> tuple[Array, Array]:
+    """Give the flat begins and ends of a claim's spans that lie within their messages."""
+    pairs = [
+        (corpus.starts[i] + span[0], corpus.starts[i] + span[0] + span[1])
+        for i, span in enumerate(claim.spans)
+        if span is not None and span[1] > 0 and span[0] + span[1] <= corpus.sizes[i]
+    ]
+    table = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def claimed_order(claims: Sequence[Claim]) -> int:
+    """Give 1 where the claims speak for big endian, -1 for little, 0 where they say nothing."""
+    votes = 0
+    for number in chosen(claims):
+        endian = claims[number].terms.get("endian")
+        votes += 1 if endian == "be" else -1 if endian == "le" else 0
+    return (votes > 0) - (votes < 0)

@@ -1,0 +1,80 @@
+"""A whole discovery."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cronos.discover.engine import discover
+from cronos.discover.messages import Message
+from cronos.discover.model import Limits, Sem
+from cronos.runtime.world import SystemClock
+
+
+def found(messages, **limits):
+    return discover(messages, Limits(**limits), SystemClock(), lambda _phase, _share: None)
+
+
+def tiles(result):
+    for message, fields in zip(result.messages, result.fields, strict=True):
+        at = 0
+        for field in fields:
+            assert field.offset == at
+            assert field.length > 0
+            assert 0 <= field.confidence <= 1
+            at += field.length
+        assert at == len(message.payload)
+
+
+def framed(count):
+    rng = np.random.default_rng(5)
+    for n in range(count):
+        body = rng.bytes(int(rng.integers(4, 40)))
+        head = b"\x5a\x01" + n.to_bytes(2, "big") + len(body).to_bytes(2, "big")
+        yield Message(head + body, str(n % 3), "c2s", 1.7e9 + n)
+
+
+def test_a_length_in_a_header_is_found_and_vouched_for():
+    result = found(list(framed(200)))
+
+    tiles(result)
+    ends = [{(f.offset, f.length): f.sem for f in fields} for fields in result.fields]
+    assert sum((4, 2) in each for each in ends) > 190
+    assert sum(each.get((4, 2)) is Sem.LENGTH for each in ends) > 190
+    assert any(claim.kind.startswith("length") for claim in result.claims)
+
+
+def test_noise_has_hardly_a_boundary():
+    rng = np.random.default_rng(6)
+    result = found([Message(rng.bytes(200), str(n % 4), "c2s", float(n)) for n in range(200)])
+
+    cuts = sum(len(fields) - 1 for fields in result.fields)
+    assert cuts / (200 * 199) <= 0.01
+
+
+@pytest.mark.parametrize(
+    "payloads",
+    [[], [b""], [b"\0"], [b"", b"ab"], [b"same"] * 30, [bytes(65_536)], [b"\1" * 70_000] * 3],
+)
+def test_odd_input_gives_some_result(payloads):
+    result = found([Message(p, "1", "c2s") for p in payloads], max_memory_mb=64)
+
+    assert len(result.types) == len(result.fields) == len(payloads)
+    tiles(result)
+
+
+def test_time_that_is_up_gives_the_best_so_far():
+    result = found(list(framed(50)), max_seconds=0.0)
+
+    tiles(result)
+    assert "time was up" in result.remarks[0]
+
+
+def test_no_more_messages_than_allowed_are_looked_at():
+    assert len(found(list(framed(50)), max_messages=20).messages) == 20
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=6))
+def test_any_bytes_are_tiled(payloads):
+    tiles(found([Message(p, "1", "s2c") for p in payloads]))
