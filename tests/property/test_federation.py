@@ -157,6 +157,7 @@ class Member:
                     self.ledger.append((Note(effect.kind, effect.incident_id, kept), now.wall_ns))
                     if isinstance(effect.body, Confirm):
                         self.confirmed[effect.body.incident_id] = effect.body.view
+                        self.federation.check_confirmed(self, effect.body)
                 case _:
                     pass
 
@@ -335,6 +336,20 @@ class Federation:
                     if one.expires_boot_ns > self.clock.boot_ns and one.applied}  # fmt: skip
             assert held <= world.effects.keys(), "a lease runs, and its effect is gone"
         self.check_budgets()
+
+    def check_confirmed(self, member, confirm):
+        """Say that whoever is counted in a confirmation has the bulletin in its ledger."""
+        name = f"{confirm.incident_id}-isolated"
+        holders = {
+            one.name
+            for one in self.members.values()
+            if any(
+                isinstance(n.body, Bulletin) and n.body.bulletin_id == name for n, _ in one.ledger
+            )
+        }
+        others = set(member.view.instances) if member.view else set()
+        assert confirm.view in (0, len(others) + 1)
+        assert not confirm.view or others <= holders, "confirmed by one who does not hold it"
 
     def check_budgets(self):
         """No node starts more than its part in a minute, nor all together more than the whole."""

@@ -85,8 +85,8 @@ class IncidentView(msgspec.Struct, frozen=True):
     # What would have been done with every dial at "act".
     would: str = ""
     verdict: str = ""
-    # How many nodes held it when it was confirmed, this one included; 0 before, and where only a
-    # peer's word stands behind it.
+    # How many nodes held it when it was confirmed, this one included; 0 before, where some did not
+    # answer in time, and where only a peer's word stands behind it.
     view: int = 0
 
 
