@@ -1,5 +1,6 @@
 """What a discovery is carried out by; imported late, so that nobody waits for what is not used."""
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from cronos.discover.matching import Matcher
 from cronos.discover.messages import Message
 from cronos.discover.model import Discovery, Limits
 from cronos.discover.phases import Known, Parts, Progress
+from cronos.errors import InputError
 from cronos.ports import Clock
 
 _EXPORTS: Final = {
@@ -77,7 +79,8 @@ def export(encoded: bytes) -> dict[str, bytes]:
     for name, module in _EXPORTS.items():
         render = _optional(module, "render")
         if render is not None:
-            files[name] = str(render(grammar)).encode()
+            with contextlib.suppress(InputError):  # not every language can say every grammar
+                files[name] = str(render(grammar)).encode()
     return files
 
 
