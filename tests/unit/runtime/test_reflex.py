@@ -13,17 +13,24 @@ from cronos.testing.story import POINTS, Story, finding, obedient
 from cronos.types import (
     Appended,
     AuditRecord,
+    Bulletin,
+    BulletinKind,
     Deadline,
     Decision,
+    Entity,
+    EntityKind,
     EvidenceClass,
     Lease,
     Manifest,
+    Members,
     Operation,
     Option,
     Outcomes,
     Plan,
+    Publish,
     Recall,
     Recalled,
+    Receipt,
     Report,
     Reported,
     Restart,
@@ -423,5 +430,89 @@ def test_a_thousand_at_once_leave_turn_by_turn_and_before_their_records():
         assert len(stage.answers) == 1
         states = {case.state for case in stage.reflex.incidents()}
         assert states == {State.CONFIRMED}
+
+    play(story)
+
+
+# --- peers ---------------------------------------------------------------------------------------
+
+FAR = Entity(EntityKind.ADDRESS, "192.0.2.200")
+
+
+def told(number, actor=FAR):
+    return Bulletin(
+        f"east-1-{number}-isolated", BulletinKind.ISOLATED, "east", f"east-1-{number}",
+        (1 << 32) + number, actor, None, (), 0.97, None, 300, 4,
+    )  # fmt: skip
+
+
+def meshed(stage):
+    given = []
+    stage.reflex.peering.send = lambda datum: bool(given.append(datum)) or True
+    stage.reflex.on_mesh(Members(("east",)))
+    return given
+
+
+def receipts(given):
+    return [one.message for one in given if isinstance(one, Publish)]
+
+
+def test_a_receipt_leaves_when_its_record_is_durable_and_waits_for_no_enforcer():
+    async def story(stage):
+        given = meshed(stage)
+        stage.report(1, finding())  # its order is never answered
+        for number in (1, 2):
+            stage.reflex.on_mesh(told(number, None))
+        await turn()
+        assert receipts(given) == []
+        stage.store()
+        assert receipts(given) == [Receipt("local", "east", (1 << 32) + 2)]
+
+    play(story)
+
+
+def test_what_was_isolated_is_published_and_given_again_until_it_is_durable():
+    async def story(stage):
+        given = meshed(stage)
+        stage.report(1, finding())
+        await turn()
+        stage.obey()
+        (bulletin,) = receipts(given)
+        assert bulletin.kind is BulletinKind.ISOLATED
+        stage.reflex.peering.resend()
+        assert len(receipts(given)) == 2
+        stage.reflex.on_mesh(Receipt("local", "local", bulletin.sequence))
+        stage.reflex.peering.resend()
+        assert len(receipts(given)) == 2
+        stage.reflex.on_mesh(Receipt("east", "local", bulletin.sequence))
+        (incident,) = stage.reflex.kernel.cases.open.values()
+        assert (incident.state, incident.view) == (State.CONFIRMED, 2)
+
+    play(story)
+
+
+def test_what_peers_tell_before_the_past_is_taken_up_waits():
+    async def story(stage):
+        stage.reflex.recall_hours = 24
+        meshed(stage)
+        stage.reflex.on_mesh(told(1))
+        assert stage.reflex.kernel.communication.is_new(told(1))
+        stage.reflex.on_ledger(Recalled(1, (), ()))
+        assert not stage.reflex.kernel.communication.is_new(told(1))
+
+    play(story)
+
+
+def test_what_a_peer_told_is_decided_in_its_turn_and_ordered_in_the_highest_epoch():
+    async def story(stage):
+        meshed(stage)
+        stage.reflex.kernel.defense.epoch = 41
+        stage.reflex.on_mesh(told(1))
+        await turn()
+        assert stage.orders == []
+        await asyncio.sleep(0.02)
+        await turn()
+        (order,) = stage.orders
+        assert [(one.target, one.epoch) for one in order.actions] == [(FAR, 41)]
 
     play(story)
