@@ -145,6 +145,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "discover-read": "cronos.discover.child:ReadAsk",
         "discover-learn": "cronos.discover.child:LearnAsk",
         "discover-nothing": "cronos.discover.phases:nothing",
+        "discover-train-networks": "cronos.discover.networks:train",
         "discover-report": "cronos.discover.report:report",
         "discover-profile": "cronos.discover.report:profile_of",
         "encode-grammar": "cronos.discover.ir:encode",

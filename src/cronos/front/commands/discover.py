@@ -81,7 +81,9 @@ def execute(options: argparse.Namespace) -> int:
     if options.input == _PROFILES:
         return _profiles(options)
     if options.input == _TRAIN:
-        return int(load("entry", "discover-train")(options.out))
+        # Networks first: they are the shorter part.
+        entries = ("discover-train-networks", "discover-train")
+        return max([int(load("entry", entry)(options.out)) for entry in entries])
     from cronos.front.discovering import discover  # noqa: PLC0415 - the other two do without
 
     document = discover(options)
