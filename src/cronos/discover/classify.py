@@ -26,6 +26,8 @@ LEAST_ROWS: Final = 12
 MOST_ROWS: Final = 400
 MOST_BYTES: Final = 1 << 17
 LEAST_SIZE: Final = 24
+LEAST_USUAL: Final = 40
+"""Half of the messages must be as long: in short ones a header is much of what there is."""
 
 
 class Sealed(NamedTuple):
@@ -43,8 +45,9 @@ def sealed(messages: Sequence[Message]) -> Sealed:
     long = [payload for payload in different if len(payload) >= LEAST_SIZE]
     step = max(1, len(long) // MOST_ROWS)
     long = long[::step][:MOST_ROWS]
+    usual = sorted(map(len, different))[len(different) // 2] if different else 0
     body = b"".join(payload[_head(payload) :] for payload in long)[:MOST_BYTES]
-    if len(body) < LEAST_BYTES or 2 * len(long) * step < len(different):
+    if len(body) < LEAST_BYTES or usual < LEAST_USUAL:
         return Sealed(False, "Too few bytes to tell whether they are sealed.", 0.0, 1.0)
     excess = excess_of(body)
     clear = _clear(long) if len(long) >= LEAST_ROWS else 0.0

@@ -35,7 +35,7 @@ def esp(rng):
 
 
 SEALED = {
-    "random": lambda rng: rng.bytes(int(rng.integers(24, 200))),
+    "random": lambda rng: rng.bytes(int(rng.integers(32, 200))),
     "tls": tls,
     "esp": esp,
     "zlib": lambda rng: zlib.compress(text(rng, int(rng.integers(300, 3000)))),
@@ -78,6 +78,9 @@ def test_too_little_to_tell_is_taken_for_readable():
     assert not sealed([Message(b"")] * 5).sealed
     assert not sealed([Message(rng.bytes(40))] * 500).sealed
     assert not sealed([Message(rng.bytes(16)) for _ in range(500)]).sealed
+    # A header before a few bytes that nobody can read is worth learning.
+    head = [bytes([0, n % 250, n % 2, 0, 20]) + rng.bytes(20) for n in range(300)]
+    assert not sealed([Message(one) for one in head]).sealed
 
 
 def test_the_excess_is_none_for_even_bytes_and_full_for_equal_ones():
