@@ -109,7 +109,7 @@ def every(step, lesson, file):
 
 def scored(folder):
     out = folder / "score.json"
-    command = [sys.executable, SCORE, DATA, folder, "--present", "--json", out]
+    command = [sys.executable, SCORE, DATA, folder, "--present", "--subset", "--json", out]
     print(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return json.loads(out.read_text())["macro"]
 
@@ -134,6 +134,7 @@ def main():
     parser.add_argument("--rows", default="", help="keep what is learnt from in this file")
     parser.add_argument("--messages", type=int, default=1000, help="of each protocol")
     parser.add_argument("--out", default="/tmp/discovery-predictions")
+    parser.add_argument("--noise", action="store_true", help="score noise with every model")
     options = parser.parse_args()
     folder = pathlib.Path(options.out)
     for name in ("ours", "every1", "every2"):
@@ -143,7 +144,8 @@ def main():
     noise = []
     for group in GROUPS:
         models = models_without(teacher, rows, group)
-        noise.append(noise_rate(models))
+        if group == GROUPS[0] or options.noise:
+            noise.append(noise_rate(models))
         for name in group:
             lesson = lessons[name]
             took = predict(
