@@ -6,6 +6,7 @@ so is what counts the whole message in words. The number of records that a walk 
 in `records`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -93,5 +94,7 @@ def _alarm(table: Table, predicted: Ints, holds: Bools) -> float:
     by_rows = tail(int(holds.sum()), len(table), coincidence(predicted, table.sizes))
     seen = np.unique(table.sizes[holds]).size
     missed = np.unique(table.sizes[~holds]).size
-    by_sizes = (1 / 128.0) ** max(0, seen - 2) * float(max(1, seen + missed)) ** missed
+    # In bits, because many sizes that are missed would leave the range of a float.
+    bits = missed * math.log2(max(1, seen + missed)) - 7 * max(0, seen - 2)
+    by_sizes = 1.0 if bits >= 0 else 2.0**bits
     return min(1.0, TRIED * MOST_ITEM * max(by_rows, by_sizes))

@@ -30,3 +30,10 @@ def test_bytes_are_not_items():
 
 def test_nothing_is_found_in_noise():
     assert alarms(claims, range(800, 808)) == []
+
+
+def test_messages_of_hundreds_of_sizes_have_a_bound_too():
+    rng = np.random.default_rng(99)
+    messages = [Message(rng.bytes(int(size))) for size in rng.integers(20, 300, 500)]
+
+    assert all(claim.alarm <= 1 for claim in claims(messages))
