@@ -16,7 +16,7 @@ from cronos.front.profiles import store_of
 def messages(seed=1, count=120):
     rng = random.Random(seed)
     return [
-        struct.pack(">HBH", n, rng.choice((1, 2)), size) + rng.randbytes(size)
+        struct.pack(">HBH", n, rng.choice((1, 2)), size) + bytes(rng.choices(b"ABCD0123", k=size))
         for n in range(count)
         for size in [rng.randint(4, 40)]
     ]
