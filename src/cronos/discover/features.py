@@ -194,8 +194,8 @@ def _records(corpus: Corpus) -> Wide:
     yield "record_kind", kind, HERE, -1
     ber = nested(corpus)
     yield "nested_role", ber, (-1, 0, 1), 0
-    span = corpus.starts[:-1]
-    inside = np.add.reduceat(ber > 0, span) > 0 if len(ber) else ber > 0
+    upto = np.concatenate(([0], np.cumsum(ber > 0)))  # a message may be empty
+    inside = np.diff(upto[corpus.starts]) > 0
     yield "nested_here", inside[corpus.of], HERE, 0
 
 

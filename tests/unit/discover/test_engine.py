@@ -74,6 +74,11 @@ def test_no_more_messages_than_allowed_are_looked_at():
     assert len(found(list(framed(50)), max_messages=20).messages) == 20
 
 
+def test_empty_messages_lie_anywhere():
+    for payloads in ((b"\0", b""), (b"", b"\0"), (b"a", b"", b"b"), (b"", b"")):
+        tiles(found([Message(payload, "1", "s2c") for payload in payloads]))
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_are_tiled(payloads):

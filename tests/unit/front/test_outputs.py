@@ -234,8 +234,10 @@ def _drain(end, count):
 # It looks again and again: a signal between the last look and a read without end would be seen
 # only when the read ends.
 KILLED = """
-import select, sys
+import select, signal, sys
 from cronos.front.outputs import reading, writing
+# Whoever runs this may have had it ignored, as a shell has what runs in its background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with reading(sys.argv[1]) as source, writing(sys.argv[2], source, force=False) as sink:
     sink.write(b"half")
     print("writing", flush=True)
