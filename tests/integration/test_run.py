@@ -16,7 +16,7 @@ from tests.integration.product import (
 INCIDENT = {
     "incident_id", "state", "title", "severity", "confidence", "evidence", "provenance",
     "techniques", "actor", "target", "findings", "detectors", "first_seen_ns", "timeline", "why",
-    "references", "done", "ledger", "question", "claims", "beside", "would", "verdict",
+    "references", "done", "ledger", "question", "claims", "beside", "would", "verdict", "view",
 }  # fmt: skip
 RESULT = {
     "incidents", "sources", "defects", "observations", "seconds", "ledger", "metrics",
