@@ -209,6 +209,8 @@ class Calls:
 
     def __init__(self, greeter: Greeter, report: Report) -> None:
         self._grpc = grpc_library()
+        status = self._grpc.StatusCode
+        self._refusals = frozenset({status.PERMISSION_DENIED, status.UNAUTHENTICATED})
         self._greeter = greeter
         self._report = report
         self._greeting: dict[str, int] = {}
@@ -253,23 +255,29 @@ class Calls:
                 return await self._greeter.dialled(pipe, link)
         except (self._grpc.RpcError, TimeoutError, asyncio.InvalidStateError) as error:
             raise self._refused(link.peer, error) from None
-        except DeniedError:
-            # It may have said why it went: then that is the better reason.
-            if call.done() and await call.code() is self._grpc.StatusCode.ALREADY_EXISTS:
+        except CronosError:
+            # It may have said why it went, before it was greeted: then that is the better reason.
+            code = await call.code() if call.done() else None
+            if code is self._grpc.StatusCode.ALREADY_EXISTS:
                 return None
+            if code in self._refusals:
+                raise self._denied(link.peer, await call.details()) from None
             raise
 
     def _refused(self, peer: str, error: Exception) -> CronosError:
         code = getattr(error, "code", lambda: None)()
         text = plain(str(getattr(error, "details", lambda: "")() or "it did not answer in time"))
-        status = self._grpc.StatusCode
-        if code in (status.PERMISSION_DENIED, status.UNAUTHENTICATED):
-            return DeniedError("mesh.refused", f"{peer} refuses this node: {text[:300]}", "Ask it.")
+        if code in self._refusals:
+            return self._denied(peer, text)
         return UnreachableError(
             "mesh.unreachable",
             f"{peer} cannot be reached: {text[:300]}",
             "Check its address, that it runs, and that its certificate is of this domain.",
         )
+
+    def _denied(self, peer: str, why: str | None) -> DeniedError:
+        text = plain(why or "it does not say why")[:300]
+        return DeniedError("mesh.refused", f"{peer} refuses this node: {text}", "Ask it.")
 
     async def _run(self, link: Link, stream: Attachment, channel: Any) -> None:
         """Read a stream that we dialled until it ends."""
