@@ -82,6 +82,13 @@ class Node:
             self.mesh.broken = self.broken
         self.swim.blamed = lambda peer, why: tell("blamed", peer=peer, why=why)
         self.got = {}
+        self.sent, self._send = 0, self.swim._send
+        self.swim._send = self.counted
+
+    def counted(self, send):
+        """Count what the membership sends, pings and answers, by whatever way."""
+        self.sent += 1
+        self._send(send)
 
     async def start(self, seeds):
         """Begin."""
@@ -137,7 +144,14 @@ class Node:
         for peer, times in got.items():
             tell("got", peer=peer, ms=[round((came - sent) / 1e6, 3) for sent, came in times])
         copies = getattr(self.mesh, "copies", 0)
-        tell("said", copies=copies, members={p.instance: p.status for p in self.swim.members()})
+        near = len(self.swim._machine.near())
+        tell(
+            "said",
+            copies=copies,
+            sent=self.sent,
+            near=near,
+            members={p.instance: p.status for p in self.swim.members()},
+        )
 
 
 async def main(folder, name, address, *seeds):

@@ -70,13 +70,13 @@ def certify(folder, names):
 class Process:
     """One node; its lines are read by a thread as they come."""
 
-    def __init__(self, name, command):
+    def __init__(self, name, command, errors=None, **environment):
         self.name = name
         self.lines = []
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=environment,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            cwd=ROOT, env=environment,
         )  # fmt: skip
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
@@ -126,9 +126,13 @@ class World:
         self.nodes = {}
         self.folder = tempfile.TemporaryDirectory(prefix="cronos-mesh-bench-")
 
-    def __enter__(self):
+    def prepare(self):
+        """Found a trust domain, and let the nodes join it."""
         self.keys = Path(self.folder.name) / "keys"
         certify(self.keys, self.names)
+
+    def __enter__(self):
+        self.prepare()
         self._clean()
         run("ip", "link", "add", self.tag, "type", "bridge")
         run("ip", "link", "set", self.tag, "up")
