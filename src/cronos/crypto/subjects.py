@@ -239,8 +239,9 @@ class SubjectKeys:
             with self._writing():
                 self._refresh()
                 tree = self._tree or self._begin()
-        generation = tree.shredded.get(_tag(tree.tag_key, subject, 0), 0)
-        tag = _tag(tree.tag_key, subject, generation)
+        tag = _tag(tree.tag_key, subject, 0)
+        if generation := tree.shredded.get(tag, 0):
+            tag = _tag(tree.tag_key, subject, generation)
         _keep(self._tags, subject, tag)
         self._note_seen(tag)
         return tag

@@ -31,6 +31,7 @@ _PROTECTED: Final = "it named what is protected here"
 _MISTAKEN: Final = "a person found a false alarm in its word"
 _FALLS, _RECOVERS = 0.5, 0.1
 _TURN_NS: Final = 2_000_000
+_MANY, _LATER_NS = 16, 300_000_000
 
 
 class Trust:
@@ -80,7 +81,7 @@ class Trust:
             bulletin.target,
             detected_boot_ns=now.boot_ns,
         )
-        return [After(_TURN_NS * count, finding)]
+        return [After(_TURN_NS * count + (count > _MANY) * _LATER_NS, finding)]
 
     def blame(self, peer: str, why: str, fall: float = _FALLS) -> list[Effect]:
         """Believe a peer less, and report it."""

@@ -1,9 +1,12 @@
 """The threat lane under loss: each message by stream and as datagrams, until it was answered for.
 
-A stream that loses a packet holds up all behind it, for a fifth of a second and more. So a message
-also goes as datagrams, at once, after 25 and 75 ms and then at growing intervals, from the second
-time on through another member too, each until its receiver has answered for it. Whichever way is
-first counts; the receiver puts both into one order and gives each message on once.
+A stream that loses a packet holds up all behind it, for a fifth of a second and more. So where a
+stream has lately hung, a message also goes as datagrams, at once, after 25 and 75 ms and then at
+growing intervals, from the second time on through another member too, each until its receiver has
+answered for it. Whichever way is first counts; the receiver puts both into one order and gives each
+message on once. A stream hangs when nothing on it was answered for 100 ms while something waited;
+it is doubted for five seconds after the last message that its first copy did not save. One that is
+not doubted carries alone: copies cost four times what the stream does.
 
 Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
@@ -64,6 +67,9 @@ _HURRY_NS: Final = 10 * _MS
 _HEARD_NS: Final = 10_000 * _MS
 _IDLE_S: Final = 0.5
 _LATELY_NS: Final = 1_000 * _MS
+_LATE_NS: Final = 15 * _MS
+_HANGS_NS: Final = 100 * _MS
+_DOUBT_NS: Final = 5_000 * _MS
 _LOOK_S: Final = 0.05
 
 Receiver: TypeAlias = Callable[[str, Lane, bytes], Awaitable[None]]
@@ -79,10 +85,12 @@ class _Waiting(msgspec.Struct):
 
 
 class _Outgoing:
-    """What goes to one peer."""
+    """What goes to one peer; `moved_ns`: when it last answered, `doubted_ns`: until when it hangs."""
 
     def __init__(self) -> None:
         self.number = 0
+        self.moved_ns = 0
+        self.doubted_ns = 0
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self.size = 0
         self.lock = asyncio.Lock()
@@ -93,6 +101,8 @@ class _Outgoing:
     def put(self, data: bytes, now_ns: int) -> int:
         number = self.number
         self.number += 1
+        if not self.waiting:
+            self.moved_ns = now_ns
         self.waiting[number] = _Waiting(data, now_ns)
         self.size += len(data)
         while len(self.waiting) > MAX_WAITING or self.size > MAX_WAITING_BYTES:
@@ -103,13 +113,18 @@ class _Outgoing:
         gone = self.waiting.pop(number, None)
         self.size -= len(gone.data) if gone is not None else 0
 
-    def answered(self, answer: Answer) -> list[int]:
+    def hangs(self, now_ns: int) -> bool:
+        """Say whether the stream has hung, now or lately."""
+        return now_ns < self.doubted_ns or now_ns - self.moved_ns >= _HANGS_NS
+
+    def answered(self, answer: Answer, now_ns: int) -> list[int]:
         """Strike off what arrived, and give what was overtaken by later numbers."""
         overtaken: list[int] = []
         for number in list(self.waiting):
             ahead = number - answer.held
             if ahead < 0 or (ahead < AHEAD and answer.later >> ahead & 1):
                 self.drop(number)
+                self.moved_ns = now_ns
             elif ahead >= AHEAD or not answer.later >> ahead:
                 break
             else:
@@ -264,7 +279,7 @@ class CopyingMesh:
         now_ns = self._clock.now().boot_ns
         number = out.put(piece, now_ns)
         brief = len(piece) <= _LONG_BYTES and len(out.waiting) <= _MANY
-        if brief and self._may_copy(piece, 1):
+        if brief and now_ns < out.doubted_ns and self._may_copy(piece, 1):
             copied = self._copy(peer, out, number)
         else:
             copied, out.waiting[number].tries = False, 1
@@ -319,8 +334,8 @@ class CopyingMesh:
             self._wake.clear()
             now_ns = self._clock.now().boot_ns
             while self._due and self._due[0][0] <= now_ns:
-                _, peer, number = heapq.heappop(self._due)
-                self._again(peer, number, now_ns)
+                due_ns, peer, number = heapq.heappop(self._due)
+                self._again(peer, number, now_ns, late=now_ns - due_ns > _LATE_NS)
             wait_s = (self._due[0][0] - now_ns) / 1e9 if self._due else _IDLE_S
             try:
                 async with asyncio.timeout(max(wait_s, 0.001)):
@@ -328,7 +343,7 @@ class CopyingMesh:
             except TimeoutError:
                 pass
 
-    def _again(self, peer: str, number: int, now_ns: int) -> None:
+    def _again(self, peer: str, number: int, now_ns: int, *, late: bool) -> None:
         out = self._to.get(peer)
         waiting = out.waiting.get(number) if out is not None else None
         if out is None or waiting is None:
@@ -336,13 +351,25 @@ class CopyingMesh:
         if now_ns - waiting.sent_ns > LIFE_NS:
             out.drop(number)
             return
-        # What is long goes many times its length: the stream has longer for it.
-        early = len(waiting.data) > _LONG_BYTES and now_ns - waiting.sent_ns < _LONG_NS
-        if not early and self._may_copy(waiting.data, 2):
+        if late and now_ns - waiting.sent_ns < _LATELY_NS:
+            # This process got no processor: the answer may be here, and not have been read.
+            heapq.heappush(self._due, (now_ns + COPIES_NS[1], peer, number))
+            return
+        if not out.hangs(now_ns):
+            heapq.heappush(self._due, (out.moved_ns + _HANGS_NS, peer, number))
+            return
+        out.doubted_ns = now_ns + _DOUBT_NS
+        if self._patient(waiting, out, now_ns) and self._may_copy(waiting.data, 2):
             self._copy(peer, out, number)
             self._schedule(peer, number, waiting.sent_ns, waiting.tries)
         else:
             heapq.heappush(self._due, (now_ns + _LATER_NS, peer, number))
+
+    def _patient(self, waiting: _Waiting, out: _Outgoing, now_ns: int) -> bool:
+        """Say whether the stream has had its time: longer for what goes many times its length."""
+        if len(waiting.data) <= _LONG_BYTES:
+            return True
+        return now_ns - max(waiting.sent_ns, out.moved_ns) >= _LONG_NS
 
     def _may_copy(self, data: bytes, ways: int) -> bool:
         """Take what a message needs from what may leave in this second; False where that is out."""
@@ -428,7 +455,7 @@ class CopyingMesh:
         if isinstance(read, Answer):
             out = self._to.get(peer)
             if out is not None and read.session == self._session:
-                self._hurry(peer, out, out.answered(read))
+                self._hurry(peer, out, out.answered(read, self._clock.now().boot_ns))
             return None
         incoming = self._from.get(peer)
         if incoming is None or incoming.session != read.session:
@@ -443,7 +470,10 @@ class CopyingMesh:
         """Send again at once what later ones have overtaken: it holds them up over there."""
         now_ns = self._clock.now().boot_ns
         for number in overtaken:
-            if now_ns - out.waiting[number].copied_ns >= _HURRY_NS:
+            waiting = out.waiting[number]
+            long_ns = _LONG_NS if len(waiting.data) > _LONG_BYTES else 0
+            soon = now_ns - max(waiting.copied_ns + _HURRY_NS, waiting.sent_ns + long_ns) < 0
+            if not soon and self._may_copy(waiting.data, 2):
                 self._copy(peer, out, number)
 
     def _begun(self, peer: str, read: Whole | Part, before: _Incoming | None) -> _Incoming | None:
@@ -478,8 +508,9 @@ class CopyingMesh:
         await asyncio.sleep(_ANSWER_NS / 1e9)
         incoming.answer_due = False
         answer = pack_answer(incoming.answer())
+        heard_ns = max(incoming.copied_ns, self._datagrams.heard_ns(peer))
         sent = self._datagrams.send(peer, THREAT, answer)
-        if sent and self._clock.now().boot_ns - incoming.copied_ns < _HEARD_NS:
+        if sent and self._clock.now().boot_ns - heard_ns < _HEARD_NS:
             return
         try:
             await self._mesh.send(peer, Lane.THREAT, answer)

@@ -6,7 +6,6 @@ there to take it. Rule 2: who speaks is whom the link has verified; a message in
 its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -57,8 +56,8 @@ class Delivers(Protocol):
         """End: what was posted is stored."""
         ...
 
-    async def post(self, message: Bulletin | Receipt, to: str = "") -> int:
-        """Send to one peer, or to all; returns once it is durable."""
+    async def post_all(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> list[int]:
+        """Send each to one peer, or to all; returns once they are durable."""
         ...
 
     async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
@@ -159,8 +158,7 @@ class Courier:
         for one in published:
             if isinstance(one.message, Bulletin):
                 self._board.put(one.message)
-        # Together, so that one sync of the disk serves them all; each is begun in its turn.
-        await asyncio.gather(*(self.delivery.post(one.message, one.to) for one in published))
+        await self.delivery.post_all([(one.message, one.to) for one in published])
         bulletins = [one.message for one in published if isinstance(one.message, Bulletin)]
         if bulletins:
             # In its own name: so far this node itself holds what it tells, for good.

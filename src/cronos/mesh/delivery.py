@@ -31,7 +31,7 @@ from cronos.mesh.line import RESEND_NS, Line
 from cronos.mesh.outbox import Message, Outbox
 from cronos.mesh.storing import Storing
 from cronos.ports import Clock, Mesh, Tasks
-from cronos.types import Bulletin, Datum, Lane, Receipt, decode, encode
+from cronos.types import Bulletin, Datum, Lane, Now, Receipt, Unknown, decode, encode
 
 Heard: TypeAlias = Callable[[str, Datum, bool], None]
 """Told the peer, what it said, and whether that is signed; see the module."""
@@ -59,6 +59,7 @@ _LEAVES: Final = 128
 _SMALL_BYTES: Final = 1_000
 _LARGE_BYTES: Final = 48 << 10
 _FEW: Final = 16
+_MANY: Final = 256
 _ITEM_BYTES: Final = 40
 # Signatures whose key is not known yet are looked at again; beyond these they are sent again.
 _MAX_EARLY: Final = 64
@@ -161,7 +162,7 @@ class Delivery:
         self._hurry.set()
         self._storing.begin()
         for took, signed in list(self._outbox.inbox.again(self._clock.now())):
-            self._tell(took, signed=signed)
+            self._tell(took, decode(took.data), signed=signed)
         self._kick_signer()
         self._tasks.spawn(self._run(), "mesh.delivery")
 
@@ -192,19 +193,42 @@ class Delivery:
                 then it is on its way all the same, and would not survive this process.
             UnreachableError: the same, because the keys do not answer.
         """
+        return (await self.post_all([(message, to)]))[0]
+
+    async def post_all(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> list[int]:
+        """Tell several at once, in their order, so that one sync of the disk serves them all.
+
+        One that is refused holds up none of the others.
+
+        Raises:
+            CronosError: as `post`, the first there is, once what was taken is durable.
+        """
+        positions: list[int] = []
+        refused: CronosError | None = None
+        for message, to in messages:
+            try:
+                positions.append(self._add(message, to))
+            except CronosError as error:
+                refused = refused or error
+        if any(positions):
+            self._kick_signer()
+            for line in self._lines.values():
+                line.wake.set()
+            await self._storing.wait()
+        if refused is not None:
+            raise refused
+        return positions
+
+    def _add(self, message: Bulletin | Receipt, to: str) -> int:
+        """Give a message its place in the outbox; 0 where it has to wait for another one."""
         if isinstance(message, Receipt) and self._overtakes(message, to or message.origin):
             return 0
-        posted = self._outbox.add(self._message(message, to))
+        position = self._outbox.add(self._message(message, to)).position
         self.counts.posted += 1
-        self._unsigned.append(posted.position)
+        self._unsigned.append(position)
         if isinstance(message, Bulletin):
             self._hurry.set()
-        self._kick_signer()
-        for peer, line in self._lines.items():
-            if posted.to in ("", peer):
-                line.wake.set()
-        await self._storing.wait()
-        return posted.position
+        return position
 
     def linked(self, peer: str, up: bool) -> None:
         """Take word of a link that stands, or broke."""
@@ -333,7 +357,7 @@ class Delivery:
         """Send the next frame; False when there is nothing to send now."""
         if not line.up:
             return False
-        after, posted = self._outbox.due(peer, line.sent, _FEW * 4)
+        after, posted = self._outbox.due(peer, line.sent, _MANY)
         if posted and len(line.flying) < _WINDOW:
             parcels = self._parcels(after, posted)
             await self._mesh.send(peer, Lane.THREAT, wire.pack(parcels))
@@ -369,13 +393,17 @@ class Delivery:
         return wire.Parcels(self._outbox.stream, after, tuple(items))
 
     def _signatures(self, peer: str, line: Line) -> tuple[Batch, tuple[wire.Leaf, ...]] | None:
-        """Give the next signature that concerns a peer, with its messages of that batch."""
+        """Give the next signature that concerns a peer, with its messages of that batch.
+
+        For what it holds: while messages are under way nothing that may come later goes before.
+        """
+        held = self._outbox.told(peer).held
         _, posted = self._outbox.due(peer, line.signed, _LEAVES)
         leaves: list[wire.Leaf] = []
         batch: Batch | None = None
         for one in posted:
             proof = self._proofs.get(one.position)
-            if proof is None or one.position > line.sent or proof[0] is not (batch or proof[0]):
+            if proof is None or one.position > held or proof[0] is not (batch or proof[0]):
                 break
             batch = proof[0]
             leaves.append(wire.Leaf(one.position, proof[1], batch.paths[proof[1]]))
@@ -448,13 +476,13 @@ class Delivery:
         if not inbox.begin(peer, parcels.stream):
             self.counts.refused += len(parcels.items)
             return
-        after = parcels.after
+        after, now = parcels.after, self._clock.now()
         for item in parcels.items:
             if item.position <= after or not inbox.has_room(peer):
                 self._say(peer, "mesh.flooding", f"{peer} sends more than it signs, or disordered.")
                 break
             if inbox.is_new(peer, item.position):
-                self._hear(peer, parcels.stream, item, after)
+                self._hear(peer, parcels.stream, item, after, now)
             else:
                 self.counts.repeated += 1
                 if item.position > inbox.box(peer).held:
@@ -463,7 +491,7 @@ class Delivery:
         self._release(peer)
         self._storing.owe(peer)
 
-    def _hear(self, peer: str, stream: int, item: wire.Item, after: int) -> None:
+    def _hear(self, peer: str, stream: int, item: wire.Item, after: int, now: Now) -> None:
         inbox = self._outbox.inbox
         message, ident = self._read(peer, item)
         repeated = inbox.is_known(peer, ident)
@@ -471,7 +499,6 @@ class Delivery:
         self.counts.repeated += repeated
         if message is None or repeated:
             return
-        now = self._clock.now()
         left_ns = min(item.remaining_ms * 1_000_000, _ttl_of(message))
         if left_ns <= 0:
             self.counts.expired += 1
@@ -481,7 +508,7 @@ class Delivery:
         inbox.take(took, now)
         self._outbox.note(took)
         self.counts.heard += 1
-        self._tell(took, signed=False)
+        self._tell(took, message, signed=False)
 
     def _read(self, peer: str, item: wire.Item) -> tuple[Bulletin | Receipt | None, str]:
         """Give a peer's message and its id; None, and a report, where it may not say that."""
@@ -498,8 +525,7 @@ class Delivery:
         self._say(peer, "mesh.false_origin", f"{peer} sent a {what} that is not its own.")
         return None, ""
 
-    def _tell(self, took: Took, *, signed: bool) -> None:
-        message = decode(took.data)
+    def _tell(self, took: Took, message: Datum | Unknown, *, signed: bool) -> None:
         if isinstance(message, Bulletin):
             known = self._sequences.setdefault(took.peer, OrderedDict())
             known[message.sequence] = (took.incarnation, took.position)
@@ -562,7 +588,7 @@ class Delivery:
                 break
             self.counts.signed += 1
             inbox.signed(peer, place.position)
-            self._tell(took, signed=True)
+            self._tell(took, decode(took.data), signed=True)
         self._storing.owe(peer)
 
     def _kick_signer(self) -> None:

@@ -50,6 +50,10 @@ class PostRoom:
         """Tell one peer, or all; see `Delivery.post`."""
         return await self._delivery.post(message, to)
 
+    async def post_all(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> list[int]:
+        """Tell several at once; see `Delivery.post_all`."""
+        return await self._delivery.post_all(messages)
+
     async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
         """Take a frame of a peer; never raises for what is in it."""
         machine = self._replica if lane is Lane.RECORDS else self._delivery

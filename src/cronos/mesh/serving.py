@@ -124,6 +124,7 @@ class _Client(asyncio.Protocol):
         self._splitter = FrameSplitter()
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._frames: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it."""
@@ -156,9 +157,17 @@ class _Client(asyncio.Protocol):
             self._server.gone()
 
     def send(self, datum: Datum) -> None:
-        """Send a frame; who is gone misses it."""
+        """Send a frame, with all that are given in this turn of the loop; who is gone misses it."""
+        if self._transport is None:
+            return
+        self._frames.append(frame(encode(datum)))
+        if len(self._frames) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
         if self._transport is not None:
-            self._transport.write(frame(encode(datum)))
+            self._transport.writelines(frames)
 
     def pause(self) -> None:
         """Read no more until `go_on`."""

@@ -7,6 +7,7 @@ anew at the next try, which comes with the next who waits, or a second later.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from cronos.errors import CronosError
@@ -15,6 +16,8 @@ from cronos.mesh.outbox import Outbox
 from cronos.ports import Clock, Tasks
 
 _RETRY_NS: Final = 1_000_000_000
+# What peers told is synced together with what comes a little later; who posts does not wait.
+_GATHER_S: Final = 0.004
 
 
 class Storing:
@@ -44,6 +47,7 @@ class Storing:
         self._waiters: list[asyncio.Future[None]] = []
         self._peers: set[str] = set()
         self._durable: dict[str, Stood] = {}
+        self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopped = False
@@ -70,6 +74,7 @@ class Storing:
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._hurry.set()
         self._kick()
         await waiter
 
@@ -87,6 +92,7 @@ class Storing:
     async def stop(self) -> None:
         """Store what is pending, and no more after it."""
         self._stopped = True
+        self._hurry.set()
         await self._idle.wait()
         if self._outbox.unwritten or self._waiters or self._peers:
             await self._store()
@@ -99,6 +105,11 @@ class Storing:
     async def _run(self) -> None:
         try:
             while self._outbox.unwritten or self._waiters or self._peers:
+                if not self._waiters:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_GATHER_S):
+                            await self._hurry.wait()
+                self._hurry.clear()
                 if not await self._store():
                     break
         finally:

@@ -158,11 +158,37 @@ def test_answers_are_cumulative_and_name_what_came_early():
     incoming.take(0, 0, b"0")
     incoming.take(3, 0, b"3")
 
-    overtaken = out.answered(incoming.answer())
+    overtaken = out.answered(incoming.answer(), 7)
 
     assert list(out.waiting) == [1, 2, 4]
     assert overtaken == [1, 2]
     assert out.floor() == 1
+    assert out.moved_ns == 7
+
+
+def test_a_stream_that_answers_carries_alone_and_one_that_hung_is_doubted_for_a_while():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        for n in range(50):
+            await alpha.mesh.send("beta", Lane.THREAT, b"%d" % n)
+        await until(lambda: not alpha.mesh._to["beta"].waiting)
+        assert alpha.mesh.copies == 0
+
+        stalled(alpha)
+        await alpha.mesh.send("beta", Lane.THREAT, b"hung")
+        await until(lambda: beta.threats[-1:] == [("alpha", b"hung")])
+        copied = alpha.mesh.copies
+        assert copied
+        await alpha.mesh.send("beta", Lane.THREAT, b"at once")
+        assert alpha.mesh.copies == copied + 1
+        out = alpha.mesh._to["beta"]
+        assert out.hangs(out.doubted_ns - 1)
+        out.moved_ns = out.doubted_ns
+        assert not out.hangs(out.doubted_ns)
+        await stop(nodes)
+
+    asyncio.run(story())
 
 
 def test_where_no_stream_is_left_the_datagrams_carry_it_alone():

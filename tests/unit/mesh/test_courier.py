@@ -63,8 +63,8 @@ class Post:
     def standings(self):
         return (Standing("b", True, 4, 3, 2),)
 
-    async def post(self, message, to=""):
-        self.posted.append((message, to))
+    async def post_all(self, messages):
+        self.posted += messages
 
     async def receive(self, peer, lane, data):
         self.received.append((peer, lane, data))

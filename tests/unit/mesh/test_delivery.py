@@ -43,6 +43,22 @@ def test_a_thousand_at_once_take_few_signatures_and_arrive_in_order(tmp_path):
     run(story())
 
 
+def test_what_is_told_together_shares_a_sync_and_one_that_is_refused_holds_up_none(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        stores, store = [], one.outbox.store
+        one.outbox.store = lambda batch: (stores.append(len(batch[0])), store(batch))
+        said = [(bulletin("one", n), "") for n in range(1, 101)]
+        said.insert(50, (bulletin("one", 200, name="x" * 20_000), ""))
+        with pytest.raises(CronosError, match="is longer than"):
+            await one.delivery.post_all(said)
+        assert stores[:1] == [100]
+        await until(lambda: two.bulletins() == [f"one-1-b{n}" for n in range(1, 101)])
+        await end(one, two)
+
+    run(story())
+
+
 def test_receipts_come_back_and_older_ones_are_superseded(tmp_path):
     async def story():
         one, two = await federation(tmp_path, "one", "two")

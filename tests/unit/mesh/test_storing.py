@@ -49,6 +49,29 @@ def test_a_peers_stream_is_told_once_it_is_on_the_disk(tmp_path):
     asyncio.run(story())
 
 
+def test_what_peers_told_is_gathered_and_who_posts_ends_the_gathering(tmp_path):
+    async def story():
+        box, _ = outbox(tmp_path)
+        stores, told = [], []
+        store = box.store
+        box.store = lambda batch: (stores.append(len(batch[0])), store(batch))
+        storing = Storing(box, VirtualClock(), InlineTasks(), told.append, str)
+        storing.begin()
+        box.inbox.begin("two", 1)
+        for position in (1, 2, 3):
+            box.inbox.passed("two", position, position - 1)
+            storing.owe("two")
+            await asyncio.sleep(0)
+        assert stores == []
+        say(box)
+        await storing.wait()
+        assert stores == [2]
+        assert told == ["two"]
+        await storing.stop()
+
+    asyncio.run(story())
+
+
 def test_who_waits_is_told_of_a_failure_and_it_is_tried_again(tmp_path):
     async def story():
         box, _ = outbox(tmp_path)
