@@ -260,10 +260,7 @@ class SubjectKeys:
                 "It was sealed for a subject whose key has been destroyed.",
                 "Nothing brings it back; the chain that holds it still verifies.",
             )
-        key = self._nodes[above]
-        for depth in range(above[0], _PATH_BITS):
-            key = _step(key, path >> (_PATH_BITS - 1 - depth) & 1)
-        cipher = AESGCM(_step(key, 2))
+        cipher = AESGCM(_step(_walked(self._nodes[above], path, above[0]), 2))
         _keep(self._ciphers, tag, cipher)
         return cipher
 
@@ -313,6 +310,14 @@ def _path(tag: bytes) -> int:
 def _step(key: bytes, bit: int) -> bytes:
     # Both inputs have one length, so a bare hash is as good as HMAC here, and twice as fast.
     return hashlib.sha256(_LABELS[bit] + key).digest()
+
+
+def _walked(key: bytes, path: int, depth: int) -> bytes:
+    """Go from a node at `depth` down to the leaf; what `_step` does, without its calls."""
+    zero, one, sha256 = _LABELS[0], _LABELS[1], hashlib.sha256
+    for bit in f"{path:0{_PATH_BITS}b}"[depth:]:
+        key = sha256((one if bit == "1" else zero) + key).digest()
+    return key
 
 
 def _above(nodes: dict[tuple[int, int], bytes], path: int) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 """The worker processes: each reads the `Spec` its parent wrote and serves until told to stop."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -514,6 +515,7 @@ def worker_main(arguments: list[str] | None = None) -> int:
     path = Path(given[0])
     spec = msgspec.json.decode(path.read_bytes(), type=Spec)
     clock = SystemClock()
+    gc.set_threshold(50_000, 20, 50)  # as the reflex process: most of what is made lives long
     if spec.parent and not spec.linger:
         threading.Thread(target=_leave_with, args=(spec.parent,), daemon=True).start()
     try:

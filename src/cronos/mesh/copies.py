@@ -63,6 +63,8 @@ _LAST: Final = b"\x00"
 _MORE: Final = b"\x01"
 _MAX_SESSIONS: Final = 8
 _ANSWER_NS: Final = 5 * _MS
+# To whom sends no copies, and so waits for no answer before a stream counts as hanging.
+_LAZY_ANSWER_NS: Final = 40 * _MS
 _HURRY_NS: Final = 10 * _MS
 _HEARD_NS: Final = 10_000 * _MS
 _IDLE_S: Final = 0.5
@@ -85,7 +87,7 @@ class _Waiting(msgspec.Struct):
 
 
 class _Outgoing:
-    """What goes to one peer; `moved_ns`: when it last answered, `doubted_ns`: until when it hangs."""
+    """What goes to one peer: when it last answered, and until when its stream is doubted."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -505,7 +507,8 @@ class CopyingMesh:
 
     async def _answer_later(self, peer: str, incoming: _Incoming) -> None:
         """Answer for what came by stream; also by stream, unless datagrams come through."""
-        await asyncio.sleep(_ANSWER_NS / 1e9)
+        doubts = self._clock.now().boot_ns - incoming.copied_ns < _DOUBT_NS
+        await asyncio.sleep((_ANSWER_NS if doubts else _LAZY_ANSWER_NS) / 1e9)
         incoming.answer_due = False
         answer = pack_answer(incoming.answer())
         heard_ns = max(incoming.copied_ns, self._datagrams.heard_ns(peer))

@@ -60,6 +60,8 @@ _SMALL_BYTES: Final = 1_000
 _LARGE_BYTES: Final = 48 << 10
 _FEW: Final = 16
 _MANY: Final = 256
+_SEVERAL: Final = 4
+_PACE_S: Final = 0.01
 _ITEM_BYTES: Final = 40
 # Signatures whose key is not known yet are looked at again; beyond these they are sent again.
 _MAX_EARLY: Final = 64
@@ -334,14 +336,18 @@ class Delivery:
 
     async def _serve(self, peer: str, line: Line) -> None:
         while line.up:
+            sent = 0
             try:
                 await self._greet(peer, line)
-                while line.greeted and await self._send_some(peer, line):
-                    pass
+                while line.greeted and (some := await self._send_some(peer, line)):
+                    sent += some
             except UnreachableError:
                 pass  # its queue is full, or it is gone: `tick` tries again
             except CronosError as error:
                 self._say("", error.code, error.sentence)
+            if sent >= _SEVERAL:
+                # In a flood what comes meanwhile goes in one frame; a single one never waits.
+                await asyncio.sleep(_PACE_S)
             await line.wake.wait()
             line.wake.clear()
 
@@ -353,10 +359,10 @@ class Delivery:
             acked = wire.Acked(stood.stream, stood.held, stood.signed)
             await self._mesh.send(peer, Lane.THREAT, wire.pack(acked))
 
-    async def _send_some(self, peer: str, line: Line) -> bool:
-        """Send the next frame; False when there is nothing to send now."""
+    async def _send_some(self, peer: str, line: Line) -> int:
+        """Send the next frame; give how much is in it, 0 when there is nothing to send now."""
         if not line.up:
-            return False
+            return 0
         after, posted = self._outbox.due(peer, line.sent, _MANY)
         if posted and len(line.flying) < _WINDOW:
             parcels = self._parcels(after, posted)
@@ -364,10 +370,10 @@ class Delivery:
             line.sent = parcels.items[-1].position
             line.flying.extend(one.position for one in parcels.items)
             self.counts.sent += len(parcels.items)
-            return True
+            return len(parcels.items)
         found = self._signatures(peer, line)
         if found is None:
-            return False
+            return 0
         batch, leaves = found
         if batch.kid not in line.kids:
             key = wire.SigningKey(batch.public)
@@ -378,7 +384,7 @@ class Delivery:
         )
         await self._mesh.send(peer, Lane.THREAT, wire.pack(signatures))
         line.signed = leaves[-1].position
-        return True
+        return len(leaves)
 
     def _parcels(self, after: int, posted: Sequence[Posted]) -> wire.Parcels:
         room = _SMALL_BYTES if len(posted) <= _FEW else _LARGE_BYTES
@@ -606,13 +612,14 @@ class Delivery:
                     await asyncio.wait_for(self._hurry.wait(), _IDLE_GATHER_S)
                 self._hurry.clear()
                 await asyncio.sleep(_GATHER_S)
-                await self._sign_batch(seals)
+                if await self._sign_batch(seals) >= _FEW:
+                    await asyncio.sleep(_PACE_S)
         except CronosError as error:
             self._say("", error.code, error.sentence)  # `tick` tries again
         finally:
             self._signing = False
 
-    async def _sign_batch(self, seals: Seals) -> None:
+    async def _sign_batch(self, seals: Seals) -> int:
         waiting = [self._unsigned[n] for n in range(min(len(self._unsigned), wire.MAX_LEAVES))]
         posted = [one for one in map(self._outbox.find, waiting) if one is not None]
         if posted:
@@ -623,6 +630,7 @@ class Delivery:
             self._unsigned.popleft()
         for line in self._lines.values():
             line.wake.set()
+        return len(waiting)
 
     # --- what time asks for --------------------------------------------------------------------
 

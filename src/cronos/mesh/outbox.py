@@ -368,7 +368,8 @@ class Outbox:
             self._order = list(self._posted)
 
     def _before(self, peer: str, at: int) -> int:
-        for position in reversed(self._order[:at]):
+        for index in range(at - 1, -1, -1):
+            position = self._order[index]
             posted = self._posted.get(position)
             if posted is not None and posted.to in ("", peer):
                 return position

@@ -17,7 +17,7 @@ from cronos.ports import Clock, Tasks
 
 _RETRY_NS: Final = 1_000_000_000
 # What peers told is synced together with what comes a little later; who posts does not wait.
-_GATHER_S: Final = 0.004
+_GATHER_S: Final = 0.01
 
 
 class Storing:

@@ -31,7 +31,8 @@ from cronos.mesh.streams_wire import (
 from cronos.ports import Clock, Linked, Tasks
 from cronos.types import Lane
 
-_WORD_S: Final = 0.01
+# What presses is said at once, and every batch says it too.
+_WORD_S: Final = 0.05
 _BEATS_SINCE: Final = 2
 _S_NS: Final = 1_000_000_000
 _URGENT: Final = frozenset(lane for index, lane in enumerate(LANES) if urgent(index))
