@@ -29,6 +29,7 @@ from cronos.mesh.batches import Batch, Seals, leaf_of
 from cronos.mesh.entries import MAX_TTL_NS, Posted, Took, until
 from cronos.mesh.line import RESEND_NS, Line
 from cronos.mesh.outbox import Message, Outbox
+from cronos.mesh.signing import Signing
 from cronos.mesh.storing import Storing
 from cronos.ports import Clock, Mesh, Tasks
 from cronos.types import Bulletin, Datum, Lane, Now, Receipt, Unknown, decode, encode
@@ -41,9 +42,6 @@ Report: TypeAlias = Callable[[str, str, str], None]
 
 _NS: Final = 1_000_000_000
 _RECEIPT_TTL_NS: Final = 600 * _NS
-_GATHER_S: Final = 0.004
-# Receipts alone are in no hurry to be signed: at 4 ms four nodes would spend a core on it.
-_IDLE_GATHER_S: Final = 0.1
 _STEP_S: Final = 0.1
 _GREETING_NS: Final = 250_000_000
 _MAX_RESEND_NS: Final = 30 * _NS
@@ -136,11 +134,8 @@ class Delivery:
         self._reported: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._lines: dict[str, Line] = {}
         self._storing = Storing(outbox, clock, tasks, self._is_stored, self._failed)
-        self._signing = False
-        self._hurry = asyncio.Event()
+        self._signing = Signing(seals, outbox, tasks, self._wake_all, self._failed)
         self._stopped = False
-        self._unsigned: deque[int] = deque()
-        self._proofs: dict[int, tuple[Batch, int]] = {}
         self._sequences: dict[str, OrderedDict[int, tuple[int, int]]] = {}
         self._deferred: dict[str, dict[int, Receipt]] = {}
         self._hellos: dict[str, wire.Acked] = {}
@@ -160,18 +155,17 @@ class Delivery:
         """
         for remark in await asyncio.to_thread(self._outbox.open):
             self._say("", remark.code, remark.sentence)
-        self._unsigned.extend(one.position for one in self._outbox.posted())
-        self._hurry.set()
+        self._signing.add([one.position for one in self._outbox.posted()], hurry=True)
         self._storing.begin()
         for took, signed in list(self._outbox.inbox.again(self._clock.now())):
             self._tell(took, decode(took.data), signed=signed)
-        self._kick_signer()
+        self._signing.kick()
         self._tasks.spawn(self._run(), "mesh.delivery")
 
     async def stop(self) -> None:
         """End: what was posted is stored; links are the owner's to close."""
         self._stopped = True
-        self._hurry.set()
+        self._signing.stop()
         for line in self._lines.values():
             line.up = False
             line.wake.set()
@@ -213,9 +207,8 @@ class Delivery:
             except CronosError as error:
                 refused = refused or error
         if any(positions):
-            self._kick_signer()
-            for line in self._lines.values():
-                line.wake.set()
+            self._signing.kick()
+            self._wake_all()
             await self._storing.wait()
         if refused is not None:
             raise refused
@@ -227,9 +220,7 @@ class Delivery:
             return 0
         position = self._outbox.add(self._message(message, to)).position
         self.counts.posted += 1
-        self._unsigned.append(position)
-        if isinstance(message, Bulletin):
-            self._hurry.set()
+        self._signing.add([position], hurry=isinstance(message, Bulletin))
         return position
 
     def linked(self, peer: str, up: bool) -> None:
@@ -301,7 +292,7 @@ class Delivery:
             for signed in waiting:
                 self._verify(peer, signed)
         self._storing.tick()
-        self._kick_signer()
+        self._signing.kick()
 
     # --- sending -------------------------------------------------------------------------------
 
@@ -408,7 +399,7 @@ class Delivery:
         leaves: list[wire.Leaf] = []
         batch: Batch | None = None
         for one in posted:
-            proof = self._proofs.get(one.position)
+            proof = self._signing.proof(one.position)
             if proof is None or one.position > held or proof[0] is not (batch or proof[0]):
                 break
             batch = proof[0]
@@ -597,41 +588,6 @@ class Delivery:
             self._tell(took, decode(took.data), signed=True)
         self._storing.owe(peer)
 
-    def _kick_signer(self) -> None:
-        if self._seals is None:
-            self._unsigned.clear()
-        elif self._unsigned and not self._signing and not self._stopped:
-            self._signing = True
-            self._tasks.spawn(self._sign(self._seals), "mesh.sign")
-
-    async def _sign(self, seals: Seals) -> None:
-        """Sign what waits, in batches that are gathered for a few milliseconds."""
-        try:
-            while self._unsigned and not self._stopped:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), _IDLE_GATHER_S)
-                self._hurry.clear()
-                await asyncio.sleep(_GATHER_S)
-                if await self._sign_batch(seals) >= _FEW:
-                    await asyncio.sleep(_PACE_S)
-        except CronosError as error:
-            self._say("", error.code, error.sentence)  # `tick` tries again
-        finally:
-            self._signing = False
-
-    async def _sign_batch(self, seals: Seals) -> int:
-        waiting = [self._unsigned[n] for n in range(min(len(self._unsigned), wire.MAX_LEAVES))]
-        posted = [one for one in map(self._outbox.find, waiting) if one is not None]
-        if posted:
-            batch = await seals.sign([leaf_of(p.incarnation, p.of, p.data) for p in posted])
-            for index, one in enumerate(posted):
-                self._proofs[one.position] = (batch, index)
-        for _ in waiting:
-            self._unsigned.popleft()
-        for line in self._lines.values():
-            line.wake.set()
-        return len(waiting)
-
     # --- what time asks for --------------------------------------------------------------------
 
     def _is_stored(self, peer: str) -> None:
@@ -640,14 +596,16 @@ class Delivery:
             line.owes_ack = True
             line.wake.set()
 
+    def _wake_all(self) -> None:
+        for line in self._lines.values():
+            line.wake.set()
+
     def _failed(self, error: CronosError) -> None:
         self._say("", error.code, error.sentence)
 
     def _expire(self) -> None:
         self.counts.expired += self._outbox.expire()
-        if len(self._proofs) > 2 * self._outbox.size[0] + wire.MAX_LEAVES:
-            for position in [one for one in self._proofs if self._outbox.find(one) is None]:
-                del self._proofs[position]
+        self._signing.prune()
         patience_ns = _UNSIGNED_NS if self._seals is not None else MAX_TTL_NS
         for took in self._outbox.inbox.expire(self._clock.now(), patience_ns):
             self.counts.missing += 1
