@@ -336,7 +336,7 @@ def test_sending_waits_for_no_signature(tmp_path):
                 await asked.wait()
                 raise DeniedError("testing.stuck", "No.", "Wait.")
 
-        one.delivery._seals = Stuck()
+        one.delivery._signing._seals = Stuck()
         await one.delivery.post(bulletin("one", 1))
         await until(lambda: two.bulletins() == ["one-1-b1"])
         asked.set()
