@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # All extras but `train`, which has a lock of its own: most never train.
+# How long `make soak` lets a federation run.
+SOAK_MINUTES ?= 60
 LOCKED := demo pq pkcs11 aws vault nats amqp arrow
 
 .PHONY: demo test check fmt bench soak lock venv
@@ -24,10 +26,11 @@ fmt: venv
 	$(BIN)/ruff check --fix .
 
 bench: venv           ## a file per promise
-	set -e; for file in bench/bench_*.py; do $(BIN)/python $$file; done
+	set -e; for file in bench/bench_*.py; do PYTHONPATH=. $(BIN)/python $$file; done
 
-soak: venv            ## property and fuzz tests, for long
+soak: venv            ## property and fuzz tests, for long; then a federation under random kills (as root)
 	$(BIN)/pytest tests/property tests/fuzz --hypothesis-profile=soak
+	$(BIN)/python -m bench.soak_mesh $(SOAK_MINUTES)
 
 lock: venv            ## resolve dependencies anew, with hashes for every platform
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

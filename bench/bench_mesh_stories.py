@@ -12,6 +12,7 @@ Run as root: ``python -m bench.bench_mesh_stories [STORY …] [--json]``. It end
 checker found anything.
 """
 
+import contextlib
 import json
 import signal
 import sys
@@ -29,7 +30,7 @@ from cronos.crypto.pki.tokens import parse_token
 from cronos.crypto.roots.machine import MachineConfig, MachineRoot
 from cronos.front import keyring
 from cronos.runtime.world import SystemClock
-from cronos.types import AuditRecord, Bulletin, decode
+from cronos.types import AuditRecord, Bulletin, Defect, decode
 
 NUMBERS = 8_192  # of one story; a node's are an eighth of them
 FIRST_LIE, LIES = 1 << 22, 32_768
@@ -49,6 +50,7 @@ class Stage:
         self.lead_s = min(HIT_S, each * gap_ms / 4000)
         self.rows = []
         self.wrong = []
+        self.must = []  # (node, code): what its ledger has to say of the mesh in the end
         self.base = self.lied = 0
 
     # --- the frame of each story -------------------------------------------------------------
@@ -73,9 +75,9 @@ class Stage:
         self.rows.append({"story": label, **row, "note": note})
         print(line_of(self.rows[-1]), file=sys.stderr, flush=True)
 
-    def load(self, name):
-        """Hand a node findings at a steady pace."""
-        first = self.base + self.world.members.index(name) * (NUMBERS // 8)
+    def load(self, name, beyond=0):
+        """Hand a node findings at a steady pace, a second time from `beyond` on."""
+        first = self.base + self.world.members.index(name) * (NUMBERS // 8) + beyond
         self.world.nodes[name].say(f"load {first} {self.each} {self.gap_ms}")
 
     def lies(self):
@@ -196,7 +198,7 @@ class Stage:
         world.skew(victim, seconds)
         world.start(victim)
         world.settle(90)
-        self.load(victim)
+        self.load(victim, EACH)
         time.sleep(5.0)
         world.skew(victim, 0)
         time.sleep(self.each * self.gap_ms / 1000 - 5.0)
@@ -214,20 +216,61 @@ class Stage:
         world.settle(90)
         return f"{victim} stood still for four fifths of the time"
 
-    def strangers(self):
+    def strangers(self, seconds=8.0):
         """Have somebody without a certificate flood a node by TCP and UDP."""
         world, victim = self.world, self.world.members[1]
         before = world.memory_mb(victim)
-        process = self.enemy("bench.stranger", world.address(victim), "8")
+        process = self.enemy("bench.stranger", world.address(victim), str(seconds))
         process.process.wait(30)
         process.thread.join(5)
         most = world.memory_mb(victim)
         if most - before > 64:
             self.wrong.append(f"strangers cost {victim} {most - before:.0f} MiB")
         told = {key: value for key, value in process.lines[-1].items() if key not in ("what", "at")}
+        self.must.append((victim, "mesh.strange_datagrams"))
         process.end()
         world.settle(60)
         return f"{told}; mesh process {before:.0f} -> {most:.0f} MiB"
+
+    def damaged(self):
+        """Kill a node, and damage its outbox before it starts again."""
+        world, victim = self.world, self.world.members[1]
+        time.sleep(self.each * self.gap_ms / 1000 + 1.0)
+        world.kill(victim)
+        path = world.state / victim / victim / "outbox" / "outbox"
+        data = bytearray(path.read_bytes())
+        for place in range(len(data) // 2, len(data), 997):
+            data[place] ^= 0x55
+        path.write_bytes(data)
+        world.start(victim)
+        world.settle(90)
+        self.load(victim, EACH)
+        time.sleep(self.each * self.gap_ms / 1000)
+        self.must.append((victim, "mesh.journal_damaged"))
+        return f"{victim}'s outbox of {len(data):,} bytes damaged from its middle on"
+
+    def full_disk(self):
+        """Give a node's outbox a small file system of its own, full until it is cleared."""
+        world, victim = self.world, self.world.members[1]
+        time.sleep(self.each * self.gap_ms / 1000 + 1.0)
+        world.kill(victim)
+        place = world.give_disk(victim, "outbox", mib=32)
+        world.start(victim)
+        world.settle(90)
+        ballast = place / "ballast"
+        with ballast.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+        self.load(victim, EACH)
+        time.sleep(self.each * self.gap_ms / 1000)
+        numbers = range(self.base, self.base + NUMBERS)
+        full = len(self.history().acknowledged(numbers))
+        ballast.unlink()
+        time.sleep(3.0)
+        more = len(self.history().acknowledged(numbers)) - full
+        self.must.append((victim, "mesh.journal_unwritable"))
+        return f"{victim}: {more} acknowledged only when there was room again"
 
     def enemy(self, module, *words):
         """Start something in the namespace of whoever does not belong."""
@@ -261,6 +304,8 @@ class Stage:
         grown = max(world.memory_mb(name) - before[name] for name in world.members)
         if grown > 128:
             self.wrong.append(f"a hostile member cost {grown:.0f} MiB")
+        if any("garbage" in order for order in orders):
+            self.must += [(name, "mesh.bad_frame") for name in world.members]
         blamed = self.blamed(began_ns)
         world.settle(60)
         return f"{', '.join(told)}; +{grown:.0f} MiB; {blamed}"
@@ -333,6 +378,8 @@ def stories(stage):
     found["clock -5 s"] = lambda: stage.skewed(-5)
     found["clock steps back"] = lambda: stage.started_skewed(60)
     found["a slow peer"] = stage.slow
+    found["a damaged outbox"] = stage.damaged
+    found["a full disk"] = stage.full_disk
     found["strangers flood"] = stage.strangers
     found["a member floods"] = lambda: stage.hostile(f"flood {stage.lies()} 20000", "garbage 300")
     found["a member replays and forges"] = lambda: stage.hostile(
@@ -343,9 +390,9 @@ def stories(stage):
     return found
 
 
-def ledgers_of(world):
-    """Stop all nodes, and read what each ledger holds in the end."""
-    found = {}
+def ledgers_of(world, must=()):
+    """Stop all nodes, and read what each ledger holds in the end; and what it lacks of `must`."""
+    found, noted = {}, {name: set() for name in world.members}
     for name in world.members:
         world.stop(name)
     for name in world.members:
@@ -356,12 +403,15 @@ def ledgers_of(world):
                 record = decode(data)
             except ValueError:
                 continue
-            if isinstance(record, AuditRecord) and record.kind == "bulletin":
-                body = decode(record.body)
-                if isinstance(body, Bulletin):
-                    counts[body.bulletin_id] = counts.get(body.bulletin_id, 0) + 1
+            body = decode(record.body) if isinstance(record, AuditRecord) else None
+            if isinstance(body, Bulletin) and record.kind == "bulletin":
+                counts[body.bulletin_id] = counts.get(body.bulletin_id, 0) + 1
+            elif isinstance(body, Defect):
+                noted[name].add(body.reason.partition(":")[0])
         found[name] = counts, size
-    return found
+    lacks = [f"{name}'s ledger says nothing of {code}, only {sorted(noted[name])}"
+             for name, code in must if code not in noted[name]]  # fmt: skip
+    return found, lacks
 
 
 COLUMNS = ("sent", "acknowledged", "replicated", "lost", "duplicated", "confirmed", "p50", "p99")
@@ -397,8 +447,8 @@ def main():
         for label, work in stories(stage).items():
             if not chosen or any(one in label for one in chosen):
                 stage.play(label, work, idle=(LIAR,) if work == stage.insider else ())
-        ledgers = ledgers_of(world)
-        wrong = stage.wrong + checked(stage.history(ledgers))
+        ledgers, lacks = ledgers_of(world, stage.must)
+        wrong = stage.wrong + lacks + checked(stage.history(ledgers))
         twice = sum(n - 1 for counts, _ in ledgers.values() for n in counts.values())
     if "--json" in sys.argv:
         document = {"schema": "cronos.bench/1", "name": "mesh_stories", "rows": stage.rows}

@@ -80,7 +80,7 @@ class Node:
         self.swim = Swim(me, self.mesh, self.datagrams, CLOCK, self.tasks, self.changed)
         if isinstance(self.mesh, CopyingMesh):
             self.mesh.broken = self.broken
-        self.swim.blamed = lambda peer, why: tell("blamed", peer=peer, why=why)
+        self.swim.blamed = lambda peer, why, _code="": tell("blamed", peer=peer, why=why)
         self.got = {}
         self.sent, self._send = 0, self.swim._send
         self.swim._send = self.counted

@@ -69,6 +69,7 @@ class Soak(Stage):
             self.befall()
         for name in world.members:
             self.fall(name)
+            world.nodes[name].say("rest")
 
     def befall(self):
         """Let one thing happen, and end."""
@@ -84,7 +85,10 @@ class Soak(Stage):
         time.sleep(lasts)
         for name in victims:
             self.mend(how, name)
-        world.settle(120)
+        try:
+            world.settle(120)
+        except RuntimeError as error:
+            self.wrong.append(f"after {how} of {victims}: {error}"[:2_000])
         if how == "kill":
             for name in victims:
                 self.feed(name)
@@ -169,7 +173,8 @@ def main():
         soak.run(minutes)
         total, served, quick, times = soak.served()
         soak.drain_all()
-        history = soak.history(ledgers_of(world))
+        ledgers, _ = ledgers_of(world)
+        history = soak.history(ledgers)
         wrong = soak.wrong + checked(history)
     lost = history.lost()
     acknowledged = len(history.acknowledged())

@@ -9,6 +9,7 @@ come on standard input, one a line:
 ``claim FIRST COUNT``        bulletins in its own name about what it never saw, past its kernel
 ``accuse ADDRESS``           one such bulletin about any address
 ``again COUNT``              its latest bulletins once more, word for word
+``rest``                     hand over no more findings
 ``stop``                     end as SIGTERM does
 """
 
@@ -173,11 +174,15 @@ class Story:
         self.witness = Witness(node)
         self.clock = SystemClock()
         self.lies = 0
+        self.resting = False
 
     async def load(self, first, count, gap_ms):
         """Hand over findings."""
         began = time.monotonic()
+        self.resting = False
         for n in range(count):
+            if self.resting:
+                break
             number = first + n
             found = replace(
                 finding(number, attacker=address_of(number)),
@@ -224,6 +229,8 @@ class Story:
                 await self.lie(self.me, int(first), int(count))
             case ["accuse", address]:
                 self.say(self.me, address)
+            case ["rest"]:
+                self.resting = True
             case ["again", count]:
                 self.again(int(count))
             case _:

@@ -66,6 +66,7 @@ class StoryWorld(World):
         self.samples = []  # (at, node, the numbers isolated in its kernel)
         self.statuses = []  # (at, node, life, records acknowledged, records replicated)
         self.lost_folders = {}  # node -> (records replicated when it was lost, records recovered)
+        self.disks = []
         self._stop = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
         self.time_spaces = not subprocess.run(
@@ -101,6 +102,8 @@ class StoryWorld(World):
             self._sampler.join()
         for name in self.members:
             self.kill(name)
+        for place in self.disks:
+            subprocess.run(["umount", "-l", str(place)], check=False)
         super().__exit__(*about)
 
     def start(self, name, seeds=(), **environment):
@@ -210,6 +213,17 @@ class StoryWorld(World):
                 words = (folder / "cmdline").read_bytes()
                 if mark in words and b"cronos.front.workers" in words:
                     os.kill(int(folder.name), signal.SIGKILL)
+
+    def give_disk(self, name, folder, mib):
+        """Put a killed node's folder on a file system of its own, of so many MiB."""
+        place = self.state / name / name / folder
+        aside = self.state / "aside"
+        shutil.copytree(place, aside)
+        run("mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(place))
+        self.disks.append(place)
+        shutil.copytree(aside, place, dirs_exist_ok=True)
+        shutil.rmtree(aside)
+        return place
 
     def stop(self, name):
         """Let a node end as SIGTERM does."""

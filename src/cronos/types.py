@@ -902,6 +902,7 @@ Event: TypeAlias = (
     | Kill
     | Members
     | Reproach
+    | Defect
     | Restart
     | Verdict
     | Propose

@@ -59,9 +59,17 @@ def test_a_member_that_replays_forges_and_buries_the_living_is_reproached_and_no
     assert "reproached by 4" in row["note"]
 
 
+def test_garbage_silence_and_datagrams_of_strangers_cost_little_and_are_on_record(stage):
+    row = played(stage, "strangers", lambda: stage.strangers(seconds=5.5))
+
+    assert "datagrams" in row["note"]
+    assert len(stage.must) > 0
+
+
 def test_in_the_end_every_ledger_and_every_packet_filter_has_what_was_acknowledged(stage):
     for name in stage.world.members:
         assert stage.world.effects(name), name
-    ledgers = ledgers_of(stage.world)
+    ledgers, lacks = ledgers_of(stage.world, stage.must)
 
+    assert lacks == []
     assert checked(stage.history(ledgers)) == []

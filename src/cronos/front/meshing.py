@@ -58,6 +58,11 @@ async def _serve(
         lambda task, error: log.write("error", "task.failed", task=task, detail=repr(error))
     )
     holder = functools.partial(holder_of, config, place.home.parent, clock)
+    process: Any = None
+
+    def report(level: str, event: str, /, **more: object) -> None:
+        (log.write if process is None else process.report)(level, event, **more)
+
     mesh = make(
         "mesh",
         "grpc",
@@ -68,7 +73,7 @@ async def _serve(
         egress=EgressGate(config.egress),
         ids=SequenceIds(config.node.instance, place.incarnation),
         holder=holder,
-        report=log.write,
+        report=report,
     )
     told = load("entry", "mesh-place")(
         config.node.instance,
@@ -90,7 +95,7 @@ async def _serve(
         tasks,
         log.write,
     )
-    process: Any = load("entry", "mesh-process")(told, ports)
+    process = load("entry", "mesh-process")(told, ports)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     try:

@@ -78,6 +78,7 @@ class Kernel:
             t.Answer: people.on_answer,
             t.Unanswered: people.on_unanswered,
             t.Reproach: self.trust.on_reproach,
+            t.Defect: lambda defect, _now: [t.Note("mesh", "", defect)],
             t.Verdict: self._on_verdict,
             t.Release: people.on_release,
             t.Kill: people.on_kill,

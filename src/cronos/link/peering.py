@@ -10,12 +10,22 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from cronos.types import Bulletin, Datum, Members, Publish, Receipt, Reproach, Roles, Unknown
+from cronos.types import (
+    Bulletin,
+    Datum,
+    Defect,
+    Members,
+    Publish,
+    Receipt,
+    Reproach,
+    Roles,
+    Unknown,
+)
 
 _MOST_UNPOSTED: Final = 20_000
 
 Send: TypeAlias = Callable[[Datum], bool]
-Heard: TypeAlias = Bulletin | Receipt | Members | Reproach
+Heard: TypeAlias = Bulletin | Receipt | Members | Reproach | Defect
 
 
 def _silent(*_: object, **__: object) -> None:

@@ -27,6 +27,7 @@ from cronos.mesh.delivery import Delivery
 from cronos.mesh.keeper import Copy, Keeper
 from cronos.mesh.outbox import Outbox, OutboxConfig
 from cronos.mesh.postroom import PostRoom
+from cronos.mesh.remarks import Remarks
 from cronos.mesh.replica import Own, Replica
 from cronos.mesh.serving import SOCKET_NAME, MeshServer
 from cronos.mesh.shared import Board
@@ -46,6 +47,10 @@ _BLAMED: Final = frozenset(
         "mesh.uncertified_role",
     }
 )
+
+# So many datagrams of nobody known in so many seconds are told: fewer are left over from restarts.
+_STRANGE: Final = 100
+_LOOK_S: Final = 5.0
 
 Report = Callable[..., None]
 
@@ -105,6 +110,9 @@ class MeshProcess:
         place: where, and what it was told.
         ports: what it is given.
         gone: called when the reflex process has hung up.
+
+    Attributes:
+        report: takes what a person should know, for the log and the ledger; the links' too.
     """
 
     def __init__(
@@ -113,6 +121,8 @@ class MeshProcess:
         self._place = place
         self._ports = ports
         self._courier: Courier | None = None
+        self._remarks = Remarks(ports.report, ports.clock)
+        self.report: Report = self._remarks.report
         self._begun = asyncio.Event()
         self._server = MeshServer(
             place.run / SOCKET_NAME, ports.tasks, self._hear, self._answer, gone
@@ -128,10 +138,11 @@ class MeshProcess:
         cards = await asyncio.to_thread(self._cards, holder)
         await self._server.start()
         await self._server.met.wait()
+        self._remarks.tell = self._server.tell
         self._courier = courier = self._assembled(cards)
         await courier.start(self._place.seeds)
         self._begun.set()
-        self._ports.report("info", "mesh.listening", detail=self._ports.mesh.address)
+        self.report("info", "mesh.listening", detail=self._ports.mesh.address)
         await stopped.wait()
         await courier.leave()
         await self._server.stop()
@@ -144,11 +155,25 @@ class MeshProcess:
         me = Peer(place.instance, place.listen, place.incarnation, roles=place.roles)
         courier = Courier(me, mesh, self._server.tell, Board(clock))
         courier.beside.append(datagrams)
+        tasks.spawn(self._watch(datagrams), "strange datagrams")
         courier.members = members = Swim(me, mesh, datagrams, clock, tasks, courier.changed)
         members.blamed = self._blamed
         mesh.broken = members.broken
         courier.delivery = PostRoom(self._delivery(mesh, courier), self._replica(mesh))
         return courier
+
+    async def _watch(self, datagrams: SealedDatagrams) -> None:
+        """Tell of datagrams that nobody known has sent: their port answers nobody."""
+        before = 0
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            came, before = datagrams.refused - before, datagrams.refused
+            if came >= _STRANGE:
+                self.report(
+                    "warning",
+                    "mesh.strange_datagrams",
+                    detail=f"{came} datagrams in {_LOOK_S:g} s were of nobody known, or broken.",
+                )
 
     def _delivery(self, mesh: Mesh, courier: Courier) -> Delivery:
         place, ports = self._place, self._ports
@@ -190,7 +215,7 @@ class MeshProcess:
             await self._known().hear(said)
         except CronosError as error:
             # It is on its way all the same, and was not said to be durable: it is given again.
-            self._ports.report("error", error.code, detail=error.sentence)
+            self.report("error", error.code, detail=error.sentence)
 
     async def _answer(self, call: ControlCall) -> Any:
         return await self._known().answer(call)
@@ -202,11 +227,11 @@ class MeshProcess:
             )
         return self._courier
 
-    def _blamed(self, peer: str, sentence: str) -> None:
-        self._ports.report("warning", "mesh.blamed", peer=peer, detail=sentence)
+    def _blamed(self, peer: str, sentence: str, code: str = "mesh.blamed") -> None:
+        self._wrong(peer, code, sentence)
 
     def _wrong(self, peer: str, code: str, sentence: str) -> None:
-        self._ports.report("warning", code, peer=peer, detail=sentence)
+        self.report("warning", code, peer=peer, detail=sentence)
         if peer and code in _BLAMED and self._courier is not None:
             self._courier.reproach(peer, sentence)
 

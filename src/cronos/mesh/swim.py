@@ -42,7 +42,7 @@ class Swim:
         changed: told of each change, with whether a death is unwitnessed.
 
     Attributes:
-        blamed: told of a peer that was caught at something, and at what.
+        blamed: told of a peer that was caught at something, at what, and by which error's code.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Swim:
         tasks: Tasks,
         changed: Callable[[Peer, bool], None],
     ) -> None:
-        self.blamed: Callable[[str, str], None] = _unheard
+        self.blamed: Callable[..., None] = _unheard
         seed = clock.now().wall_ns ^ sum(ord(c) << (n % 24) for n, c in enumerate(me.instance))
         self._machine = Membership(replace(me, roles=()), Terms(), seed)
         self._roles = me.roles
@@ -139,7 +139,7 @@ class Swim:
         try:
             await self._take(peer, lane, memberwire.unpack(data))
         except CronosError as error:
-            self.blamed(peer, error.sentence)
+            self.blamed(peer, error.sentence, error.code)
 
     # --- what comes --------------------------------------------------------------------------
 
@@ -336,5 +336,5 @@ class Swim:
                     await self._wake.wait()
 
 
-def _unheard(peer: str, why: str) -> None:
-    del peer, why
+def _unheard(peer: str, why: str, code: str = "") -> None:
+    del peer, why, code

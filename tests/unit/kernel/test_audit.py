@@ -1,7 +1,7 @@
 """What passes between agencies is noted."""
 
 from cronos.testing.story import Story, finding
-from cronos.types import Members, Note, Receipt
+from cronos.types import Defect, Members, Note, Receipt
 
 
 def kinds(effects):
@@ -21,3 +21,10 @@ def test_receipts_and_members_are_noted():
 
     assert kinds(story.tell(Members(("b",)))) == ["members"]
     assert kinds(story.tell(Receipt("b", "local", 1))) == ["receipt"]
+
+
+def test_what_the_mesh_refused_is_noted_and_leads_to_nothing_else():
+    story = Story()
+    refused = Defect("mesh east", 0, "mesh.revoked: east was revoked.", "Look at it.")
+
+    assert story.tell(refused) == [Note("mesh", "", refused)]

@@ -1,7 +1,7 @@
 """What the mesh is owed is neither forgotten nor given too early."""
 
 from cronos.link.peering import Peering
-from cronos.types import Bulletin, BulletinKind, Members, Publish, Receipt, Reproach, Roles
+from cronos.types import Bulletin, BulletinKind, Defect, Members, Publish, Receipt, Reproach, Roles
 
 
 def publish(number):
@@ -99,3 +99,9 @@ def test_what_is_owed_is_bounded():
         owing.publish(publish(number))
 
     assert len(owing._unposted) == 20_000
+
+
+def test_what_the_mesh_refused_is_the_kernels_to_note():
+    refused = Defect("mesh east", 0, "mesh.revoked: east was revoked.", "Look at it.")
+
+    assert Owing().hear(refused) is refused

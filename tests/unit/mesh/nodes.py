@@ -104,7 +104,7 @@ class Node:
         self.datagrams.place = functools.partial(self._place, self.datagrams.place, places)
         me = Peer(self.name, self.name, self.incarnation, roles=self.roles)
         self.swim = Swim(me, self.mesh, self.datagrams, self.clock, self.tasks, self._changed)
-        self.swim.blamed = lambda peer, why: self.blamed.append((peer, why))
+        self.swim.blamed = lambda peer, why, code="": self.blamed.append((peer, why))
         await self.mesh.start(self._receive, self.swim.linked)
         self.swim.join(())
         for seed in seeds:

@@ -7,6 +7,7 @@ import tempfile
 import pytest
 
 from cronos.errors import DeniedError, InputError
+from cronos.mesh import process as process_module
 from cronos.mesh.process import MeshProcess, Place, Ports, _listening
 from cronos.runtime.tasks import AsyncTasks
 from cronos.testing.clock import VirtualClock
@@ -50,6 +51,38 @@ def test_what_a_peer_does_on_purpose_is_held_against_it(code):
 
 
 @pytest.mark.parametrize(("peer", "code"), [("east", "mesh.unknown_key"), ("", "mesh.forged")])
+def test_a_role_that_no_certificate_allows_is_held_against_whoever_claims_it():
+    one = process([])
+    one._courier = heard = Heard()
+    one._blamed("east", "east claims roles that it may not.", "mesh.uncertified_role")
+
+    assert heard.reproached == [("east", "east claims roles that it may not.")]
+
+
+def test_a_flood_of_strange_datagrams_is_told_of_and_a_few_are_not(monkeypatch):
+    monkeypatch.setattr(process_module, "_LOOK_S", 0.01)
+
+    class Counting:
+        refused = 0
+
+    async def story():
+        reported, counting = [], Counting()
+        one = process(reported)
+        watching = asyncio.create_task(one._watch(counting))
+        counting.refused = 99
+        await asyncio.sleep(0.05)
+        assert reported == []
+        counting.refused = 250
+        while not reported:  # noqa: ASYNC110 - looked at from outside
+            await asyncio.sleep(0.005)
+        watching.cancel()
+        return reported
+
+    ((said, more), *_) = asyncio.run(story())
+    assert said == ("warning", "mesh.strange_datagrams")
+    assert more["detail"].startswith("151 datagrams")
+
+
 def test_bad_luck_is_only_reported(peer, code):
     reported = []
     one = process(reported)
