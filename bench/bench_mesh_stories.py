@@ -370,8 +370,8 @@ def stories(stage):
         for count in (1, 2, 3)
     }
     found["a folder lost"] = stage.folder
-    found["parted 2 | 2"] = lambda: stage.parted((north, east), (south, west))
-    found["parted 3 | 1"] = lambda: stage.parted((north, east, south), (west,))
+    found["parted 2 : 2"] = lambda: stage.parted((north, east), (south, west))
+    found["parted 3 : 1"] = lambda: stage.parted((north, east, south), (west,))
     found["10 % loss"] = lambda: stage.lossy(0.1)
     found["30 % loss"] = lambda: stage.lossy(0.3)
     found["clock +5 s"] = lambda: stage.skewed(5)

@@ -40,6 +40,7 @@ class Hostile(members_node.Node):
 
     def __init__(self, folder, name, address):
         super().__init__(folder, name, address)
+        self.swim._roles = ("audit",)  # what its certificate allows
         self.frames = []
         self.position = 0
 
