@@ -50,7 +50,6 @@ def test_what_a_peer_does_on_purpose_is_held_against_it(code):
     assert reported == [(("warning", code), {"peer": "east", "detail": "It was caught."})]
 
 
-@pytest.mark.parametrize(("peer", "code"), [("east", "mesh.unknown_key"), ("", "mesh.forged")])
 def test_a_role_that_no_certificate_allows_is_held_against_whoever_claims_it():
     one = process([])
     one._courier = heard = Heard()
@@ -83,6 +82,7 @@ def test_a_flood_of_strange_datagrams_is_told_of_and_a_few_are_not(monkeypatch):
     assert more["detail"].startswith("151 datagrams")
 
 
+@pytest.mark.parametrize(("peer", "code"), [("east", "mesh.unknown_key"), ("", "mesh.forged")])
 def test_bad_luck_is_only_reported(peer, code):
     reported = []
     one = process(reported)
