@@ -31,7 +31,7 @@ def test_what_is_said_again_and_again_is_counted_and_told_with_the_next_minutes_
     for _ in range(600):
         one.report("warning", "mesh.blamed", peer="east", detail="No message.")
     assert (len(logged), len(told)) == (5, 1)
-    clock.advance(60)
+    clock.advance(60 * 10**9)
     one.report("warning", "mesh.blamed", peer="east", detail="No message.")
 
     assert logged[-1][1]["left_out"] == 595
