@@ -12,6 +12,7 @@ what is new with one `nft` call.
 """
 
 import asyncio
+import contextlib
 import mmap
 import os
 import shutil
@@ -289,12 +290,20 @@ async def measured(folder: Path, attack: Attack) -> Rounds:
             await node.stop()
             layout.close()
             if enforcer is not None:
-                os.kill(enforcer, signal.SIGTERM)  # it would stay as long as its leases last
+                end(enforcer)
         if number:
             taken["polling bouncer"] = await bouncer(attack, attack.take(POLLED), folder)
             for name, times in taken.items():
                 rounds.setdefault(name, []).append(times)
     return rounds
+
+
+def end(enforcer: int) -> None:
+    """Kill an enforcer: it would stay for its leases, and put back what the next round forgets."""
+    os.kill(enforcer, signal.SIGKILL)
+    with contextlib.suppress(FileNotFoundError):
+        while Path(f"/proc/{enforcer}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.001)
 
 
 def forget() -> None:
@@ -340,7 +349,7 @@ def inside(folder: Path) -> None:
     def ip(*words: str) -> None:
         subprocess.run(["ip", *words], check=True)
 
-    path = folder / "table"
+    path = Path("/dev/shm/cr-table-" + str(os.getpid()))
     wire = Wire(path)
     far = subprocess.Popen(["unshare", "-n", sys.executable, __file__, "--send", str(path)])
     here = Path("/proc/self/ns/net").readlink()
