@@ -26,6 +26,8 @@ class Node(Section, frozen=True):
     """Who this node is."""
 
     instance: Name = "local"
+    # Ask for real-time priority for the reflex process and the enforcer.
+    realtime: bool = True
 
 
 def _blast_per_minute() -> dict[str, int]:

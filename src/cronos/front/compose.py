@@ -33,6 +33,7 @@ from cronos.front.sealed import seals
 from cronos.front.workers import Spec
 from cronos.kernel.node import Kernel
 from cronos.link.frames import connect
+from cronos.link.urgency import ORDINARY_PRIORITY, REMEDY, take_priority
 from cronos.runtime.channel import Channel
 from cronos.runtime.reflex import Case, Reflex
 from cronos.runtime.supervise import Supervisor, Worker
@@ -356,6 +357,13 @@ class Node:
     def metrics(self) -> dict[str, float]:
         """Give the reflex process's metrics by name."""
         return self._reflex.metrics.read()
+
+    def hurry(self) -> None:
+        """Take real-time priority for this thread, if that is wanted and allowed; else say so."""
+        if self._config.node.realtime and not take_priority():
+            self._log.write(
+                "info", "node.ordinary_priority", detail=ORDINARY_PRIORITY, remedy=REMEDY
+            )
 
     def workers(self) -> dict[str, int]:
         """Give the workers' process numbers, for those that run now."""

@@ -27,6 +27,7 @@ from cronos.front.sealed import LateSealer, agent_keys, held_in, sealer_of, seal
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
 from cronos.link.killswitch import FILE_NAME
+from cronos.link.urgency import take_priority
 from cronos.ports import Clock, KeyProvider, Sensor, Source
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SystemClock
@@ -400,6 +401,8 @@ def _write_private(path: Path, data: bytes) -> None:
 
 def _serve_enforcer(spec: Spec, clock: Clock) -> None:
     log = Log(spec.config.node.instance, clock)
+    if spec.live and spec.config.node.realtime:
+        take_priority()
     executors = _executors(spec, clock)
     own = {
         "protected": spec.config.policy.protected,

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cronos.config import Config, SourceEntry
+from cronos.config import Node as NodeConfig
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.compose import Node, run_loop, verify_ledger
 from cronos.front.layout import Layout
@@ -183,6 +184,23 @@ def test_the_loop_gives_what_its_work_gives():
         return 42
 
     assert run_loop(work()) == 42
+
+
+@pytest.mark.parametrize(("allowed", "told"), [(False, 1), (True, 0)])
+def test_a_node_that_must_wait_its_turn_says_so(layout, monkeypatch, capsys, allowed, told):
+    monkeypatch.setattr("cronos.front.compose.take_priority", lambda: allowed)
+    node = Node(Config(), layout, (), live=True, log_level="info")
+
+    node.hurry()
+
+    assert capsys.readouterr().err.count("node.ordinary_priority") == told
+
+
+def test_a_node_that_is_told_not_to_hurry_does_not_ask(layout, monkeypatch):
+    monkeypatch.setattr("cronos.front.compose.take_priority", lambda: pytest.fail("asked"))
+    node = Node(Config(node=NodeConfig(realtime=False)), layout, (), live=True)
+
+    node.hurry()
 
 
 def test_sigterm_ends_the_work_in_order():

@@ -107,6 +107,7 @@ async def watch(config: Config, state: Path) -> UpDocument:
         node = Node(config, layout, config.source, live=True, log_level="info")
         try:
             await node.start()
+            node.hurry()
             await node.watch(stopped)
         finally:
             await asyncio.shield(node.stop())
