@@ -157,7 +157,11 @@ class Stage:
         replicated, recovered = world.lose_folder(victim)
         world.start(victim)
         world.settle(90)
-        return f"{victim}: {recovered} records recovered, {replicated} had been replicated"
+        gone = len({one.split()[3] for one in self.history().with_folder()})
+        return (
+            f"{victim}: {recovered} records recovered, {replicated} had been replicated; "
+            f"{gone} bulletins lost with its outbox"
+        )
 
     def parted(self, one, other):
         """Part the nodes for four seconds."""

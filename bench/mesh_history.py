@@ -24,7 +24,8 @@ class History:
         statuses: (at, node, life, records acknowledged, records replicated).
         lease_ns: how long an isolation lasts if nobody renews it.
         ledgers: for each node, how often each bulletin is recorded, and how many records there are.
-        lost_folders: node -> (records replicated when its folder was lost, records recovered).
+        lost_folders: node -> (records replicated when its folder was lost, records recovered, its
+            lives until then).
     """
 
     def __init__(self, lives, samples=(), statuses=(), lease_ns=0, ledgers=None, lost_folders=None):
@@ -69,14 +70,29 @@ class History:
     # --- what must hold ------------------------------------------------------------------------
 
     def lost(self, numbers=None, among=None):
-        """List acknowledged bulletins that a node among those that must know never heard."""
+        """List acknowledged bulletins that a node among those that must know never heard.
+
+        What had not left an outbox when its folder was lost is not among them: see `with_folder`.
+        """
+        return self._unheard(numbers, among, with_folder=False)
+
+    def with_folder(self, numbers=None):
+        """List those that were lost with the folder that their outbox lay in, as it must be."""
+        return self._unheard(numbers, None, with_folder=True)
+
+    def _unheard(self, numbers, among, *, with_folder):
         heard = self.heard()
         return [
             f"{name} never heard {bulletin}, which {origin} had acknowledged"
-            for bulletin, (origin, _, _) in self.acknowledged(numbers).items()
+            for bulletin, (origin, life, _) in self.acknowledged(numbers).items()
+            if self._had_folder(origin, life) is with_folder
             for name in (among or self.lives)
             if name != origin and bulletin not in heard[name]
         ]
+
+    def _had_folder(self, origin, life):
+        """Say whether what a node told in a life went with its folder, if it had not left it."""
+        return life < self.lost_folders.get(origin, (0, 0, 0))[2]
 
     def unrecorded(self):
         """List what ledgers lack in the end, of what was acknowledged to stand in them."""
@@ -84,15 +100,16 @@ class History:
         acknowledged = self.acknowledged()
         for name, (counts, size) in self.ledgers.items():
             stored = max((one["upto"] for _, _, one in self.told("stored", name)), default=0)
-            before, recovered = self.lost_folders.get(name, (None, None))
+            before, recovered, _ = self.lost_folders.get(name, (None, None, 0))
             if before is None and size < stored:
                 wrong.append(f"{name} has {size} records of {stored} that it acknowledged")
             if before is not None and recovered < before:
                 wrong.append(f"{name} recovered {recovered} records of {before} replicated ones")
             wrong += [
                 f"{name}'s ledger has no record of {bulletin}, which {origin} had acknowledged"
-                for bulletin, (origin, _, _) in acknowledged.items()
+                for bulletin, (origin, life, _) in acknowledged.items()
                 if bulletin not in counts and before is None
+                if not self._had_folder(origin, life)
             ]
         return wrong
 

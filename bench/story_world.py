@@ -65,7 +65,7 @@ class StoryWorld(World):
         self.lives = {name: [] for name in self.members}
         self.samples = []  # (at, node, the numbers isolated in its kernel)
         self.statuses = []  # (at, node, life, records acknowledged, records replicated)
-        self.lost_folders = {}  # node -> (records replicated when it was lost, records recovered)
+        self.lost_folders = {}  # node -> (records replicated then, recovered, its lives so far)
         self.disks = []
         self._stop = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
@@ -313,8 +313,9 @@ class StoryWorld(World):
             "--join", self.address(peer),
         )  # fmt: skip
         records = json.loads(done)["records"]
-        self.lost_folders[name] = (max(replicated, default=0), records)
-        return self.lost_folders[name]
+        before = max(replicated, default=0)
+        self.lost_folders[name] = (before, records, len(self.lives[name]))
+        return before, records
 
 
 def _whole(seen, view):

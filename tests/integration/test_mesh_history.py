@@ -71,6 +71,16 @@ def test_a_bulletin_that_was_acknowledged_and_never_heard_is_lost():
     assert history(lives).lost() == ["east never heard b7, which north had acknowledged"]
 
 
+def test_what_lay_in_an_outbox_went_with_its_folder_and_is_counted_apart():
+    lives = good()
+    lives["east"] = [[], []]
+    robbed = history(lives, ledgers={}, lost_folders={"north": (9, 9, 1)})
+
+    assert robbed.lost() == []
+    assert robbed.with_folder() == ["east never heard b7, which north had acknowledged"]
+    assert history(lives, ledgers={}, lost_folders={"north": (9, 9, 0)}).lost() != []
+
+
 def test_what_was_never_acknowledged_cannot_be_lost():
     lives = good()
     lives["east"] = [[], []]
@@ -92,7 +102,7 @@ def test_heard_twice_in_one_life_is_a_repetition_and_in_two_lives_is_none():
     [
         ({"north": ({"b7": 1}, 9)}, {}, "9 records of 10"),
         ({"east": ({}, 4)}, {}, "no record of b7"),
-        ({"east": ({}, 4)}, {"east": (4, 3)}, "recovered 3 records of 4"),
+        ({"east": ({}, 4)}, {"east": (4, 3, 1)}, "recovered 3 records of 4"),
     ],
 )
 def test_a_ledger_that_lacks_what_was_acknowledged_is_named(ledgers, lost_folders, says):
@@ -102,7 +112,7 @@ def test_a_ledger_that_lacks_what_was_acknowledged_is_named(ledgers, lost_folder
 
 
 def test_a_lost_folder_owes_what_was_replicated_and_no_more():
-    assert history(ledgers={"east": ({}, 4)}, lost_folders={"east": (4, 4)}).unrecorded() == []
+    assert history(ledgers={"east": ({}, 4)}, lost_folders={"east": (4, 4, 1)}).unrecorded() == []
 
 
 @pytest.mark.parametrize(("at_s", "early"), [(50, True), (85, True), (155, True), (165, False)])
