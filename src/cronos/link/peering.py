@@ -50,6 +50,11 @@ class Peering:
         self._owed: deque[tuple[int, Publish]] = deque()
         self._roles: Roles | None = None
 
+    @property
+    def owing(self) -> bool:
+        """Say whether peers wait for the receipt of what they told."""
+        return bool(self._receipts or self._owed)
+
     def hear(self, datum: Datum | Unknown) -> Heard | None:
         """Give what the mesh process said, if it is for the kernel.
 

@@ -58,6 +58,8 @@ _ORDER_AT: Final = 250
 # What waits is taken so many at a time: between two turns the loop sends what the first led to.
 _TURN: Final = 250
 _MAX_UNENCODED: Final = 20_000
+_ANSWERS_NS: Final = 10_000_000
+_ANSWERED_NS: Final = 2_000_000_000
 _MAX_BATCH_BYTES: Final = 512 * 1024
 _MAX_CASES: Final = 20_000
 _MAX_OUTCOMES: Final = 1_000
@@ -393,8 +395,15 @@ class Reflex:
                 self.metrics.count("confirmed")
 
     def _ring(self, event: Event) -> None:
+        if isinstance(event, Finding) and self.peering.owing and self._is_young(event):
+            # A peer's word: the answers to all peers go first, for as long as records are stored.
+            self._timers.after(_ANSWERS_NS, event)
+            return
         self.take(event)
         self._drain()
+
+    def _is_young(self, finding: Finding) -> bool:
+        return self._clock.now().boot_ns - finding.detected_boot_ns < _ANSWERED_NS
 
     def _note(self, note: Note, now: Now) -> None:
         match note.body:

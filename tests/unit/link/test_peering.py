@@ -42,15 +42,18 @@ def test_a_bulletin_is_given_again_until_it_is_durable():
 
 def test_a_receipt_waits_for_the_record_of_what_it_acknowledges():
     owing = Owing()
+    assert not owing.owing
     owing.publish(receipt(1))
     owing.stored(100)
     assert owing.given == []
     owing.mark(7)
     owing.stored(7)
     assert owing.given == []
+    assert owing.owing
     owing.stored(8)
 
     assert owing.given == [receipt(1)]
+    assert not owing.owing
 
 
 def test_of_the_receipts_for_one_peer_the_latest_stands_for_all():

@@ -274,6 +274,26 @@ def test_what_waits_is_taken_when_the_enforcer_stays_silent():
     play(story, Config(policy=Policy(max_active_incidents=1)))
 
 
+def test_a_peers_word_waits_for_the_answers_to_peers_but_not_for_a_ledger_that_stores_nothing():
+    async def story(stage):
+        reflex, later = stage.reflex, []
+        reflex._timers.after = lambda delay_ns, event: later.append((delay_ns, event))
+        reflex.peering.publish(Publish(Receipt("local", "b", 1), "b"))
+        told = replace(finding(1), detected_boot_ns=reflex._clock.now().boot_ns)
+        reflex._ring(told)
+        assert (later, stage.orders) == ([(10_000_000, told)], [])
+
+        reflex._ring(replace(finding(2), detected_boot_ns=told.detected_boot_ns - 2_000_000_000))
+        await turn()
+        assert len(stage.orders) == 1
+        stage.store()
+        reflex._ring(replace(told, actor=Entity(EntityKind.ADDRESS, "192.0.2.9")))
+        await turn()
+        assert len(stage.orders) == 2
+
+    play(story)
+
+
 def test_nothing_is_taken_before_the_past_is():
     async def story(stage):
         stage.reflex.recall_hours = 24
@@ -510,6 +530,7 @@ def test_what_a_peer_told_is_decided_in_its_turn_and_ordered_in_the_highest_epoc
         stage.reflex.on_mesh(told(1))
         await turn()
         assert stage.orders == []
+        stage.store()
         await asyncio.sleep(0.02)
         await turn()
         (order,) = stage.orders
