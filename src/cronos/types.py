@@ -815,12 +815,13 @@ class Members(Datum, frozen=True):
     """The instances that are alive, this one left out, sorted.
 
     `roles` are those that a member takes by itself, `allowed` those that its certificate lets it
-    take; this node's own stand there too.
+    take; this node's own stand there too. `addresses` are where they say that they are reached.
     """
 
     instances: tuple[str, ...]
     roles: dict[str, tuple[str, ...]] = {}
     allowed: dict[str, tuple[str, ...]] = {}
+    addresses: tuple[str, ...] = ()
 
 
 class Roles(Datum, frozen=True):

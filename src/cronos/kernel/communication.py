@@ -25,7 +25,7 @@ class Communication:
         self._members: frozenset[str] = frozenset()
         self._held: dict[str, int] = {}
         self._pending: OrderedDict[int, str] = OrderedDict()
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def number(self, bulletin: Bulletin) -> Bulletin:
         """Give a bulletin of this node its place in the sequence its peers acknowledge."""
@@ -43,7 +43,7 @@ class Communication:
 
     def on_bulletin(self, bulletin: Bulletin) -> list[Effect]:
         """Acknowledge a peer's bulletin, each time it comes."""
-        self._seen[bulletin.bulletin_id] = None
+        self._seen[bulletin.origin, bulletin.bulletin_id] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
         receipt = Receipt(self._instance, bulletin.origin, bulletin.sequence)
@@ -51,7 +51,7 @@ class Communication:
 
     def is_new(self, bulletin: Bulletin) -> bool:
         """Say whether a bulletin comes for the first time."""
-        return bulletin.bulletin_id not in self._seen
+        return (bulletin.origin, bulletin.bulletin_id) not in self._seen
 
     def on_receipt(self, receipt: Receipt) -> list[Effect]:
         """Take a member's word that it holds our bulletins up to a sequence."""

@@ -123,8 +123,9 @@ class Kernel:
         said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
             said += self.audit.on_bulletin(bulletin)
-            acting = "operations" in self.duties.held
-            said += self.operations.on_bulletin(bulletin, acting=acting)
+            if self.trust.moves(bulletin, now):
+                acting = "operations" in self.duties.held
+                said += self.operations.on_bulletin(bulletin, acting=acting)
             said += self._weigh(bulletin, now)
         return said + self.communication.on_bulletin(bulletin)
 
@@ -161,6 +162,7 @@ class Kernel:
 
     def _on_members(self, members: t.Members, _now: t.Now) -> list[t.Effect]:
         said = self.audit.on_members(members)
+        self.trust.on_members(members)
         if self.duties.on_members(members):
             # Whoever takes a duty over takes it over from all that was ordered before.
             self.defense.epoch += 1

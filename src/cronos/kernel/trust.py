@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cronos.config import Config
+from cronos.kernel.assets import address_number
 from cronos.kernel.budget import MINUTE_NS
 from cronos.types import (
     After,
@@ -19,6 +20,7 @@ from cronos.types import (
     Evidence,
     EvidenceClass,
     Finding,
+    Members,
     Note,
     Now,
     Provenance,
@@ -32,6 +34,7 @@ _MISTAKEN: Final = "a person found a false alarm in its word"
 _FALLS, _RECOVERS = 0.5, 0.1
 _TURN_NS: Final = 2_000_000
 _MANY, _LATER_NS = 16, 300_000_000
+_ACTS, _ASKS = 0.85, 0.84  # from here on a word acts, up to there it asks an analyst
 
 
 class Trust:
@@ -49,25 +52,39 @@ class Trust:
         policy = config.policy
         self._most = max(1, int(policy.actions_per_minute * policy.budget_share / 2))
         self._told: dict[str, tuple[int, int]] = {}  # in which minute, and how much in it
+        self._members: frozenset[tuple[int, int]] = frozenset()
 
     def of(self, peer: str) -> float:
         """Give what a peer's word is worth, in [0, 1]."""
         return self._of.get(peer, self._first)
 
+    def on_members(self, members: Members) -> None:
+        """Learn where peers are: one peer's word alone must not cut another off."""
+        self._members = frozenset(map(address_number, members.addresses)) - {(0, 0)}
+
+    def moves(self, bulletin: Bulletin, now: Now) -> bool:
+        """Count an isolation told; say whether workloads follow it: not what would only ask."""
+        peer, minute = bulletin.origin, now.boot_ns // MINUTE_NS
+        if bulletin.kind is BulletinKind.ISOLATED:
+            before, count = self._told.get(peer, (0, 0))
+            self._told[peer] = minute, count + 1 if before == minute else 1
+            return self._told[peer][1] <= 2 * self._most and self.of(peer) >= _ACTS
+        return True
+
     def weigh(self, bulletin: Bulletin, now: Now) -> list[Effect]:
-        """Take a new bulletin as evidence, for later; or note why it is none."""
+        """Take a new bulletin, counted, as evidence, for later; or note why it is none."""
         actor, peer, confidence = bulletin.actor, bulletin.origin, bulletin.confidence
         if bulletin.kind is not BulletinKind.ISOLATED or actor is None or not 0 < confidence <= 1:
             return []
-        if self._protects(actor):
-            return self.blame(peer, _PROTECTED)
-        minute, count = self._told.get(peer, (0, 0))
-        count = count + 1 if minute == now.boot_ns // MINUTE_NS else 1
-        self._told[peer] = now.boot_ns // MINUTE_NS, count
+        count = self._told[peer][1]
         if count > self._most:
             return self.blame(peer, _FLOODED, 1.0) if count == self._most + 1 else []
+        if self._protects(actor):
+            return self.blame(peer, _PROTECTED)
+        if address_number(actor.value) in self._members:
+            confidence = min(confidence, _ASKS)
         finding = Finding(
-            HEARD + bulletin.bulletin_id,
+            f"{HEARD}{peer}/{bulletin.bulletin_id}",
             HEARD + peer,
             f"{peer} isolated it",
             f"{peer} isolated it in its incident {bulletin.incident_id}.",

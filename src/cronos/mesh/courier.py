@@ -16,6 +16,7 @@ from cronos.errors import InputError
 from cronos.mesh.delivery import Counts, Standing
 from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
+from cronos.mesh.udp import split
 from cronos.ports import Mesh
 from cronos.types import (
     Bulletin,
@@ -139,7 +140,7 @@ class Courier:
         self._tell = tell
         self._board = board
         self._view: Members | None = None
-        self._heard: OrderedDict[str, None] = OrderedDict()
+        self._heard: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._left = False
 
     async def start(self, seeds: Sequence[str]) -> None:
@@ -169,10 +170,11 @@ class Courier:
         """Hand on what a peer's delivery brought, once, if it speaks for itself."""
         match datum:
             case Bulletin(origin=speaker, bulletin_id=name) if speaker == peer:
-                if name not in self._heard:
+                # Ids are no secret: one of another member's, said first, must not stand for its.
+                if (peer, name) not in self._heard:
                     self._board.put(datum)
                     self._tell(datum)
-                    self._heard[name] = None
+                    self._heard[peer, name] = None
                     if len(self._heard) > _REMEMBERED:
                         self._heard.popitem(last=False)
             case Receipt(peer=speaker) if speaker == peer:
@@ -197,7 +199,8 @@ class Courier:
         alive = [one for one in self._known() if one.status not in _GONE]
         instances = tuple(sorted(one.instance for one in alive))
         roles = {one.instance: one.roles for one in (*alive, self._me)}
-        view = Members(instances, roles, self.members.allowed())
+        places = sorted({place[0] for one in alive if (place := split(one.address))})
+        view = Members(instances, roles, self.members.allowed(), tuple(places))
         if view != self._view:
             self._view = view
             self.delivery.members(instances)

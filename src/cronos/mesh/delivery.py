@@ -513,7 +513,7 @@ class Delivery:
             message = decode(item.data)
         except ValueError:
             message = None
-        if isinstance(message, Bulletin) and message.origin == peer:
+        if isinstance(message, Bulletin) and wire.is_own(message, peer):
             return message, message.bulletin_id
         if isinstance(message, Receipt) and message.peer == peer and message.origin == self._me:
             return message, ""

@@ -9,6 +9,7 @@ that sends more than it signs is not acknowledged, and has to wait.
 This is state alone: it opens nothing and reads no clock.
 """
 
+import heapq
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -22,6 +23,7 @@ from cronos.types import Now
 MAX_KEPT: Final = 16_384
 MAX_KEPT_BYTES: Final = 16 << 20
 MAX_UNSIGNED: Final = 16_384
+MAX_UNSIGNED_BYTES: Final = 16 << 20
 MAX_AHEAD: Final = 4_096
 MAX_IDS: Final = 65_536
 MAX_PEERS: Final = 4_096
@@ -41,7 +43,10 @@ class Box(msgspec.Struct):
         stream: the incarnation in which its outbox began.
         held: everything up to here has been heard, or will never come.
         ahead: number -> the one before it, of what was heard beyond a gap.
+        gaps: the same as (one before, number), as a heap: the gap that closes next comes first.
         unsigned: what waits for its signature.
+        unsigned_bytes: how much that is, with `left`.
+        left: what waited for it when its sender began another stream: it stays owed.
         kept: what still counts and is heard again after a restart; the newest of it.
         ids: what was heard -> until when, its time to count included.
     """
@@ -49,7 +54,10 @@ class Box(msgspec.Struct):
     stream: int = 0
     held: int = 0
     ahead: dict[int, int] = {}
+    gaps: list[tuple[int, int]] = []
     unsigned: dict[int, Unsigned] = {}
+    unsigned_bytes: int = 0
+    left: list[Unsigned] = []
     kept: OrderedDict[int, Took] = msgspec.field(default_factory=OrderedDict[int, Took])
     kept_bytes: int = 0
     ids: OrderedDict[str, Until] = msgspec.field(default_factory=OrderedDict[str, Until])
@@ -87,12 +95,15 @@ class Inbox:
     def begin(self, peer: str, stream: int) -> bool:
         """Take up a peer's stream; False where it is older than the one that is known.
 
-        A later stream begins anew: its sender has lost its outbox, and what it numbers.
+        A later stream begins anew: its sender has lost its outbox, and what it numbers. What it had
+        not signed counts on, or a stream for each message would sign none.
         """
         box = self.box(peer)
         if stream > box.stream:
             box.stream, box.held = stream, 0
             box.ahead.clear()
+            box.gaps.clear()
+            box.left += box.unsigned.values()
             box.unsigned.clear()
             box.kept.clear()
             box.kept_bytes = 0
@@ -101,7 +112,9 @@ class Inbox:
     def has_room(self, peer: str) -> bool:
         """Say whether more may be taken from a peer."""
         box = self.box(peer)
-        return len(box.unsigned) < MAX_UNSIGNED and len(box.ahead) < MAX_AHEAD
+        owed = len(box.unsigned) + len(box.left)
+        signs = owed < MAX_UNSIGNED and box.unsigned_bytes < MAX_UNSIGNED_BYTES
+        return signs and len(box.ahead) < MAX_AHEAD
 
     def is_new(self, peer: str, position: int) -> bool:
         """Say whether a number of the peer's stream has not been heard."""
@@ -117,24 +130,45 @@ class Inbox:
         box = self.box(took.peer)
         self._remember(box, took)
         if self._signs:
-            box.unsigned[took.position] = Unsigned(took, now.boot_ns)
+            self._owe(box, took, now)
+
+    @staticmethod
+    def _owe(box: Box, took: Took, now: Now) -> None:
+        before = box.unsigned.get(took.position)
+        box.unsigned_bytes += took.size - (before.took.size if before else 0)
+        box.unsigned[took.position] = Unsigned(took, now.boot_ns)
+
+    @staticmethod
+    def _settle(box: Box, position: int) -> None:
+        found = box.unsigned.pop(position, None)
+        box.unsigned_bytes -= found.took.size if found else 0
 
     def passed(self, peer: str, position: int, after: int) -> None:
         """Note that a number was heard, or is past, and that nothing stands between."""
         box = self.box(peer)
         if after > box.held:
-            box.ahead[position] = after
+            if after < box.ahead.get(position, after + 1):
+                box.ahead[position] = after
+                heapq.heappush(box.gaps, (after, position))
+                self._tidy(box)
             return
         box.held = max(box.held, position)
-        for one in sorted(box.ahead):
-            if box.ahead[one] > box.held:
-                break
+        # Whoever sends chooses both numbers: each must cost the same, whatever waits already.
+        while box.gaps and box.gaps[0][0] <= box.held:
+            _, one = heapq.heappop(box.gaps)
             box.held = max(box.held, one)
-            del box.ahead[one]
+            box.ahead.pop(one, None)
+
+    @staticmethod
+    def _tidy(box: Box) -> None:
+        """Forget gaps that were narrowed since: a number may be told again and again."""
+        if len(box.gaps) > 2 * len(box.ahead) + 64:
+            box.gaps = [(after, position) for position, after in box.ahead.items()]
+            heapq.heapify(box.gaps)
 
     def signed(self, peer: str, position: int) -> None:
         """Note that a message's signature verifies."""
-        self.box(peer).unsigned.pop(position, None)
+        self._settle(self.box(peer), position)
 
     def waiting(self, peer: str, position: int) -> Took | None:
         """Give a message that waits for its signature."""
@@ -164,13 +198,22 @@ class Inbox:
             since_ns = now.boot_ns - patience_ns
             late = [one.took for one in box.unsigned.values() if one.since_ns <= since_ns]
             for took in late:
-                del box.unsigned[took.position]
+                self._settle(box, took.position)
                 lapsed = replace(took, lapsed=True)
                 if took.position in box.kept:
                     box.kept[took.position] = lapsed
                 missing.append(lapsed)
+            missing += self._given_up(box, since_ns)
             self._drop_past(box, now)
         return missing
+
+    @staticmethod
+    def _given_up(box: Box, since_ns: int) -> list[Took]:
+        """Give what was said in an earlier stream and is waited for no more."""
+        late = [one.took for one in box.left if one.since_ns <= since_ns]
+        box.left = [one for one in box.left if one.since_ns > since_ns]
+        box.unsigned_bytes -= sum(took.size for took in late)
+        return [replace(took, lapsed=True) for took in late]
 
     def _drop_past(self, box: Box, now: Now) -> None:
         past = [n for n, took in box.kept.items() if not took.ends.left_ns(now, self._boot_id)]
@@ -214,7 +257,7 @@ class Inbox:
                     box = self.box(entry.peer)
                     box.held = max(box.held, entry.held)
                     for position in [n for n in box.unsigned if n <= entry.signed]:
-                        del box.unsigned[position]
+                        self._settle(box, position)
             case Seen():
                 box = self.box(entry.peer)
                 box.ids[entry.ident] = entry.ends
@@ -227,9 +270,9 @@ class Inbox:
         box = self.box(took.peer)
         self._remember(box, took)
         if took.lapsed:
-            box.unsigned.pop(took.position, None)
+            self._settle(box, took.position)
         elif self._signs:
-            box.unsigned[took.position] = Unsigned(took, now.boot_ns)
+            self._owe(box, took, now)
 
     def settled(self) -> None:
         """Drop, after the last entry, what is beyond `held`: its sender will send it again.
@@ -240,7 +283,7 @@ class Inbox:
             for position in [n for n in box.kept if n > box.held]:
                 took = box.kept.pop(position)
                 box.kept_bytes -= took.size
-                box.unsigned.pop(position, None)
+                self._settle(box, position)
                 box.ids.pop(took.ident, None)
 
     def again(self, now: Now) -> Iterator[tuple[Took, bool]]:

@@ -79,7 +79,7 @@ def _indicator(one: Shared, pattern: str, author: str) -> dict[str, Any]:
     return {
         "type": "indicator",
         "spec_version": "2.1",
-        "id": f"indicator--{_uuid(bulletin.bulletin_id.encode())}",
+        "id": f"indicator--{_uuid(f'bulletin/{bulletin.origin}/{bulletin.bulletin_id}'.encode())}",
         "created_by_ref": author,
         "created": since,
         "modified": since,

@@ -14,10 +14,11 @@ import msgspec
 from msgspec import Meta
 
 from cronos.errors import InputError
-from cronos.types import MAX_FRAME_BYTES
+from cronos.types import MAX_FRAME_BYTES, Bulletin
 
 VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 16 << 10
+MAX_ID: Final = 200
 MAX_ITEMS: Final = 1_024
 MAX_LEAVES: Final = 1_024
 MAX_ROWS: Final = 4_096
@@ -170,6 +171,18 @@ def unpack(data: bytes) -> Message:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise _strange(str(error)[:100]) from None
     return message
+
+
+def is_own(bulletin: Bulletin, peer: str) -> bool:
+    """Say whether a bulletin speaks for `peer` alone, under ids that can be remembered.
+
+    Ids of incidents begin with who opened them: another's must not be released, or written into.
+    """
+    ids = (bulletin.incident_id, bulletin.bulletin_id)
+    return (
+        bulletin.origin == peer == bulletin.incident_id.rsplit("-", 2)[0]
+        and max(map(len, ids)) <= MAX_ID
+    )
 
 
 def _strange(reason: str) -> InputError:

@@ -1,8 +1,9 @@
 """A peer's word is evidence: weighed, bounded, and worth less once it was wrong."""
 
 import pytest
+from msgspec.structs import replace
 
-from cronos.config import Config, Mesh, Policy
+from cronos.config import Config, Mesh, Policy, Workload
 from cronos.kernel.trust import HEARD
 from cronos.testing.story import Story, finding
 from cronos.types import (
@@ -12,6 +13,7 @@ from cronos.types import (
     Do,
     Entity,
     EntityKind,
+    Members,
     Note,
     Operation,
     Publish,
@@ -191,3 +193,62 @@ def test_epochs_go_on_from_the_highest_that_can_be():
     assert story.kernel.defense.epoch == 41
     story.tell(finding(attacker="203.0.113.9"))
     assert applied(story)[-1].epoch == 41
+
+
+def workloads(story):
+    return [one.action.target.value for one in story.said(Do) if one.action.verb is Verb.PAUSE]
+
+
+def with_workload(**more):
+    workload = Workload("batch", (ATTACKER.value,))
+    return Config(workload=(workload,), **more)
+
+
+def test_workloads_follow_a_peer_that_is_believed():
+    assert workloads(hear(Story(with_workload()), told())) == ["batch"]
+
+
+def test_workloads_do_not_follow_a_peer_whose_word_would_only_ask():
+    story = Story(with_workload())
+    story.tell(Reproach("b", "it spoke in another's name"))
+    hear(story, told())
+
+    assert workloads(story) == []
+
+
+def test_workloads_do_not_follow_a_flood():
+    story = Story(with_workload(policy=Policy(actions_per_minute=4, budget_share=0.5)))
+    others = [told(n, actor=Entity(EntityKind.ADDRESS, f"192.0.2.{n}")) for n in range(1, 9)]
+    hear(story, *others, told(9))
+
+    assert workloads(story) == []
+
+
+def test_an_id_that_another_peer_used_first_silences_nobody():
+    other = replace(told(origin="mallory", actor=CONTROLLER), bulletin_id=told().bulletin_id)
+    story = hear(Story(), other, told())
+
+    assert ATTACKER in [incident.actor for incident in story.kernel.cases.open.values()]
+
+
+def test_claims_of_two_peers_under_one_id_count_as_two():
+    first = replace(told(origin="c", confidence=0.6), bulletin_id=told().bulletin_id)
+    (incident,) = hear(Story(), first, told()).kernel.cases.open.values()
+
+    assert {one.detector for one in incident.claims} == {HEARD + "b", HEARD + "c"}
+
+
+def test_one_peer_cuts_no_other_off_but_asks():
+    story = Story()
+    story.tell(Members(("b", "c", "d"), addresses=("d.example", ATTACKER.value)))
+    hear(story, told())
+    assert applied(story) == []
+    (incident,) = story.kernel.cases.open.values()
+    assert incident.state is State.WAITING
+
+
+def test_a_flood_that_names_what_is_protected_is_reported_within_bounds():
+    policy = Policy(actions_per_minute=40, budget_share=0.5, protected=(CONTROLLER.value,))
+    story = hear(Story(Config(policy=policy)), *[told(n, actor=CONTROLLER) for n in range(1, 60)])
+
+    assert len(reproaches(story)) == 11

@@ -2,8 +2,8 @@
 
 import asyncio
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cronos.errors import InputError
 from cronos.mesh.courier import FORGED, Courier
@@ -137,6 +137,16 @@ def test_a_peer_speaks_for_itself_alone():
     ]  # fmt: skip
 
 
+def test_an_id_that_another_said_first_silences_nobody():
+    stage = Stage()
+    stage.courier.heard(
+        "mallory", replace(bulletin(origin="mallory"), bulletin_id="b-1-1-isolated"), False
+    )
+    stage.courier.heard("b", bulletin(origin="b"), False)
+
+    assert stage.told[-1] == bulletin(origin="b")
+
+
 def test_the_view_is_told_once_whenever_it_changes():
     alive, dead = Peer("b", "", roles=("audit",)), Peer("c", "", status=PeerStatus.DEAD)
     stage = Stage(alive, dead)
@@ -204,7 +214,7 @@ def test_a_person_is_told_how_each_member_stands():
 
 def test_what_was_told_and_heard_is_shared_as_indicators():
     stage = Stage()
-    heard = msgspec.structs.replace(
+    heard = replace(
         bulletin(origin="b"), actor=Entity(EntityKind.ADDRESS, "192.0.2.1"), ttl_ns=10**12
     )
     stage.courier.heard("b", heard, False)

@@ -136,3 +136,61 @@ def test_a_peer_that_signs_nothing_gets_no_more_room(monkeypatch):
     assert not box.has_room("two")
     box.signed("two", 2)
     assert box.has_room("two")
+
+
+class Counted(int):
+    """A number that counts how often it is compared."""
+
+    compared = 0
+
+    def __lt__(self, other):
+        Counted.compared += 1
+        return int(self) < int(other)
+
+
+def test_what_waits_beyond_a_gap_costs_those_before_it_nothing():
+    box = inbox(signs=False)
+    for number in range(400):
+        # In an order that suits nobody, each behind a gap of its own.
+        position = 1_000_000 + 10 * (number * 277 % 400)
+        box.passed("two", Counted(position), Counted(position - 1))
+    Counted.compared = 0
+    for number in range(1, 201):
+        box.passed("two", number, number - 1)
+    assert box.box("two").held == 200
+    assert Counted.compared < 1_000
+
+
+def test_a_gap_that_is_narrowed_again_and_again_takes_no_room():
+    box = inbox(signs=False)
+    for after in range(5_000, 1, -1):
+        box.passed("two", 10_000, after)
+    assert len(box.box("two").gaps) < 100
+    box.passed("two", 2, 0)
+    assert box.stood("two").held == 10_000
+    assert box.box("two").ahead == {}
+
+
+def test_whoever_begins_another_stream_still_owes_its_signatures():
+    box = inbox()
+    for stream in range(1, 6):
+        assert box.begin("two", stream)
+        box.take(took(5, stream=stream), CLOCK.now())
+        box.passed("two", 5, 0)
+    now = CLOCK.now()
+    assert len(box.expire(now, 0)) == 5
+    assert box.expire(now, 0) == []
+    assert box.box("two").unsigned_bytes == 0
+
+
+def test_what_is_not_signed_is_bounded_in_bytes_whatever_stream_it_was_in(monkeypatch):
+    monkeypatch.setattr("cronos.mesh.inbox.MAX_UNSIGNED_BYTES", 2_000)
+    box = inbox()
+    stream = 1
+    while box.has_room("two"):
+        stream += 1
+        box.begin("two", stream)
+        box.take(took(5, stream=stream), CLOCK.now())
+    assert stream < 10
+    box.expire(CLOCK.now(), 0)
+    assert box.has_room("two")

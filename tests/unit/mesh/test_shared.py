@@ -55,3 +55,17 @@ def test_an_answer_fits_a_frame_and_goes_on_where_the_last_ended():
 
     assert [len(patterns(board, first)) for first in (0, 500)] == [500, 200]
     assert board.indicators()["x_total"] == 700
+
+
+def test_a_flood_of_one_hides_nothing_of_another_and_ends_with_the_day(monkeypatch):
+    monkeypatch.setattr("cronos.mesh.shared._MOST", 10)
+    clock = VirtualClock()
+    board = Board(clock)
+    board.put(bulletin(7, origin="c"))
+    for number in range(50):
+        board.put(bulletin(number, origin="mallory", ttl_s=1 << 33))
+
+    assert board.indicators()["x_total"] == 11
+    assert "[ipv4-addr:value = '192.0.2.7']" in patterns(board)
+    clock.advance(86_400 * S)
+    assert patterns(board) == []

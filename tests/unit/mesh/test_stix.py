@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from cronos.mesh.stix import Shared, bundle, pattern_of
 from cronos.types import Bulletin, BulletinKind, Entity, EntityKind
@@ -78,3 +79,10 @@ def test_a_bundle_is_json():
 
     assert json.loads(json.dumps(made)) == made
     assert len(made["objects"]) == 100
+
+
+def test_an_id_of_another_does_not_replace_its_indicator():
+    theirs, forged = shared(), shared()
+    forged = replace(forged, bulletin=replace(forged.bulletin, origin="mallory"))
+    made = bundle([theirs, forged], 0)
+    assert sum(one["type"] == "indicator" for one in made["objects"]) == 2

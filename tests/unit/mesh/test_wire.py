@@ -1,5 +1,7 @@
 import msgspec
 import pytest
+from msgspec.structs import replace
+from tests.unit.mesh.mail import bulletin
 
 from cronos.errors import InputError
 from cronos.mesh import wire
@@ -67,3 +69,14 @@ def test_the_largest_frames_fit_the_mesh():
     leaves = tuple(wire.Leaf(1 << 61, 65_535, bytes(768)) for _ in range(wire.MAX_LEAVES))
     largest = wire.Signatures(1 << 62, KID, 1 << 16, bytes(4627), leaves)
     assert len(wire.pack(largest)) <= MAX_FRAME_BYTES
+
+
+def test_a_bulletin_is_its_speakers_under_ids_that_can_be_remembered():
+    own = bulletin("two", 1)
+    assert wire.is_own(own, "two")
+    assert not wire.is_own(own, "one")
+    # Under these a member would write into, or release, what another one has opened.
+    for theirs in ("one-1-1", "two-more-1-1", ""):
+        assert not wire.is_own(replace(own, incident_id=theirs), "two")
+    for field in ("bulletin_id", "incident_id"):
+        assert not wire.is_own(replace(own, **{field: "two-1-" + 200 * "1"}), "two")
