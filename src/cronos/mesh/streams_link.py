@@ -35,6 +35,11 @@ from cronos.types import Lane
 _WORD_S: Final = 0.05
 _BEATS_SINCE: Final = 2
 _S_NS: Final = 1_000_000_000
+# A worker gives way after so long, and looks at the clock after so many bytes: to what one peer
+# sends the others must not have to listen.
+_TURN_NS: Final = 1_000_000
+_LOOK_BYTES: Final = 4_096
+_EACH_BYTES: Final = 64
 _URGENT: Final = frozenset(lane for index, lane in enumerate(LANES) if urgent(index))
 
 
@@ -97,6 +102,26 @@ class Attachment:
             self.closed = True
             self.wake.set()
             self.pipe.cancel()
+
+
+class _Turn:
+    """How long one worker has been at it since others had their turn."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_ns = clock.now().boot_ns
+        self._bytes = 0
+
+    def begin(self) -> None:
+        self._since_ns, self._bytes = self._clock.now().boot_ns, 0
+
+    def over(self, data: bytes) -> bool:
+        """Count a message; say whether it is time to give way."""
+        self._bytes += len(data) + _EACH_BYTES
+        if self._bytes < _LOOK_BYTES:
+            return False
+        self._bytes = 0
+        return self._clock.now().boot_ns - self._since_ns >= _TURN_NS
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -329,23 +354,29 @@ class Link:
     async def _work(self, patient: bool) -> None:
         """Hand messages on, lane by lane in order; the urgent lanes have a worker of their own."""
         box, filled = self._boxes[patient], self._filled[patient]
+        turn = _Turn(self._around.clock)
         while not self._closed:
             filled.clear()
+            turn.begin()
             while box and not self._closed:
                 index, messages = box.popleft()
-                await self._hand_on(LANES[index], messages)
+                await self._hand_on(LANES[index], messages, turn)
                 self.session.incoming.worked_off(LANES[index], messages)
                 if self.active is not None and self.session.incoming.pressing():
                     self.active.wake.set()
                 if patient:
                     await asyncio.sleep(0)
+                    turn.begin()
             if self.active is not None:
                 self._word_soon(self.active)
             await filled.wait()
 
-    async def _hand_on(self, lane: Lane, messages: list[bytes]) -> None:
+    async def _hand_on(self, lane: Lane, messages: list[bytes], turn: _Turn) -> None:
         receive, peer = self._around.receive, self.peer
         for data in messages:
+            if turn.over(data):
+                await asyncio.sleep(0)
+                turn.begin()
             try:
                 await receive(peer, lane, data)
             except CronosError as error:

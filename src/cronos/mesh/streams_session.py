@@ -9,7 +9,8 @@ as both processes live.
 Rule 1: the urgent lanes go first, into each batch and out of the queue.
 Rule 2: on each lane no more is sent than the receiver has allowed. It allows a window beyond what
 it has worked off; a message may pass while any of it is left. What the urgent lanes are allowed is
-so much that only a receiver that stands still holds them up.
+so much that only a receiver that stands still holds them up. A new session of the peer is allowed
+only what is left beside that which its former ones sent, or beginning anew would be a way past it.
 Rule 3: a number that skips one, and a byte beyond what was allowed, end the stream.
 """
 
@@ -36,6 +37,8 @@ _INDEX: Final = {lane: index for index, lane in enumerate(LANES)}
 # What a message costs beside its bytes, so that empty ones are bounded as well.
 _COST: Final = 32
 _NOTHING: Final[Limits] = (0, 0, 0, 0, 0)
+# A peer's word says how much it allows, and when what it has may be forgotten: so it is no bound.
+MOST_KEPT: Final = 16 << 20
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -64,6 +67,7 @@ class Outgoing:
         self._limits: list[int] = list(_NOTHING)
         self._kept: deque[tuple[int, list[Run]]] = deque()
         self._again: deque[tuple[int, list[Run]]] = deque()
+        self._kept_bytes = 0
         self._next = 1
 
     @property
@@ -100,6 +104,8 @@ class Outgoing:
         """Give the number and the messages of the next batch; None when there is none for now."""
         if self._again:
             return self._again.popleft()
+        if self._kept_bytes >= MOST_KEPT:
+            return None
         runs: list[Run] = []
         left = self._bounds.batch_bytes
         for index, waiting in enumerate(self._lanes):
@@ -112,6 +118,7 @@ class Outgoing:
         batch = (self._next, runs)
         self._next += 1
         self._kept.append(batch)
+        self._kept_bytes += _cost_of(batch)
         return batch
 
     def _drawn(self, index: int, left: int) -> list[bytes]:
@@ -138,7 +145,7 @@ class Outgoing:
         if received >= self._next:
             raise broken("acknowledged what was never sent")
         while self._kept and self._kept[0][0] <= received:
-            self._kept.popleft()
+            self._kept_bytes -= _cost_of(self._kept.popleft())
         while self._again and self._again[0][0] <= received:
             self._again.popleft()
         for index, limit in enumerate(limits):
@@ -156,9 +163,14 @@ class Outgoing:
                 self._lanes[index].extendleft(reversed(messages))
                 self._waiting[index] += sum(map(len, messages)) + _COST * len(messages)
         self._kept.clear()
+        self._kept_bytes = 0
         self._again.clear()
         self._sent = [0] * len(LANES)
         self._limits = list(limits)
+
+
+def _cost_of(batch: tuple[int, list[Run]]) -> int:
+    return sum(sum(map(len, messages)) + _COST * len(messages) for _, messages in batch[1])
 
 
 class Incoming:
@@ -169,13 +181,13 @@ class Incoming:
         self.received = 0
         self._came = [0] * len(LANES)
         self._worked = [0] * len(LANES)
-        self._told = (0, self._allowed())
         self._discarded = [0] * len(LANES)
+        self._told = (0, self._allowed())
         self._first = True
 
     def _allowed(self) -> Limits:
-        windows = self._bounds.windows
-        allowed = [worked + window for worked, window in zip(self._worked, windows, strict=True)]
+        each = zip(self._worked, self._bounds.windows, self._discarded, strict=True)
+        allowed = [max(0, worked + window - former) for worked, window, former in each]
         return (allowed[0], allowed[1], allowed[2], allowed[3], allowed[4])
 
     def restart(self, oldest: int) -> None:
@@ -185,7 +197,7 @@ class Incoming:
         """
         self.received = max(0, oldest - 1)
         self._first = True
-        # What its former life had sent may still be worked off: that gives no new allowance.
+        # What its former life had sent is yet to be worked off: until then there is less room.
         for index, came in enumerate(self._came):
             self._discarded[index] += came - self._worked[index]
         self._came = [0] * len(LANES)
@@ -206,7 +218,7 @@ class Incoming:
         for index, messages in batch.runs:
             cost = sum(map(len, messages)) + _COST * len(messages)
             last = len(messages[-1]) + _COST if messages else 0
-            ahead = self._came[index] - self._worked[index]
+            ahead = self._came[index] - self._worked[index] + self._discarded[index]
             if not messages or ahead + cost - last >= windows[index]:
                 raise broken(f"sent more on `{LANES[index]}` than it was allowed")
             self._came[index] += cost

@@ -266,3 +266,27 @@ def test_a_beat_that_came_back_after_a_while_says_so():
         assert real().boot_ns > 5_000_000
 
     story(work)
+
+
+def test_what_one_peer_sends_at_length_lets_others_have_their_turn():
+    received = []
+
+    async def run():
+        async def slowly(peer, lane, data):
+            received.append(data)
+            two.clock.advance(2_000_000)
+
+        roomy = Bounds(windows=(1 << 20,) * 5)
+        one, two = End("a", "b", bounds=roomy), End("b", "a", slowly, roomy)
+        connect(one, two)
+        for _ in range(200):
+            await one.link.send(Lane.THREAT, bytes(1_000))
+        longest = before = 0
+        while len(received) < 200:
+            longest, before = max(longest, len(received) - before), len(received)
+            await asyncio.sleep(0)
+        await one.end()
+        await two.end()
+        return longest
+
+    assert asyncio.run(run()) <= 8

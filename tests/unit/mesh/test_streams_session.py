@@ -252,3 +252,38 @@ def test_nothing_is_lost_repeated_or_out_of_order(steps):
         came = [data for way, data in wire.got if way is lane]
         assert came == [data for way, data in wire.sent if way is lane]
     assert wire.one.out.queued == 0
+
+
+def test_to_begin_anew_gives_no_more_room_than_there_was():
+    two = Session("two", SMALL)
+    taken = 0
+    with pytest.raises(DeniedError):
+        for life in range(9):
+            two.joined(Hello(2, "one", f"life {life}", 1, ("", 0), (1 << 40,) * 5, bytes(16)))
+            ((_, messages),) = two.take(Batch(1, 0, (0,) * 5, [(3, [bytes(200)])]))
+            taken += len(messages[0])
+    assert taken <= SMALL.windows[3] + 200
+
+
+def test_what_is_left_of_a_former_life_is_given_back_as_it_is_worked_off():
+    two = Session("two", SMALL)
+    two.joined(Hello(2, "one", "first", 1, ("", 0), (1 << 40,) * 5, bytes(16)))
+    runs = two.take(Batch(1, 0, (0,) * 5, [(3, [bytes(300)])]))
+    two.joined(Hello(2, "one", "second", 1, ("", 0), (1 << 40,) * 5, bytes(16)))
+    assert two.word().limits[3] == 400 - 332
+    two.incoming.worked_off(Lane.RECORDS, runs[0][1])
+    assert two.word().limits[3] == 400
+
+
+def test_what_is_never_acknowledged_is_not_sent_for_ever(monkeypatch):
+    monkeypatch.setattr("cronos.mesh.streams_session.MOST_KEPT", 2_000)
+    one, _ = pair()
+    boundless = Batch(0, 0, (1 << 40,) * 5, [])
+    one.take(boundless)
+    sent = 0
+    for _ in range(100):
+        one.out.put(Lane.THREAT, bytes(100))
+        sent += one.next() is not None
+    assert sent <= 16
+    one.take(Batch(0, sent, (1 << 40,) * 5, []))
+    assert one.next() is not None
