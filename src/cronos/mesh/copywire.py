@@ -26,6 +26,8 @@ _WHOLE_TAG: Final = 1
 _PART_TAG: Final = 2
 _ANSWER_TAG: Final = 3
 MAX_PARTS: Final = 64
+# Whoever counts from the highest on leaves what fits its field.
+_HIGHEST: Final = 1 << 62
 PART_HEADER_BYTES: Final = _PART.size
 AHEAD: Final = 64
 
@@ -94,10 +96,11 @@ def unpack(data: bytes) -> Read:
         match data[0]:
             case 1:
                 _, session, number, floor = _WHOLE.unpack_from(data)
-                return Whole(session, number, floor, bytes(data[_WHOLE.size :]))
+                if max(number, floor) < _HIGHEST:
+                    return Whole(session, number, floor, bytes(data[_WHOLE.size :]))
             case 2:
                 _, session, number, floor, part, parts = _PART.unpack_from(data)
-                if part < parts <= MAX_PARTS:
+                if part < parts <= MAX_PARTS and max(number, floor) < _HIGHEST:
                     body = bytes(data[_PART.size :])
                     return Part(session, number, floor, part, parts, body)
             case 3:

@@ -20,7 +20,7 @@ from cronos.mesh.cards import Cards
 from cronos.mesh.memberwire import Agreed, Card, Confirmed, Message, Offer, pack
 from cronos.mesh.pairwise import OVERHEAD, Pairwise
 from cronos.mesh.relay import RelayBudget
-from cronos.mesh.udp import MAX_DATAGRAM_BYTES, Address, Receive, resolved
+from cronos.mesh.udp import MAX_DATAGRAM_BYTES, Address, Receive, resolved, split
 from cronos.ports import Clock, Tasks
 
 VERSION: Final = 0xC1
@@ -34,6 +34,8 @@ MAX_DATA_BYTES: Final = (
 _MAX_PLACES: Final = 4096
 _ROUTE_NS: Final = 2_000_000_000
 Listener: TypeAlias = Callable[[str, bytes], None]
+Permit: TypeAlias = Callable[[str, int], None]
+"""Raises a `CronosError` where nothing may be sent; a member chooses what it calls its address."""
 
 
 class Wire(Protocol):
@@ -98,15 +100,25 @@ class SealedDatagrams:
         cards: this node's card, and the peers'.
         clock: the time.
         tasks: looks addresses up.
+        permit: the gate that each address passes before it is looked up.
     """
 
-    def __init__(self, wire: Wire, cards: Cards, clock: Clock, tasks: Tasks) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - its ports, each another one
+        self,
+        wire: Wire,
+        cards: Cards,
+        clock: Clock,
+        tasks: Tasks,
+        permit: Permit = lambda _host, _port: None,
+    ) -> None:
         self.cards = cards
         self.keys = Pairwise(cards, clock)
         self.refused = 0
         self._wire = wire
         self._clock = clock
         self._tasks = tasks
+        self._permit = permit
+        self._looking: set[str] = set()
         self._listeners: dict[int, Listener] = {}
         self._places: dict[str, Address] = {}
         self._named: dict[Address, str] = {}
@@ -150,7 +162,9 @@ class SealedDatagrams:
         if known == address or (known is None and len(self._spelled) >= _MAX_PLACES):
             return
         self._spelled[peer] = address
-        self._tasks.spawn(self._look_up(peer, address), f"look up {peer}")
+        if peer not in self._looking:
+            self._looking.add(peer)
+            self._tasks.spawn(self._look_up(peer), f"look up {peer}")
 
     async def offer(self, peer: str) -> bytes:
         """Give a fresh key to seal to; see `Datagrams`."""
@@ -200,12 +214,29 @@ class SealedDatagrams:
         if address is not None and self._named.get(address) == peer:
             del self._named[address]
 
-    async def _look_up(self, peer: str, address: str) -> None:
-        found = await resolved(address)
-        if found is None or self._spelled.get(peer) != address:
-            return
-        self._places[peer] = found
-        self._named[found] = peer
+    async def _look_up(self, peer: str) -> None:
+        """Find where a peer is; one question at a time, however often it says another place."""
+        found, address = None, ""
+        try:
+            while (said := self._spelled.get(peer, "")) != address:
+                address = said
+                found = await resolved(address) if self._permitted(address) else None
+        finally:
+            self._looking.discard(peer)
+        if found is not None:
+            self._places[peer] = found
+            self._named[found] = peer
+
+    def _permitted(self, address: str) -> bool:
+        place = split(address)
+        if place is None:
+            return False
+        try:
+            self._permit(*place)
+        except CronosError:
+            # The dialler asks the same of the same gate, and says so.
+            return False
+        return True
 
     def _sealed(self, peer: str, channel: int, data: bytes) -> bytes | None:
         record = self.keys.seal(peer, bytes((channel,)) + data)

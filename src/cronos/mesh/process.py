@@ -150,7 +150,9 @@ class MeshProcess:
     def _assembled(self, cards: Cards) -> Courier:
         place, clock, tasks = self._place, self._ports.clock, self._ports.tasks
         host, port = _listening(place.listen)
-        datagrams = SealedDatagrams(UdpSocket(host, port), cards, clock, tasks)
+        datagrams = SealedDatagrams(
+            UdpSocket(host, port), cards, clock, tasks, self._ports.mesh.permit
+        )
         mesh = CopyingMesh(self._ports.mesh, datagrams, clock, tasks)
         me = Peer(place.instance, place.listen, place.incarnation, roles=place.roles)
         courier = Courier(me, mesh, self._server.tell, Board(clock))

@@ -284,6 +284,14 @@ class GrpcMesh:
         """Give the instances that are linked now, sorted."""
         return tuple(sorted(peer for peer, link in self._links.items() if link.up))
 
+    def permit(self, host: str, port: int) -> None:
+        """Return where the gate lets datagrams out as well.
+
+        Raises:
+            DeniedError: it does not.
+        """
+        self._egress.permit(host, port, "mesh")
+
     def bound_hash(self, peer: str) -> bytes | None:
         """Give the hash of the ML-DSA-87 key that a linked peer's certificate binds."""
         link = self._links.get(peer)

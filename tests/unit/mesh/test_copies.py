@@ -264,3 +264,25 @@ def test_a_peer_that_starts_anew_is_heard_and_its_former_process_is_not_any_more
         assert late is None
 
     asyncio.run(story())
+
+
+def test_no_answer_draws_more_datagrams_than_may_leave():
+    class Counted(Nowhere):
+        sent = 0
+
+        def send(self, peer, channel, data, via=""):
+            self.sent += 1
+            return True
+
+    async def story():
+        clock, datagrams = VirtualClock(), Counted()
+        mesh = CopyingMesh(MemoryNetwork().join("a"), datagrams, clock, InlineTasks())
+        out = mesh._to["b"] = _Outgoing()
+        for _ in range(60):
+            out.put(bytes(40_000), 0)
+        for _ in range(100):
+            clock.advance(10_000_000)
+            mesh._heard("b", Answer(mesh._session, 0, 1 << 59))
+        assert 0 < datagrams.sent <= 400 + 2_000
+
+    asyncio.run(story())

@@ -61,3 +61,13 @@ def test_a_part_beyond_its_parts_is_refused():
 
     with pytest.raises(InputError):
         unpack(bytes(good))
+
+
+@pytest.mark.parametrize("highest", [(1 << 64) - 1, 1 << 62])
+def test_numbers_that_could_not_be_answered_for_are_refused(highest):
+    for message in (Whole(1, highest, 0, b"x"), Whole(1, 0, highest, b"x")):
+        with pytest.raises(InputError):
+            unpack(pack_whole(*message))
+        (part,) = pack_parts(message, 1_000)
+        with pytest.raises(InputError):
+            unpack(part)

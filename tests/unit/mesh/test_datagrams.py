@@ -159,3 +159,32 @@ def test_another_s_card_is_not_one_s_own():
         stop(nodes)
 
     asyncio.run(story())
+
+
+def test_a_member_is_sent_nothing_where_the_gate_is_closed_and_no_name_is_asked_for(monkeypatch):
+    asked = []
+
+    async def resolve(address):
+        asked.append(address)
+        await asyncio.sleep(0)
+        return ("127.0.0.1", 9)
+
+    def permit(host, port):
+        if host != "127.0.0.1":
+            raise DeniedError("link.egress_closed", "It is closed.", "Open it.")
+
+    async def story():
+        monkeypatch.setattr("cronos.mesh.datagrams.resolved", resolve)
+        wire = Lossy()
+        one = SealedDatagrams(wire, cards("alpha"), SystemClock(), InlineTasks(), permit)
+        for number in range(50):
+            one.place("beta", f"{number}.victim.example:53")
+        await asyncio.sleep(0.01)
+        assert asked == []
+        for number in range(1, 50):
+            one.place("beta", f"127.0.0.1:{number}")
+        await asyncio.sleep(0.01)
+        # One at a time, and the last that was said is what counts.
+        assert asked == ["127.0.0.1:1", "127.0.0.1:49"]
+
+    asyncio.run(story())
