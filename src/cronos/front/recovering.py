@@ -9,10 +9,10 @@ import functools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from cronos.config import Config
-from cronos.errors import DeniedError, UnreachableError
+from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.front import keyring, plugins
 from cronos.front.documents_mesh import RecoveredDocument
 from cronos.front.membership import holder_of
@@ -21,6 +21,9 @@ from cronos.link.egress import EgressGate
 from cronos.ports import KeyProvider
 from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.world import SequenceIds, SystemClock
+
+# A peer keeps a gibibyte at most, and what is beside it: whoever gives more makes it up.
+_MOST_BYTES: Final = (1 << 30) + (64 << 20)
 
 
 class Watch(NamedTuple):
@@ -49,18 +52,24 @@ def recover(
     home = state / config.node.instance
     ledger, fresh = home / "ledger", home / "ledger.recovering"
     _require_empty(config, ledger)
-    if fresh.exists():
-        shutil.rmtree(fresh)  # what a recovery that was stopped had got so far
     with keyring.using_keys(config, state) as keys:
-        made = asyncio.run(_fetch(config, state, seeds, (listen, patience_s), watch or Watch()))
-        if made is None:
-            raise UnreachableError(
-                "front.nothing_kept",
-                f"No peer that could be reached keeps records of {config.node.instance}.",
-                "Name other peers with --join, or start the node with an empty ledger.",
-            )
-        copy, found = made
-        _settle(config, copy, ledger, keys)
+        wrong: dict[str, CronosError] = {}
+        while True:
+            if fresh.exists():
+                shutil.rmtree(fresh)  # what a recovery that was stopped, or deceived, had got
+            how = _How(tuple(seeds), listen, patience_s, frozenset(wrong), watch or Watch())
+            made = asyncio.run(_fetch(config, state, how))
+            if made is None:
+                raise next(iter(wrong.values()), None) or _nothing_kept(config)
+            copy, found = made
+            try:
+                _settle(config, copy, ledger, keys)
+            except CronosError as error:
+                # It claimed the longest copy, and no key of ours opens it: the next one then.
+                wrong[found.peer] = error
+                how.watch.tell(f"{found.peer}: {error.sentence}")
+            else:
+                break
     return RecoveredDocument(
         config.node.instance,
         found.peer,
@@ -69,6 +78,22 @@ def recover(
         found.kept,
         found.contradicts,
         str(ledger),
+    )
+
+
+class _How(NamedTuple):
+    seeds: tuple[str, ...]
+    listen: str
+    patience_s: float
+    avoid: frozenset[str]
+    watch: Watch
+
+
+def _nothing_kept(config: Config) -> UnreachableError:
+    return UnreachableError(
+        "front.nothing_kept",
+        f"No peer that could be reached keeps records of {config.node.instance}.",
+        "Name other peers with --join, or start the node with an empty ledger.",
     )
 
 
@@ -87,14 +112,8 @@ def _require_empty(config: Config, ledger: Path) -> None:
         )
 
 
-async def _fetch(
-    config: Config,
-    state: Path,
-    seeds: Sequence[str],
-    how: tuple[str, float],
-    watch: Watch,
-) -> Any:
-    me, (listen, patience_s) = config.node.instance, how
+async def _fetch(config: Config, state: Path, how: _How) -> Any:
+    me, watch = config.node.instance, how.watch
     home, clock = state / me, SystemClock()
     tasks = AsyncTasks(lambda task, error: watch.tell(f"{task}: {error!r}"))
 
@@ -108,7 +127,7 @@ async def _fetch(
         "mesh",
         "grpc",
         config,
-        given={"listen": listen},
+        given={"listen": how.listen},
         clock=clock,
         tasks=tasks,
         egress=EgressGate(config.egress),
@@ -119,7 +138,7 @@ async def _fetch(
 
     def place(owner: str) -> Any:
         folder = home / "ledger.recovering" if owner == me else home / "replica" / owner
-        return plugins.load("entry", "ledger-copy")(folder, 1 << 40)
+        return plugins.load("entry", "ledger-copy")(folder, _MOST_BYTES)
 
     around = plugins.load("entry", "recover-around")(
         me,
@@ -129,10 +148,11 @@ async def _fetch(
         clock,
         tasks,
         said,
+        how.avoid,
     )
     try:
         fill = plugins.load("entry", "recover-records")
-        return await fill(around, seeds, patience_s, watch.progress)
+        return await fill(around, how.seeds, how.patience_s, watch.progress)
     finally:
         with contextlib.suppress(asyncio.CancelledError):
             await tasks.cancel()

@@ -164,6 +164,7 @@ class LedgerCopy:
         self.folder: Final = folder
         self.path: Final = folder / "ledger.db"
         self._max_bytes = max_bytes
+        self._hashed: dict[str, tuple[tuple[int, int, int], bytes]] = {}
         self._database: sqlite3.Connection | None = None
 
     def extent(self) -> Extent:
@@ -267,8 +268,21 @@ class LedgerCopy:
 
     def digests(self) -> dict[str, bytes]:
         """Give the SHA-256 of each file that is here."""
-        found = {name: self.file(name) for name in FILES}
-        return {name: hashlib.sha256(data).digest() for name, data in found.items() if data}
+        found = {name: self._digest(name) for name in FILES}
+        return {name: digest for name, digest in found.items() if digest}
+
+    def _digest(self, name: str) -> bytes:
+        """Hash a file when it is another one than the last time: it is asked for with each row."""
+        try:
+            seen = (self.folder / name).stat()
+        except OSError:
+            return b""
+        stamp = (seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        known = self._hashed.get(name)
+        if known is None or known[0] != stamp:
+            data = self.file(name)
+            known = self._hashed[name] = (stamp, hashlib.sha256(data).digest() if data else b"")
+        return known[1]
 
     def fold(self) -> None:
         """Move all of it into one file, and release that.

@@ -103,7 +103,7 @@ class SealedDatagrams:
         permit: the gate that each address passes before it is looked up.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - its ports, each another one
+    def __init__(
         self,
         wire: Wire,
         cards: Cards,

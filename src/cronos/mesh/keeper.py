@@ -99,6 +99,7 @@ class _Shelf:
         self.copy = copy
         self.busy = asyncio.Lock()
         self.part: dict[str, _Part] = {}
+        self.given: tuple[str, bytes, bytes] = ("", b"", b"")
         self.answers: dict[str, wire.Message] = {}
         self.sending = False
 
@@ -182,20 +183,12 @@ class Keeper:
         if len(part.data) < part.total:
             return False
         shelf.part.clear()
-        data = bytes(part.data)
-        if len(data) != part.total or hashlib.sha256(data).digest() != part.digest:
-            return False
-        await asyncio.to_thread(shelf.copy.put, piece.name, data)
-        return True
+        return await asyncio.to_thread(_put_whole, shelf, piece.name, part)
 
     async def _give(self, owner: str, shelf: _Shelf, asked: wire.Give) -> None:
         copy = shelf.copy
         if asked.name:
-            data = await asyncio.to_thread(copy.file, asked.name)
-            part = data[asked.first : asked.first + wire.MAX_PIECE_BYTES]
-            digest = hashlib.sha256(data).digest()
-            piece = wire.Piece(asked.name, digest, len(data), asked.first, part)
-            self._answer(owner, "given", piece)
+            self._answer(owner, "given", await asyncio.to_thread(_piece, shelf, asked))
             return
         first = max(1, asked.first)
         stored, head = await asyncio.to_thread(copy.rows, first, wire.MAX_ROWS, MAX_ROWS_BYTES)
@@ -220,6 +213,28 @@ class Keeper:
             shelf.answers.clear()  # it will ask again
         finally:
             shelf.sending = False
+
+
+def _put_whole(shelf: _Shelf, name: str, part: _Part) -> bool:
+    """Keep a file all of which has come; blocks, for it may be long."""
+    data = bytes(part.data)
+    if len(data) != part.total or hashlib.sha256(data).digest() != part.digest:
+        return False
+    shelf.given = ("", b"", b"")
+    shelf.copy.put(name, data)
+    return True
+
+
+def _piece(shelf: _Shelf, asked: wire.Give) -> wire.Piece:
+    """Cut the piece that was asked for; the file is read and hashed for the first, not for each."""
+    if shelf.given[0] != asked.name or asked.first == 0:
+        data = shelf.copy.file(asked.name)
+        shelf.given = (asked.name, data, hashlib.sha256(data).digest())
+    _, data, digest = shelf.given
+    part = data[asked.first : asked.first + wire.MAX_PIECE_BYTES]
+    if asked.first + len(part) >= len(data):
+        shelf.given = ("", b"", b"")
+    return wire.Piece(asked.name, digest, len(data), asked.first, part)
 
 
 def _offered(copy: Copy, offer: wire.Offer) -> None:

@@ -25,6 +25,9 @@ MAX_HEALTH: Final = 8
 # More come at once over a stream, when two nodes compare what they know.
 MAX_SYNC: Final = 256
 _MAX_REVIVED: Final = 64
+# Whom one member alone speaks of is dialled for so long; of each who tells, and in all, so many.
+_MET_NS: Final = 30_000_000_000
+_MAX_MET: Final = 64
 _MAX_PROBES: Final = 1024
 
 Message: TypeAlias = Ping | Ack
@@ -101,7 +104,7 @@ class Membership:
         self._random = seed & 0xFFFFFFFF or 1
         self._gossip = Gossip(self.roster.told)
         self._near: tuple[str, ...] = ()
-        self._met: dict[str, None] = {}
+        self._met: dict[str, tuple[str, int]] = {}
         self._gone: dict[str, None] = {}
         self._tombs: dict[str, int] = {}
         self._sequence = 0
@@ -346,8 +349,8 @@ class Membership:
         effects: list[Effect] = []
         for one in news:
             match one:
-                case Meet(peer):
-                    effects += self._meet(peer)
+                case Meet():
+                    effects += self._meet(one, now.boot_ns)
                 case Changed(peer):
                     effects.append(one)
                     self._take(peer, now.boot_ns)
@@ -373,16 +376,28 @@ class Membership:
             while len(self._gone) > _MAX_REVIVED:
                 del self._gone[next(iter(self._gone))]
 
-    def _meet(self, peer: Peer) -> list[Effect]:
+    def _meet(self, meet: Meet, boot_ns: int) -> list[Effect]:
         """Dial whom only one member speaks of: for those who know few, to hear of the others."""
-        if len(self._met) >= MAX_UPDATES or len(self.roster.ring) > FULL_MESH:
+        of_it = sum(sender == meet.sender for sender, _ in self._met.values())
+        full = len(self._met) >= _MAX_MET or of_it >= MAX_UPDATES
+        if full or len(self.roster.ring) > FULL_MESH:
             return []
-        self._met[peer.instance] = None
-        return [Link(peer)]
+        self._met[meet.peer.instance] = (meet.sender, boot_ns)
+        return [Link(meet.peer)]
+
+    def _unmet(self, boot_ns: int) -> list[Effect]:
+        """Give up whom nobody found: or one who makes members up would keep newcomers away."""
+        late = [name for name, (_, since) in self._met.items() if boot_ns - since >= _MET_NS]
+        for name in late:
+            del self._met[name]
+        lost = [name for name in late if name not in self.peers]
+        for name in lost:
+            self.roster.forget(name)
+        return [Unlink(name) for name in lost]
 
     def _tidy(self, boot_ns: int) -> list[Effect]:
         """Let go of those that have been gone for very long."""
-        effects: list[Effect] = []
+        effects = self._unmet(boot_ns)
         for name, since_ns in list(self._tombs.items()):
             if boot_ns - since_ns < self._terms.tomb_ns:
                 break

@@ -48,6 +48,7 @@ class Around(NamedTuple):
         clock: the time.
         tasks: run beside.
         report: takes what is wrong.
+        avoid: peers that are not asked.
     """
 
     me: str
@@ -57,6 +58,7 @@ class Around(NamedTuple):
     clock: Clock
     tasks: Tasks
     report: Report
+    avoid: frozenset[str] = frozenset()
 
 
 class Recovery:
@@ -67,6 +69,7 @@ class Recovery:
         mesh: carries records.
         replica: passes on what peers answer.
         progress: told how many records of how many have come.
+        avoid: peers that are not asked: what they gave before was not this ledger.
     """
 
     def __init__(
@@ -75,7 +78,9 @@ class Recovery:
         mesh: Mesh,
         replica: Replica,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
+        avoid: frozenset[str] = frozenset(),
     ) -> None:
+        self._avoid = avoid
         self._me = me
         self._mesh = mesh
         self._replica = replica
@@ -103,7 +108,8 @@ class Recovery:
             for peer in sorted(kept, key=lambda one: kept[one].size, reverse=True):
                 try:
                     await self._pull(peer, kept[peer], copy)
-                except UnreachableError as error:
+                except CronosError as error:
+                    # Who claims the most is asked first: a liar must not be asked alone.
                     failed = error
                     continue
                 return await asyncio.to_thread(_recovered, peer, kept, copy)
@@ -127,7 +133,7 @@ class Recovery:
         asked: set[str] = set()
         deadline = asyncio.get_running_loop().time() + patience_s
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
-            for peer in set(self._mesh.peers()) - asked:
+            for peer in set(self._mesh.peers()) - asked - self._avoid:
                 asked.add(peer)
                 self._answers[peer] = asyncio.Queue(2)
                 await self._mesh.send(peer, Lane.RECORDS, wire.pack(wire.Offer(None)))
@@ -204,7 +210,7 @@ async def recover(
     Raises:
         CronosError: it cannot begin, or was stopped.
     """
-    me, mesh, own, place, clock, tasks, report = around
+    me, mesh, own, place, clock, tasks, report, avoid = around
     keeper = Keeper(mesh, place, tasks, report)
     replica = Replica(me, mesh, own, keeper, clock, tasks, report=report)
 
@@ -217,7 +223,7 @@ async def recover(
         for address in seeds:
             mesh.connect("", address)
         copy = place(me)
-        found = await Recovery(me, mesh, replica, progress).run(copy, patience_s, len(seeds))
+        found = await Recovery(me, mesh, replica, progress, avoid).run(copy, patience_s, len(seeds))
     finally:
         await mesh.stop()
         await replica.stop()

@@ -12,6 +12,7 @@ not (a ledger that was rolled back, or begun anew) is put aside there and report
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -31,6 +32,10 @@ _WINDOW_ROWS: Final = 16_384
 _SILENCE_NS: Final = 10 * _NS
 _REFUSED_NS: Final = 60 * _NS
 _REPORT_NS: Final = 60 * _NS
+# So often in a row a peer may be silent or in the wrong before the next keeps the copy.
+_PATIENCE: Final = 3
+_MOST_REFUSED: Final = 6
+_GIVEN: Final = 64
 
 
 class Own(Protocol):
@@ -78,6 +83,9 @@ class _Copying:
         self.sent = 0
         self.heard_ns = now_ns
         self.up = True
+        self.best = 0
+        self.strikes = 0
+        self.given: deque[tuple[str, bytes]] = deque(maxlen=_GIVEN)
 
 
 class Replica:
@@ -115,6 +123,7 @@ class Replica:
         self._report = report
         self._linked: set[str] = set()
         self._refused: dict[str, int] = {}
+        self._times: dict[str, int] = {}
         self._reported: dict[tuple[str, str], int] = {}
         self._peers: dict[str, _Copying] = {}
         self._held: dict[str, int] = {}
@@ -235,7 +244,9 @@ class Replica:
             copying.wake.set()
 
     def _refuse(self, peer: str, why: str) -> None:
-        self._refused[peer] = self._clock.now().boot_ns + _REFUSED_NS
+        times = self._times.get(peer, 0)
+        self._times[peer] = min(times + 1, _MOST_REFUSED)
+        self._refused[peer] = self._clock.now().boot_ns + (_REFUSED_NS << times)
         self._say(peer, "mesh.copy_refused", f"{peer} keeps no more of this ledger: {why}")
         self._end(peer)
         self._choose()
@@ -271,9 +282,10 @@ class Replica:
     async def _step(self, peer: str, copying: _Copying) -> bool:
         """Do the next thing for a peer; False when there is nothing to do now."""
         standing = copying.standing
-        silent = self._clock.now().boot_ns - copying.heard_ns > _SILENCE_NS
-        if silent:
-            copying.heard_ns = self._clock.now().boot_ns
+        silent = self._is_silent(copying)
+        if copying.strikes >= _PATIENCE:
+            self._refuse(peer, "it does not keep, or does not answer for, what it was given.")
+            return False
         if standing is None:
             if silent:
                 await self._offer(peer, anew=False)
@@ -281,6 +293,7 @@ class Replica:
         if copying.fresh:
             copying.fresh = False
             if not await self._agree(peer, copying, standing):
+                copying.strikes += 1
                 copying.standing = None
                 await self._offer(peer, anew=True)
                 return True
@@ -288,10 +301,29 @@ class Replica:
             copying.sent = standing.size
         missing = [name for name, one in self._digests.items() if standing.files.get(name) != one]
         if missing:
-            copying.standing = None
-            await self._send_file(peer, missing[0])
+            await self._complete(peer, copying, standing, missing[0])
             return True
         return await self._send_rows(peer, copying, standing)
+
+    def _is_silent(self, copying: _Copying) -> bool:
+        """Say whether nothing came for long; where an answer is due that counts against a peer."""
+        now_ns, standing = self._clock.now().boot_ns, copying.standing
+        if now_ns - copying.heard_ns <= _SILENCE_NS:
+            return False
+        copying.heard_ns = now_ns
+        copying.strikes += standing is None or copying.sent > standing.size
+        return True
+
+    async def _complete(
+        self, peer: str, copying: _Copying, standing: wire.Standing, name: str
+    ) -> None:
+        """Give a file that a peer lacks, or has as it was before."""
+        copying.standing = None
+        # One that it was given before is on its way to the newest; another one is none of ours.
+        before = [digest for one, digest in copying.given if one == name]
+        copying.strikes += bool(before) and standing.files.get(name) not in before
+        copying.given.append((name, self._digests[name]))
+        await self._send_file(peer, name)
 
     async def _agree(self, peer: str, copying: _Copying, standing: wire.Standing) -> bool:
         """See whether a copy is the beginning of this ledger; count what it holds."""
@@ -311,6 +343,8 @@ class Replica:
         copying.sent = max(copying.sent, standing.size)
         if standing.files == self._digests:
             self._held[peer] = standing.size
+            if standing.size > copying.best or standing.size == extent.size:
+                copying.best, copying.strikes = standing.size, 0
         return True
 
     async def _offer(self, peer: str, *, anew: bool) -> None:

@@ -11,6 +11,7 @@ Source: Das, Gupta, Motivala, "SWIM" (DSN 2002), 4.2; rule 2 is certified propag
 fault: Koo, "Broadcast in Radio Networks Tolerating Byzantine Adversarial Behavior" (PODC 2004).
 """
 
+import re
 from typing import Final, TypeAlias
 
 import msgspec
@@ -30,8 +31,13 @@ GONE: Final = frozenset({PeerStatus.DEAD, PeerStatus.LEFT})
 MAX_INCARNATION: Final = 1 << 62
 MAX_MEMBERS: Final = 4096
 MAX_EXCUSES: Final = 2
-_MAX_HEARSAY: Final = 1024
+# Of how many strangers, and changed members, one member's word is kept, and of how many in all.
+_MAX_TOLD: Final = 1024
+_MAX_HEARSAY: Final = 16_384
 _MAX_WITNESSES: Final = 64
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_MAX_ADDRESS: Final = 270
+_MAX_CLAIM: Final = 64
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -42,9 +48,10 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Meet(msgspec.Struct, frozen=True):
-    """Effect: one member speaks of this one, which is a reason to dial it and ask itself."""
+    """Effect: one member, `sender`, speaks of this one: a reason to dial it and ask itself."""
 
     peer: Peer
+    sender: str = ""
 
 
 News: TypeAlias = Changed | Meet
@@ -75,6 +82,7 @@ class Roster:
         self.ring.add(me.instance)
         self._cases: dict[str, _Case] = {}
         self._hearsay: dict[str, dict[str, Peer]] = {}
+        self._told_by: dict[str, dict[str, None]] = {}
         self._heard_ns: dict[str, int] = {}
 
     def alive(self) -> tuple[str, ...]:
@@ -127,7 +135,7 @@ class Roster:
 
     def learn(self, news: Peer, sender: str, boot_ns: int) -> list[News]:
         """Take an update from a peer that is who it says it is."""
-        if not 0 <= news.incarnation < MAX_INCARNATION:
+        if not is_sound(news):
             return []
         if news.instance == self.me.instance:
             return self._refute(news, sender)
@@ -173,7 +181,7 @@ class Roster:
 
     def forget(self, name: str) -> None:
         """Forget a member that is gone."""
-        for kept in (self.peers, self._cases, self._hearsay, self._heard_ns):
+        for kept in (self.peers, self._cases, self._hearsay, self._heard_ns, self._told_by):
             kept.pop(name, None)
 
     # --- beliefs -----------------------------------------------------------------------------
@@ -228,7 +236,7 @@ class Roster:
         if incarnation >= 0:
             told = replace(news, incarnation=incarnation, status=PeerStatus.ALIVE, firsthand=False)
             return self._set(told)
-        return [Meet(news)] if first else []
+        return [Meet(news, sender)] if first else []
 
     def _renewed(self, news: Peer, sender: str) -> list[News]:
         """A later incarnation: on the word of enough, the lower of what they say."""
@@ -268,8 +276,7 @@ class Roster:
         if sender not in said and len(said) >= _MAX_WITNESSES:
             return -1
         said[sender] = news
-        while len(self._hearsay) > _MAX_HEARSAY:
-            del self._hearsay[next(iter(self._hearsay))]
+        self._count(sender, news.instance)
         same = [
             peer.incarnation
             for peer in said.values()
@@ -279,6 +286,20 @@ class Roster:
         if len(same) < enough:
             return -1
         return sorted(same, reverse=True)[enough - 1]
+
+    def _count(self, sender: str, name: str) -> None:
+        """Bound what is kept, of each who tells it: who tells much pushes out its own alone."""
+        told = self._told_by.setdefault(sender, {})
+        told[name] = None
+        if len(told) > _MAX_TOLD:
+            oldest = next(iter(told))
+            del told[oldest]
+            said = self._hearsay.get(oldest, {})
+            said.pop(sender, None)
+            if not said:
+                self._hearsay.pop(oldest, None)
+        while len(self._hearsay) > _MAX_HEARSAY:
+            del self._hearsay[next(iter(self._hearsay))]
 
     def _withdraw(self, name: str) -> list[News]:
         """Take this node's own accusation back; what is suspected stays so until it refutes."""
@@ -319,6 +340,16 @@ class Roster:
         if before is None or peer.incarnation > before.incarnation or peer.status in GONE:
             self._hearsay.pop(name, None)
         return [Changed(peer, unwitnessed)]
+
+
+def is_sound(news: Peer) -> bool:
+    """Say whether what is told can be: names and places of members are short and plain."""
+    return (
+        0 <= news.incarnation < MAX_INCARNATION
+        and _NAME.fullmatch(news.instance) is not None
+        and len(news.address) <= _MAX_ADDRESS
+        and len(news.claim) <= _MAX_CLAIM
+    )
 
 
 def beats(news: Peer, known: Peer) -> bool:

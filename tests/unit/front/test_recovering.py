@@ -91,13 +91,13 @@ def world(tmp_path_factory):
         source.close()
         ledger.close()
     with KeeperThread(folder / "kept", plant.joined("two")) as peer:
-        yield state, peer.address, folder
+        yield state, peer.address, folder, plant
 
 
 @pytest.fixture
 def lost(world, tmp_path):
     """The state folder of a node whose keys were restored and whose ledger was lost."""
-    state, address, folder = world
+    state, address, folder, _ = world
     shutil.copytree(state, tmp_path / "state")
     return tmp_path / "state", address, folder
 
@@ -151,3 +151,17 @@ def test_a_node_that_does_not_seal_has_nothing_to_recover(lost):
     readable = convert({"node": {"instance": "one"}, "sealer": "plaintext"}, Config, "test")
     with pytest.raises(DeniedError, match="does not seal"):
         recover(readable, state, [address])
+
+
+def test_one_that_claims_more_and_made_it_up_keeps_nobody_from_the_true_one(lost, world, tmp_path):
+    state, address, _ = lost
+    forger = Owner(MemoryNetwork(), "one", tmp_path / "forged")
+    forger.write(*(b"made up %d" % n for n in range(400)))
+    forger.ledger.close()
+    shutil.copytree(tmp_path / "forged" / "ledger", tmp_path / "lies" / "one")
+    told = []
+    with KeeperThread(tmp_path / "lies", world[3].joined("three")) as liar:
+        watch = Watch(tell=told.append)
+        found = recover(ONE, state, [address, liar.address], patience_s=3, watch=watch)
+    assert (found.peer, found.records) == ("two", 300)
+    assert any(said.startswith("three: ") for said in told)

@@ -274,3 +274,20 @@ def test_two_runs_from_one_seed_are_one():
         return world.changes, world.sent
 
     assert told() == told()
+
+
+def test_one_who_makes_members_up_keeps_no_newcomer_away():
+    member = machine("b", "mallory")
+    ghosts = tuple(peer(f"ghost-{n}") for n in range(100))
+    dialled = member.receive("mallory", Ping(0, "mallory", ghosts), at(2))
+    assert sum(isinstance(one, Link) for one in dialled) == 12
+
+    assert Link(peer("newcomer")) in member.receive("b", Ping(0, "b", (peer("newcomer"),)), at(2))
+    member.receive("newcomer", Ping(0, "newcomer", (peer("newcomer"),)), at(2))
+    given_up = member.tick(at(40))
+    assert {one.name for one in given_up if isinstance(one, Unlink)} >= {
+        f"ghost-{n}" for n in range(12)
+    }
+    assert Unlink("newcomer") not in given_up
+    again = member.receive("mallory", Ping(0, "mallory", ghosts[50:60]), at(41))
+    assert sum(isinstance(one, Link) for one in again) <= 10

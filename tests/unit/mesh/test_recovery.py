@@ -7,6 +7,7 @@ from tests.unit.mesh.copies import Owner, end, owners, until
 from cronos.errors import CronosError, UnreachableError
 from cronos.govern.copies import LedgerCopy, settle
 from cronos.mesh import wire
+from cronos.mesh.recovery import Recovery
 
 
 def run(story):
@@ -129,5 +130,30 @@ def test_what_was_made_up_does_not_become_the_ledger(tmp_path):
         assert not (tmp_path / "one/ledger").exists()
         assert settle(copy, tmp_path / "one/evidence", None).size == 1
         await end(one, two)
+
+    run(story())
+
+
+def test_who_made_its_copy_up_is_not_asked_again_and_the_next_is(tmp_path):
+    async def story():
+        one, three, two = await owners(tmp_path, "one", "three", "two", copies=2)
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        await lose(one)
+        two.keeper.close()
+        forger = Owner(one.network, "one", tmp_path / "forged")
+        forger.sealer._key = b"not the node's"
+        forger.write(*(b"made up %d" % n for n in range(9)))
+        forger.ledger.close()
+        shutil.rmtree(tmp_path / "two/replica/one")
+        shutil.copytree(tmp_path / "forged/ledger", tmp_path / "two/replica/one")
+        await one.start()
+        await until(lambda: len(one.mesh.peers()) == 2)
+        assert (await one.recovery().run(LedgerCopy(tmp_path / "lie"), 5, 2)).peer == "two"
+        again = Recovery("one", one.mesh, one.replica, avoid=frozenset({"two"}))
+        copy = LedgerCopy(tmp_path / "one/recovering")
+        assert (await again.run(copy, 5, 1)).peer == "three"
+        assert settle(copy, tmp_path / "one/ledger", one.sealer).size == 1
+        await end(one, two, three)
 
     run(story())

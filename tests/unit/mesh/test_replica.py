@@ -1,6 +1,8 @@
 import asyncio
 import shutil
 
+import pytest
+from msgspec.structs import replace
 from tests.unit.mesh.copies import Owner, end, owners, until
 
 from cronos.govern.copies import LedgerCopy
@@ -227,5 +229,53 @@ def test_strange_bytes_are_reported(tmp_path):
         await one.replica.receive("two", Lane.RECORDS, wire.pack(wire.Acked(1, 1, 1)))
         assert one.codes() == {"mesh.bad_frame"}
         await end(one, two)
+
+    run(story())
+
+
+def test_a_peer_that_keeps_silent_is_replaced_by_the_next(tmp_path):
+    async def story():
+        nodes = await owners(tmp_path, "one", "three", "two")
+        one = nodes[0]
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        (holder,) = one.replica.holders()
+        silent = next(node for node in nodes if node.name == holder)
+
+        async def swallow(peer, lane, data):
+            pass
+
+        silent.keeper._mesh = type("Mesh", (), {"send": staticmethod(swallow)})()
+        one.write(b"second")
+        for _ in range(5):
+            one.clock.advance(11_000_000_000)
+            await asyncio.sleep(0.1)
+        await until(lambda: one.replicated() == 2)
+        assert one.codes() == {"mesh.copy_refused"}
+        await end(*nodes)
+
+    run(story())
+
+
+@pytest.mark.parametrize("lie", [{"head": bytes(32)}, {"files": {"epochs": bytes(32)}}])
+def test_a_peer_that_tells_lies_of_its_copy_is_replaced_by_the_next(tmp_path, lie):
+    async def story():
+        nodes = await owners(tmp_path, "one", "three", "two")
+        one = nodes[0]
+        chosen = max(("three", "two"), key=one.replica._weight)
+        liar = next(node for node in nodes if node.name == chosen)
+        send = liar.mesh.send
+
+        async def lies(peer, lane, data):
+            said = wire.unpack(data)
+            if isinstance(said, wire.Standing):
+                data = wire.pack(replace(said, **lie))
+            await send(peer, lane, data)
+
+        liar.keeper._mesh = type("Mesh", (), {"send": staticmethod(lies)})()
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        assert chosen not in one.replica.holders()
+        await end(*nodes)
 
     run(story())

@@ -1,6 +1,7 @@
 """What is believed, and on whose word."""
 
 import pytest
+from msgspec.structs import replace
 
 from cronos.mesh.roster import MAX_INCARNATION, MAX_MEMBERS, Changed, Meet, Roster, beats
 from cronos.types import Peer, PeerStatus
@@ -50,7 +51,7 @@ def test_of_a_third_one_word_is_a_hint_and_two_are_news():
     again = known.learn(peer("x"), "b", SECOND)
     second = known.learn(peer("x"), "c", SECOND)
 
-    assert first == [Meet(peer("x"))]
+    assert first == [Meet(peer("x"), "b")]
     assert again == []
     assert second == [Changed(peer("x"))]
 
@@ -60,7 +61,7 @@ def test_who_knows_but_one_has_only_that_word():
 
     assert known.learn(peer("x"), "b", SECOND) == [Changed(peer("x"))]
     # From then on there are two.
-    assert known.learn(peer("y"), "b", SECOND) == [Meet(peer("y"))]
+    assert known.learn(peer("y"), "b", SECOND) == [Meet(peer("y"), "b")]
 
 
 def test_a_later_incarnation_is_the_lower_of_what_two_say():
@@ -205,3 +206,29 @@ def test_a_forgotten_member_is_a_stranger():
 
     assert known.heard_ns("b") == 0
     assert known.learn(peer("b"), "c", SECOND) == [Changed(peer("b"))]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"instance": "x" * 64},
+        {"instance": "not a name"},
+        {"instance": "x", "address": "a" * 300},
+        {"instance": "x", "claim": bytes(100)},
+    ],
+)
+def test_what_can_be_no_member_is_not_kept(told):
+    known = roster("b", "c")
+    for sender in ("b", "c"):
+        assert known.learn(replace(peer("x"), **told), sender, SECOND) == []
+    assert known._hearsay == {}
+
+
+def test_one_who_makes_up_many_pushes_out_its_own_word_alone():
+    known = roster("b", "c", "mallory")
+    known.learn(peer("newcomer"), "b", SECOND)
+    for n in range(20_000):
+        known.learn(peer(f"x{n}"), "mallory", SECOND)
+
+    assert len(known._hearsay) <= 1_100
+    assert known.learn(peer("newcomer"), "c", SECOND) == [Changed(peer("newcomer"))]
