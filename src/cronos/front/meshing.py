@@ -12,6 +12,7 @@ from cronos.config import Config
 from cronos.front.membership import holder_of
 from cronos.front.plugins import load, make
 from cronos.link.egress import EgressGate
+from cronos.link.hushed import Hushed
 from cronos.ports import Clock, KeyProvider, Sealer
 from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.telemetry import Log
@@ -57,6 +58,7 @@ async def _serve(
     tasks = AsyncTasks(
         lambda task, error: log.write("error", "task.failed", task=task, detail=repr(error))
     )
+    report = Hushed(log.write, clock)
     holder = functools.partial(holder_of, config, place.home.parent, clock)
     process: Any = None
 
@@ -93,7 +95,7 @@ async def _serve(
         load("entry", "ledger-copy"),
         clock,
         tasks,
-        log.write,
+        report,
     )
     process = load("entry", "mesh-process")(told, ports)
     stopped = asyncio.Event()

@@ -26,6 +26,7 @@ import msgspec
 from cronos.errors import CronosError, InputError, UnreachableError
 from cronos.mesh import wire
 from cronos.mesh.batches import Batch, Seals, leaf_of
+from cronos.mesh.claims import Claims
 from cronos.mesh.entries import MAX_TTL_NS, Posted, Took, until
 from cronos.mesh.line import RESEND_NS, Line
 from cronos.mesh.outbox import Message, Outbox
@@ -49,8 +50,6 @@ _UNSIGNED_NS: Final = 10 * _NS
 _REPORT_NS: Final = 10 * _NS
 _EXPIRE_NS: Final = _NS
 _WINDOW: Final = 2_048
-_ANEW_NS: Final = 60 * _NS
-_HIGHEST_STREAM: Final = 1 << 61
 # Verifying takes some 40 us for each: a frame must not hold up what comes behind it.
 _LEAVES: Final = 128
 # A frame for the datagrams that go beside a stream, and one for whoever has much to catch up.
@@ -107,6 +106,9 @@ class Delivery:
         tasks: run beside.
         heard: takes what peers say; must not raise.
         report: takes what is wrong, at most once in ten seconds for each peer and code.
+
+    Attributes:
+        crowded: says whether nothing more should be heard for now; its sender tells it again.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its ports, each another one
@@ -141,7 +143,8 @@ class Delivery:
         self._hellos: dict[str, wire.Acked] = {}
         self._early: dict[str, deque[wire.Signatures]] = {}
         self._expired_ns = 0
-        self._anew_ns = 0
+        self._claims = Claims()
+        self.crowded: Callable[[], bool] = lambda: False
         self.counts = Counts()
 
     # --- beginning and end ---------------------------------------------------------------------
@@ -409,7 +412,7 @@ class Delivery:
     def _acked(self, peer: str, acked: wire.Acked) -> None:
         """Take a peer's word on what it holds; the first on a link says where to begin."""
         line = self._lines.get(peer)
-        if acked.stream > self._outbox.stream:
+        if self._outbox.is_behind(acked.stream, acked.held):
             self._fall_behind(peer, acked.stream)
         ours = acked.stream == self._outbox.stream
         held, signed = (acked.held, acked.signed) if ours else (0, 0)
@@ -435,20 +438,17 @@ class Delivery:
         line.wake.set()
 
     def _fall_behind(self, peer: str, stream: int) -> None:
-        """Begin a stream above the one that a peer remembers, at most once a minute.
-
-        A node that lost its folder and whose clock was set back would else be heard by nobody.
-        """
-        now_ns = self._clock.now().boot_ns
-        if now_ns < self._anew_ns or stream >= _HIGHEST_STREAM:
+        """Begin a stream above the one that peers remember; see `claims`."""
+        own, now = self._outbox.stream, self._clock.now()
+        known = self._claims.believed(peer, stream, own, now, len(self._lines))
+        if not known:
             return
-        self._anew_ns = now_ns + _ANEW_NS
-        self._outbox.begin_anew(stream + 1)
+        self._outbox.begin_anew(known + 1)
         for line in self._lines.values():
             line.rewind(0, 0)
             line.wake.set()
         self._say(
-            peer, "mesh.stream_behind", f"{peer} knows a later stream of this node: {stream}."
+            peer, "mesh.stream_behind", f"{peer} knows more of this node's stream {stream} than it."
         )
 
     def _move(self, peer: str, line: Line, now_ns: int) -> None:
@@ -470,7 +470,7 @@ class Delivery:
 
     def _take(self, peer: str, parcels: wire.Parcels) -> None:
         inbox = self._outbox.inbox
-        if not inbox.begin(peer, parcels.stream):
+        if self.crowded() or not inbox.begin(peer, parcels.stream):
             self.counts.refused += len(parcels.items)
             return
         after, now = parcels.after, self._clock.now()

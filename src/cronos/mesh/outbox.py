@@ -212,6 +212,13 @@ class Outbox:
         if before is None or self._done(told) > self._done(before):
             self._drop_own(peer)
 
+    def is_behind(self, stream: int, held: int) -> bool:
+        """Say whether a peer knows of what was never said: another's word, or an old copy of this.
+
+        What is said from here on it would take for what it has heard.
+        """
+        return stream > self.stream or (stream == self.stream and held >= self._next)
+
     def begin_anew(self, stream: int) -> None:
         """Call what follows another stream: peers know a later one of this node than it does.
 

@@ -181,7 +181,7 @@ class MeshProcess:
         place, ports = self._place, self._ports
         folder = place.home / "outbox"
         outbox = Outbox(OutboxConfig(), folder, ports.sealer, ports.clock, place.incarnation)
-        return Delivery(
+        delivery = Delivery(
             place.instance,
             place.incarnation,
             mesh,
@@ -192,6 +192,8 @@ class MeshProcess:
             courier.heard,
             self._wrong,
         )
+        delivery.crowded = self._server.crowded
+        return delivery
 
     def _replica(self, mesh: Mesh) -> Replica:
         place, ports = self._place, self._ports

@@ -25,6 +25,7 @@ REFLEX: Final = "reflex"
 _MAX_CLIENTS: Final = 8
 _MAX_SAID: Final = 2_000  # carried together; the reflex process waits when more is under way
 _PAUSE_AT: Final = 20_000
+_MOST_UNREAD: Final = 16 << 20  # what the reflex process has not read yet, of what peers said
 
 Hear = Callable[[Sequence[Datum]], Awaitable[None]]
 Answer = Callable[[ControlCall], Awaitable[Any]]
@@ -83,6 +84,10 @@ class MeshServer:
         """Give the reflex process a datum; before it is there nothing is told."""
         if self.reflex is not None:
             self.reflex.send(datum)
+
+    def crowded(self) -> bool:
+        """Say whether the reflex process reads less than it is told."""
+        return self.reflex is not None and self.reflex.unread > _MOST_UNREAD
 
     def said(self, datum: Datum) -> None:
         """Queue what the reflex process said."""
@@ -168,6 +173,11 @@ class _Client(asyncio.Protocol):
         frames, self._frames = self._frames, []
         if self._transport is not None:
             self._transport.writelines(frames)
+
+    @property
+    def unread(self) -> int:
+        """How many bytes wait to be sent."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def pause(self) -> None:
         """Read no more until `go_on`."""

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 
 import pytest
 from tests.unit.mesh.mail import SECOND, THREAT, Node, bulletin, end, federation, until
@@ -184,9 +185,43 @@ def test_a_sender_whose_stream_is_older_than_peers_remember_begins_a_later_one(t
         await until(lambda: "one-5-b1" in two.bulletins(signed=True))
         assert one.outbox.stream == 101
         assert ("two", "mesh.stream_behind") in one.reports
-        await two.delivery.receive("one", THREAT, wire.pack(wire.Acked(1 << 60, 1, 1)))
+        await two.delivery.receive("one", THREAT, wire.pack(wire.Acked(1 << 39, 1, 1)))
         await two.delivery.receive("one", THREAT, wire.pack(wire.Acked(1 << 61, 1, 1)))
-        assert two.outbox.stream == (1 << 60) + 1
+        assert two.outbox.stream == (1 << 39) + 1
+        await end(one, two)
+
+    run(story())
+
+
+def test_what_cannot_be_handed_on_now_is_not_held_and_comes_again(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        two.delivery.crowded = lambda: True
+        await one.delivery.post(bulletin("one", 1))
+        await until(lambda: two.delivery.counts.refused == 1)
+        assert two.bulletins() == []
+        two.delivery.crowded = lambda: False
+        one.clock.advance(3 * SECOND)
+        await until(lambda: two.bulletins() == ["one-1-b1"], ticking=(one, two))
+        await end(one, two)
+
+    run(story())
+
+
+def test_a_sender_that_was_put_back_to_an_old_copy_is_heard(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        await one.vanish()
+        shutil.copytree(one.folder, tmp_path / "backup")
+        for number in (1, 2, 3):
+            await one.start()
+            await one.delivery.post(bulletin("one", number))
+            await until(lambda: one.holds("two"))
+            await one.vanish()
+        one.folder = tmp_path / "backup"
+        await one.start()
+        await one.delivery.post(bulletin("one", 9))
+        await until(lambda: "one-1-b9" in two.bulletins(signed=True))
         await end(one, two)
 
     run(story())

@@ -149,3 +149,20 @@ def test_places_are_bounded():
         await stage.until(lambda: len(stage.server.clients) == 8)
 
     play(story)
+
+
+def test_a_reflex_process_that_does_not_read_is_crowded(monkeypatch):
+    monkeypatch.setattr("cronos.mesh.serving._MOST_UNREAD", 100_000)
+
+    async def story(stage):
+        assert not stage.server.crowded()
+        caller = await stage.call(Hello("reflex", 1))
+        await stage.until(stage.server.met.is_set)
+        for number in range(40_000):
+            stage.server.tell(Receipt("a", "b", number))
+        assert stage.server.crowded()
+        for _ in range(40_000):
+            await caller.hear()
+        await stage.until(lambda: not stage.server.crowded())
+
+    play(story)
