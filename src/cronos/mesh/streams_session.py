@@ -67,6 +67,7 @@ class Outgoing:
         self._limits: list[int] = list(_NOTHING)
         self._kept: deque[tuple[int, list[Run]]] = deque()
         self._again: deque[tuple[int, list[Run]]] = deque()
+        self._costs: deque[int] = deque()
         self._kept_bytes = 0
         self._next = 1
 
@@ -118,7 +119,8 @@ class Outgoing:
         batch = (self._next, runs)
         self._next += 1
         self._kept.append(batch)
-        self._kept_bytes += _cost_of(batch)
+        self._costs.append(self._bounds.batch_bytes - left)
+        self._kept_bytes += self._costs[-1]
         return batch
 
     def _drawn(self, index: int, left: int) -> list[bytes]:
@@ -145,7 +147,8 @@ class Outgoing:
         if received >= self._next:
             raise broken("acknowledged what was never sent")
         while self._kept and self._kept[0][0] <= received:
-            self._kept_bytes -= _cost_of(self._kept.popleft())
+            self._kept.popleft()
+            self._kept_bytes -= self._costs.popleft()
         while self._again and self._again[0][0] <= received:
             self._again.popleft()
         for index, limit in enumerate(limits):
@@ -163,14 +166,11 @@ class Outgoing:
                 self._lanes[index].extendleft(reversed(messages))
                 self._waiting[index] += sum(map(len, messages)) + _COST * len(messages)
         self._kept.clear()
+        self._costs.clear()
         self._kept_bytes = 0
         self._again.clear()
         self._sent = [0] * len(LANES)
         self._limits = list(limits)
-
-
-def _cost_of(batch: tuple[int, list[Run]]) -> int:
-    return sum(sum(map(len, messages)) + _COST * len(messages) for _, messages in batch[1])
 
 
 class Incoming:
