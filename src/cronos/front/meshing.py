@@ -12,7 +12,6 @@ from cronos.config import Config
 from cronos.front.membership import holder_of
 from cronos.front.plugins import load, make
 from cronos.link.egress import EgressGate
-from cronos.link.hushed import Hushed
 from cronos.ports import Clock, KeyProvider, Sealer
 from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.telemetry import Log
@@ -58,7 +57,6 @@ async def _serve(
     tasks = AsyncTasks(
         lambda task, error: log.write("error", "task.failed", task=task, detail=repr(error))
     )
-    report = Hushed(log.write, clock)
     holder = functools.partial(holder_of, config, place.home.parent, clock)
     process: Any = None
 
@@ -95,7 +93,7 @@ async def _serve(
         load("entry", "ledger-copy"),
         clock,
         tasks,
-        report,
+        log.write,
     )
     process = load("entry", "mesh-process")(told, ports)
     stopped = asyncio.Event()
