@@ -123,7 +123,7 @@ class Kernel:
         said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
             said += self.audit.on_bulletin(bulletin)
-            if self.trust.moves(bulletin, now):
+            if bulletin.kind is not t.BulletinKind.ISOLATED or self.trust.moves(bulletin, now):
                 acting = "operations" in self.duties.held
                 said += self.operations.on_bulletin(bulletin, acting=acting)
             said += self._weigh(bulletin, now)

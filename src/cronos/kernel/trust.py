@@ -31,10 +31,9 @@ HEARD: Final = "peer:"  # begins the detector's name of what a peer said
 _FLOODED: Final = "it told more in a minute than is listened to"
 _PROTECTED: Final = "it named what is protected here"
 _MISTAKEN: Final = "a person found a false alarm in its word"
-_FALLS, _RECOVERS = 0.5, 0.1
-_TURN_NS: Final = 2_000_000
-_MANY, _LATER_NS = 16, 300_000_000
-_ACTS, _ASKS = 0.85, 0.84  # from here on a word acts, up to there it asks an analyst
+# From 0.85 on a word acts, up to 0.84 it asks an analyst.
+_FALLS, _RECOVERS, _ACTS, _ASKS = 0.5, 0.1, 0.85, 0.84
+_TURN_NS, _MANY, _LATER_NS = 2_000_000, 16, 300_000_000
 
 
 class Trust:
@@ -65,11 +64,9 @@ class Trust:
     def moves(self, bulletin: Bulletin, now: Now) -> bool:
         """Count an isolation told; say whether workloads follow it: not what would only ask."""
         peer, minute = bulletin.origin, now.boot_ns // MINUTE_NS
-        if bulletin.kind is BulletinKind.ISOLATED:
-            before, count = self._told.get(peer, (0, 0))
-            self._told[peer] = minute, count + 1 if before == minute else 1
-            return self._told[peer][1] <= 2 * self._most and self.of(peer) >= _ACTS
-        return True
+        before, count = self._told.get(peer, (0, 0))
+        self._told[peer] = minute, count + 1 if before == minute else 1
+        return self._told[peer][1] <= 2 * self._most and self.of(peer) >= _ACTS
 
     def weigh(self, bulletin: Bulletin, now: Now) -> list[Effect]:
         """Take a new bulletin, counted, as evidence, for later; or note why it is none."""
