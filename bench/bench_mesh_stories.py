@@ -68,7 +68,7 @@ class Stage:
             left = self.each * self.gap_ms / 1000 - (time.monotonic() - began)
             time.sleep(max(0.0, left))
             self.drain()
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             self.wrong.append(f"{label}: {error}")
         numbers = range(self.base, self.base + NUMBERS)
         row = self.history().row(numbers)

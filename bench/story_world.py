@@ -215,10 +215,11 @@ class StoryWorld(World):
                     os.kill(int(folder.name), signal.SIGKILL)
 
     def give_disk(self, name, folder, mib):
-        """Put a killed node's folder on a file system of its own, of so many MiB."""
+        """Put a killed node's folder on a file system of its own, with so many MiB to spare."""
         place = self.state / name / name / folder
         aside = self.state / "aside"
         shutil.copytree(place, aside)
+        mib += (2 * sum(one.stat().st_size for one in aside.rglob("*"))) >> 20
         run("mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(place))
         self.disks.append(place)
         shutil.copytree(aside, place, dirs_exist_ok=True)
