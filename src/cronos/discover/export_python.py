@@ -7,11 +7,12 @@ gives (type, [(name, offset, length, value), ...]) or None.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cronos.discover import ir
 from cronos.discover.checksums import ALGORITHMS, table_of
+from cronos.discover.export_flat import flat_of, source
 from cronos.discover.interpreter import MAX_CALLS, MAX_MESSAGE, MAX_STEPS, SURE_BITS, gains_of
 from cronos.discover.model import Sem
 from cronos.errors import InputError
@@ -111,7 +112,7 @@ def render(grammar: ir.Grammar) -> str:
         InputError: the grammar may not run, or its repeats are nested deeper than Python allows.
     """
     ir.check(grammar)
-    writer = _Writer()
+    writer = _Writer(grammar.rules)
     for name, body in grammar.rules.items():
         writer.rule(name, body)
     for index, kind in enumerate(grammar.types):
@@ -124,6 +125,7 @@ def render(grammar: ir.Grammar) -> str:
         [
             _HEAD.format(name=grammar.name),
             *(_checksum_source(name) for name in sorted(writer.algorithms)),
+            *(source(name, flat) for name, flat in sorted(writer.flat.items())),
             "\n".join(["", *writer.constants, *writer.lines, "", "TYPES = (", *types, ")", ""]),
             _TAIL.format(most=MAX_MESSAGE),
         ]
@@ -133,7 +135,9 @@ def render(grammar: ir.Grammar) -> str:
 class _Writer:
     """Writes nodes as statements: `d` the data, `p` the place, `e` the end, `o` the output."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Mapping[str, ir.Node]) -> None:
+        found = {name: flat_of(name, body) for name, body in rules.items()}
+        self.flat = {name: flat for name, flat in found.items() if flat is not None}
         self.lines: list[str] = []
         self.constants: list[str] = []
         self.algorithms: set[str] = set()
@@ -400,6 +404,12 @@ class _Writer:
             )
         self._sync()
         end, begin, local = self._ends[-1], self._fresh("b"), self._local
+        called = node.body.rule if isinstance(node.body, ir.Call) else ""
+        if called in self.flat and node.count is None and not node.sentinel:
+            self._say(f"g = flat_{called}(d, p, {end}, o, g, z)")
+            self._say(f"p = {end}")
+            self._loops -= 1
+            return
         if node.count is not None:
             self._say(f"n = {self._size(node.count)}")
             self._say(f"if not 0 <= n <= {end} - p:")
