@@ -2,9 +2,8 @@
 
 import contextlib
 import importlib
-import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from cronos.discover import ir
 from cronos.discover.child import serve
@@ -65,11 +64,9 @@ def discover(
     messages: Sequence[Message], limits: Limits, clock: Clock, progress: Progress
 ) -> Discovery:
     """Give message types, boundaries and meaning."""
-    engine = _optional("cronos.discover.engine", "discover")
-    if engine is None:
-        return first(messages)
-    found: Discovery = engine(messages, limits, clock, progress)
-    return found
+    from cronos.discover import engine  # noqa: PLC0415 - numpy
+
+    return engine.discover(messages, limits, clock, progress)
 
 
 def export(encoded: bytes) -> dict[str, bytes]:
@@ -77,18 +74,10 @@ def export(encoded: bytes) -> dict[str, bytes]:
     grammar = ir.decode(encoded)
     files: dict[str, bytes] = {}
     for name, module in _EXPORTS.items():
-        render = _optional(module, "render")
-        if render is not None:
-            with contextlib.suppress(InputError):  # not every language can say every grammar
-                files[name] = str(render(grammar)).encode()
+        render = importlib.import_module(module).render
+        with contextlib.suppress(InputError):  # not every language can say every grammar
+            files[name] = str(render(grammar)).encode()
     return files
-
-
-def _optional(module: str, name: str) -> Any:
-    """Give a part that this build has, or None."""
-    if importlib.util.find_spec(module) is None:
-        return None
-    return getattr(importlib.import_module(module), name)
 
 
 def infer(found: Discovery) -> bytes:

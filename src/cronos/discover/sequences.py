@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from cronos.errors import InputError
 
-MODEL: Final = pathlib.Path(__file__).parent / "sequences.onnx"
+MODEL: Final = pathlib.Path(__file__).parent / "models" / "sequences.onnx"
 MAX_MODEL_BYTES: Final = 1 << 20
 KINDS: Final = 32
 """Kinds are told apart up to here; all further ones count as the last."""
