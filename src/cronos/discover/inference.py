@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
 from cronos.discover import ir
+from cronos.discover.interpreter import text_bits
 from cronos.discover.items import Partition, ber_fits, counted, to_the_end
 from cronos.discover.model import Sem
 from cronos.discover.namer import Names, ber_rule
@@ -331,6 +332,8 @@ class Inference:
         sem = common([row.sem for row in rows if row.left])
         if any(row.left > 1 for row in rows):
             sem = Sem.TEXT if all(s is Sem.TEXT for r in rows for s in r.sems[r.i :]) else Sem.BYTES
+        if sem is Sem.BYTES and _readable(rows):
+            sem = Sem.TEXT
         leaf = self.names.put(ir.Data("", ir.Size("rest"), sem), sem, self._place(rows))
         for row in rows:
             row.skip(row.end - row.at)
@@ -503,6 +506,12 @@ def _says_a_boundary(rows: Sequence[Row], found: Relation, raw: Sequence[bytes])
         if end >= row.end or end not in row.rest():
             return False
     return True
+
+
+def _readable(rows: Sequence[Row]) -> bool:
+    """Say whether all that is left is text, so that it is known from random bytes."""
+    rests = [row.data[row.at : row.end] for row in rows if row.at < row.end]
+    return bool(rests) and all(text_bits(rest) > 0.0 for rest in rests)
 
 
 def _one(nodes: Nodes) -> ir.Node:

@@ -350,7 +350,7 @@ def _varint(leaf: ir.Varint, slot: int) -> Step:
     return step
 
 
-def _text_bits(data: bytes) -> float:
+def text_bits(data: bytes) -> float:
     """Give the evidence that bytes are text; only the first 256 are looked at."""
     head = data[:256]
     strange = len(head.translate(None, _PRINTABLE))
@@ -372,7 +372,7 @@ def _data(leaf: ir.Data, size: Callable[[_Run, int], int]) -> Step:
                 raise _Misfit(at, f"{name} has another value than ever")
             run.bits += gains.get(value, other)
         elif text:
-            run.bits += _text_bits(value)
+            run.bits += text_bits(value)
         run.fields.append(Occurrence(name, at, length, value))
         return at + length
 
@@ -390,7 +390,7 @@ def _until(leaf: ir.Until) -> Step:
             raise _Misfit(at, f"{name} does not end")
         run.steps -= (stop - at) // 1024
         if text:
-            run.bits += _text_bits(run.data[at:stop])
+            run.bits += text_bits(run.data[at:stop])
         stop += extra
         run.fields.append(Occurrence(name, at, stop - at, run.data[at:stop]))
         return stop

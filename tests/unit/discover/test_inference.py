@@ -20,6 +20,7 @@ from cronos.discover.ir import (
     Until,
     Varint,
 )
+from cronos.discover.model import Sem
 from cronos.discover.namer import Names
 from cronos.discover.rows import rows_of
 
@@ -120,3 +121,11 @@ def test_without_work_left_everything_is_bytes():
 
     assert [type(n) for n in nodes.items] == [Data]
     assert bits_of(nodes) < bits_of(body(requests()))
+
+
+def test_bytes_that_none_can_cut_are_text_where_all_of_them_are():
+    lines = [draft((b"%d;" % n + b"pressure" * (n % 5 + 1), Sem.BYTES)) for n in range(40)]
+    binary = [draft((SOURCE.randbytes(8 + n), Sem.BYTES)) for n in range(40)]
+
+    assert [one.sem for one in ir.walk(body(lines)) if isinstance(one, Data)] == [Sem.TEXT]
+    assert [one.sem for one in ir.walk(body(binary)) if isinstance(one, Data)] == [Sem.BYTES]
