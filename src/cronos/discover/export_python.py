@@ -116,7 +116,7 @@ def render(grammar: ir.Grammar) -> str:
     for name, body in grammar.rules.items():
         writer.rule(name, body)
     for index, kind in enumerate(grammar.types):
-        writer.type(index, kind.body)
+        writer.type(index, kind)
     types = [
         f"    ({kind.name!r}, {kind.direction!r}, type_{index}),"
         for index, kind in enumerate(grammar.types)
@@ -148,15 +148,15 @@ class _Writer:
         self._local = "0"
         self._count = 0
 
-    def type(self, index: int, body: ir.Node) -> None:
+    def type(self, index: int, kind: ir.MessageType) -> None:
         """Write the function of a message type."""
         self.lines += ["", "", f"def type_{index}(d, e):"]
         self._indent, self._static, self._loops, self._local = 1, 0, 0, "0"
         self._say("o = []")
         self._say("g = 0.0")
         self._say("z = 0")
-        self._node(body)
-        self._say(f"if {self._here()} != e or g < 0.0:")
+        self._node(kind.body)
+        self._say(f"if {self._here()} != e or g < {max(0.0, kind.floor)!r}:")
         self._say("    raise Misfit")
         self._say("return o")
 

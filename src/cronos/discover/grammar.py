@@ -24,6 +24,10 @@ MAX_SAMPLE: Final = 400  # messages that structure is inferred from
 WORK: Final = 400_000  # rows looked at, for one division into types
 NOISE: Final = 300  # random messages that a grammar is tried on
 _SEED: Final = 6
+_GUARDS: Final = 600  # random messages that floors are set by; not those of the proof
+_GUARD_SEED: Final = 16
+_ABOVE_NOISE: Final = 4.0  # bits
+_SPARED: Final = 400  # one message in so many may fall below
 _MAX_KNOWN: Final = 32
 _COVERED: Final = 0.6
 
@@ -56,10 +60,10 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
         )
     chosen = _chosen(samples)
     grammar = divided(chosen, name, work)
-    plain = estimate(grammar, samples)
+    plain = guarded(estimate(grammar, samples), samples)
     if _takes_the_unseen(samples, work):
         return plain
-    wider = estimate(with_others(grammar, chosen, work), samples)
+    wider = guarded(estimate(with_others(grammar, chosen, work), samples), samples)
     return wider if _refuses_noise(wider, samples) else plain
 
 
@@ -82,9 +86,35 @@ def _refuses_noise(grammar: ir.Grammar, samples: Sequence[Sample]) -> bool:
     return sum([isinstance(run.parse(one), Parsed) for one in messages]) * 100 <= len(messages)
 
 
-def noise(lengths: Sequence[int], count: int = NOISE) -> list[bytes]:
+def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
+    """Ask each type for evidence that random bytes do not reach and its own messages do.
+
+    A floor lies above what random bytes reached, and at most half as high as what nearly all of
+    the type's own messages have: an unseen one may say less than any that was learnt from. A type
+    without evidence keeps none, and its grammar will not be proved.
+    """
+    run = Interpreter(grammar)
+    own: dict[int, list[float]] = defaultdict(list)
+    for one in samples:
+        parsed = run.parse(one.data, one.direction, checksums=False)
+        if isinstance(parsed, Parsed):
+            own[parsed.type].append(parsed.bits)
+    strange = dict.fromkeys(own, 0.0)
+    for data in noise([len(one.data) for one in samples], _GUARDS, _GUARD_SEED):
+        parsed = run.parse(data)
+        if isinstance(parsed, Parsed) and parsed.type in strange:
+            strange[parsed.type] = max(strange[parsed.type], parsed.bits)
+    kinds = list(grammar.types)
+    for index, bits in own.items():
+        least = sorted(bits)[len(bits) // _SPARED]
+        floor = max(0.0, min(strange[index] + _ABOVE_NOISE, least / 2))
+        kinds[index] = msgspec.structs.replace(kinds[index], floor=round(floor, 3))
+    return msgspec.structs.replace(grammar, types=tuple(kinds))
+
+
+def noise(lengths: Sequence[int], count: int = NOISE, seed: int = _SEED) -> list[bytes]:
     """Give random messages of these lengths, in turn; those of under 8 bytes are made 8."""
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     return [rng.bytes(max(8, lengths[index % len(lengths)])) for index in range(count)]
 
 

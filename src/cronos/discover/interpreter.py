@@ -126,7 +126,8 @@ class Interpreter:
             data: the whole message.
             direction: ``c2s`` or ``s2c`` leave out the types of the other one.
             checksums: whether a wrong checksum refuses the message; else it is listed.
-            floor: the least evidence in bits; minus infinity asks for structure alone.
+            floor: the least evidence in bits, a type's own floor if that is more; minus infinity
+                asks for structure alone.
         """
         if len(data) > MAX_MESSAGE:
             return Refused(f"{len(data)} bytes are more than {MAX_MESSAGE}")
@@ -136,7 +137,7 @@ class Interpreter:
                 continue
             run = _Run(data, self._slots, left, checksums)
             try:
-                self._attempt(index, run, floor)
+                self._attempt(index, run, floor if floor < 0.0 else max(floor, kind.floor))
             except _Misfit as misfit:
                 if misfit.offset >= best.offset:
                     best = Refused(f"{kind.name}: {misfit.reason}", misfit.offset)

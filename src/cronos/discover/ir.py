@@ -179,6 +179,8 @@ class MessageType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many messages it was learnt from."""
     members: tuple[int, ...] = ()
     """The discovery's message types that it stands for."""
+    floor: float = 0.0
+    """Bits of evidence that a message needs at least, so that random bytes are refused."""
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -125,6 +125,13 @@ class _Use:
         self.refining = False
 
 
+class _Trial(NamedTuple):
+    """A service whose parser was not proved: how many messages it is learnt from next."""
+
+    least: int
+    name: str
+
+
 class _Running(NamedTuple):
     """A discovery in the queue: of a new service, or from the failures of a profile."""
 
@@ -161,6 +168,7 @@ class Library:
         self._matcher = Matcher({})
         self._pending: OrderedDict[str, _Buffer] = OrderedDict()
         self._pending_bytes = 0
+        self._wanted: TtlCache[_Trial] = TtlCache(CAPACITY, TTL_NS)
         self._running: dict[int, _Running] = {}
         self._counts = dict.fromkeys(How, 0)
         self.reload()
@@ -196,6 +204,10 @@ class Library:
             name: use.profile.grammar for name, use in self._uses.items()
         }
         usual = {name: use.profile.bits_per_byte for name, use in self._uses.items()}
+        self._spoken: dict[str, set[str]] = {}
+        for name, use in self._uses.items():
+            for service in use.profile.services:
+                self._spoken.setdefault(service, set()).add(name)
         self._matcher = Matcher(grammars, usual)
 
     def flow(self, service: str, messages: Sequence[Message]) -> Seen:
@@ -211,7 +223,8 @@ class Library:
         remembered = self._cache.get(service, now_ns)
         if remembered == _NOTHING_TO_LEARN:
             return Seen(How.OPAQUE)
-        if remembered == _LEARNT_UNUSED and self._matcher.match(messages) is None:
+        own = self._spoken.get(service, ())
+        if remembered == _LEARNT_UNUSED and self._matcher.match(messages, own) is None:
             # Its candidate waits for an operator, or nothing came of it: not again before it ages.
             return Seen(How.WAITING)
         if remembered in self._uses:
@@ -219,7 +232,7 @@ class Library:
             if seen.parsed >= _STILL_TAKEN * len(messages):
                 return seen
         self._cache.drop(service)
-        match = self._matcher.match(messages)
+        match = self._matcher.match(messages, own)
         if match is not None:
             self._cache.put(service, match.name, now_ns)
             return self._taken(How.KNOWN, match.name, messages)
@@ -270,7 +283,8 @@ class Library:
         for message in messages:
             self._pending_bytes += buffer.add(message)
         self._bound_pending()
-        if len(buffer.messages) < self._policy.least_messages:
+        trial = self._wanted.get(service, self._clock.now().boot_ns)
+        if len(buffer.messages) < (trial.least if trial else self._policy.least_messages):
             return Seen(How.WAITING)
         if not self._submit(Service(service, tuple(buffer.messages)), ""):
             return Seen(How.WAITING)
@@ -314,16 +328,18 @@ class Library:
         if use is not None:
             use.refining = False
         now = self._clock.now()
+        service = running.service.name
+        trial = None if running.refines else self._wanted.get(service, now.boot_ns)
         if not running.refines:
-            self._cache.put(running.service.name, _LEARNT_UNUSED, now.boot_ns)
+            self._cache.put(service, _LEARNT_UNUSED, now.boot_ns)
         if not isinstance(answer, Learned):
             self._metrics.count("discover.failed")
             return None
-        name = running.refines or self._new_name(running.service.name)
+        name = running.refines or (trial.name if trial else self._new_name(service))
         profile = profile_of(running.service, answer, name, now.wall_ns)
         if profile is None:
             if answer.verdict in (Verdict.ENCRYPTED, Verdict.EMPTY):
-                self._cache.put(running.service.name, _NOTHING_TO_LEARN, now.boot_ns)
+                self._cache.put(service, _NOTHING_TO_LEARN, now.boot_ns)
             return None
         stored = self._store.add(profile)
         self._metrics.count("discover.learned")
@@ -331,8 +347,22 @@ class Library:
         if self._policy.promote_first and not running.refines and proved:
             stored = self._store.promote(stored.name, stored.version)
             self.reload()
-            self._cache.drop(running.service.name)
+            self._cache.drop(service)
+        elif not proved and not running.refines:
+            self._try_again(running.service, stored.name)
         return stored
+
+    def _try_again(self, service: Service, name: str) -> None:
+        """Learn a service once more, from twice as many messages, while so many may be kept."""
+        least = 2 * len(service.messages)
+        if least > _KEPT_MESSAGES:
+            return
+        self._wanted.put(service.name, _Trial(least, name), self._clock.now().boot_ns)
+        self._cache.drop(service.name)
+        buffer = self._pending.setdefault(service.name, _Buffer())
+        for message in service.messages:
+            self._pending_bytes += buffer.add(message)
+        self._bound_pending()
 
     def _new_name(self, service: str) -> str:
         """Name a new protocol after its service; one of that name may be another protocol."""

@@ -2,15 +2,17 @@
 
 A profile takes a message when its parser does, with evidence: bits by which the message is more
 likely under the grammar than as random bytes. A grammar so loose that it takes anything has none,
-and takes nobody's messages for its own.
+and takes nobody's messages for its own. One that knows no more than that its messages are text
+takes those of its own services alone: elsewhere any other text protocol would do as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cronos.discover import ir
-from cronos.discover.interpreter import Interpreter, Parsed
+from cronos.discover.interpreter import Interpreter, Parsed, text_bits
 from cronos.discover.messages import Message
+from cronos.discover.model import Sem
 
 SAMPLE: Final = 48
 _FIRST: Final = 6
@@ -49,34 +51,64 @@ class Matcher:
             for name, one in sorted(grammars.items())
         }
         self._usual = usual or {}
+        self._texts = {name: _texts(run.grammar) for name, run in self._ready.items()}
 
     def names(self) -> tuple[str, ...]:
         """Give the profiles that are tried."""
         return tuple(self._ready)
 
-    def match(self, messages: Sequence[Message]) -> Match | None:
-        """Give the profile that takes these messages, by a sample of them; None when none does."""
+    def match(self, messages: Sequence[Message], own: Container[str] = ()) -> Match | None:
+        """Give the profile that takes these messages, by a sample of them; None when none does.
+
+        Args:
+            messages: of one flow.
+            own: the profiles that were learnt from the flow's service.
+        """
         full = [message for message in messages if message.payload]
         count = min(SAMPLE, len(full))
         sample = [full[at * len(full) // count] for at in range(count)]
         found = [
             match
             for name in self._ready
-            if (match := self.tried(name, sample)).share >= _TAKEN and match.bits >= _MIN_BITS
+            if (match := self.tried(name, sample, name in own)).share >= _TAKEN
+            and match.bits >= _MIN_BITS
         ]
         return max(found, key=lambda one: (one.bits * one.share, one.name), default=None)
 
-    def tried(self, name: str, sample: Sequence[Message]) -> Match:
+    def tried(self, name: str, sample: Sequence[Message], own: bool = False) -> Match:
         """Say how one profile does; what does not begin well is not tried to its end."""
-        taken, size, bits = 0, 0, 0.0
+        taken, size, bits, plain = 0, 0, 0.0, 0.0
         for number, message in enumerate(sample, 1):
             parsed = self._ready[name].parse(message.payload, message.direction)
             if isinstance(parsed, Parsed):
                 taken += 1
                 size += len(message.payload)
                 bits += parsed.bits
+                plain += self._plain(name, parsed)
             elif number >= _FIRST and taken < number / 2:
                 return Match(name, taken / len(sample), 0.0)
         if bits < _OF_USUAL * self._usual.get(name, 0.0) * size:
             return Match(name, 0.0, 0.0)
+        if not own and bits - plain < _MIN_BITS * taken:
+            return Match(name, 0.0, 0.0)
         return Match(name, taken / max(1, len(sample)), bits / max(1, taken))
+
+    def _plain(self, name: str, parsed: Parsed) -> float:
+        """Give the part of the evidence that any text would have."""
+        texts = self._texts[name]
+        if not texts:
+            return 0.0
+        return sum([text_bits(f.value) for f in parsed.fields
+                    if f.name in texts and isinstance(f.value, bytes)])  # fmt: skip
+
+
+def _texts(grammar: ir.Grammar) -> frozenset[str]:
+    """Give the leaves of which nothing is known but that they are text."""
+    return frozenset(
+        [
+            name
+            for name, leaf in ir.leaves(grammar).items()
+            if isinstance(leaf, ir.Data | ir.Until) and leaf.sem is Sem.TEXT
+            and not (isinstance(leaf, ir.Data) and leaf.known)
+        ]
+    )  # fmt: skip

@@ -3,12 +3,13 @@
 import math
 import random
 
+import msgspec
 import pytest
 from tests.unit.discover.drafts import discovery_of, draft, requests
 
 from cronos.discover import ir
 from cronos.discover.grammar import MAX_SAMPLE, estimate, infer, samples_of
-from cronos.discover.interpreter import Interpreter, Parsed
+from cronos.discover.interpreter import Interpreter, Parsed, Refused
 from cronos.discover.model import Sem
 from cronos.errors import InputError
 
@@ -108,3 +109,26 @@ def test_many_messages_are_sampled_and_all_are_counted():
     assert Sem.VALUE in {
         leaf.sem for leaf in ir.leaves(infer(samples)).values() if isinstance(leaf, ir.Number)
     }
+
+
+def test_a_floor_lies_between_random_bytes_and_the_messages_of_a_type():
+    source = random.Random(4)
+    samples = [
+        draft(
+            (source.choice((b"\x01", b"\x02", b"\x04")), Sem.ENUM_FLAGS),
+            (source.randbytes(9), Sem.VALUE),
+        )
+        for _ in range(200)
+    ]
+    grammar = infer(samples)
+    (kind,) = grammar.types
+    run = Interpreter(grammar)
+
+    assert kind.floor > 0
+    assert all(isinstance(run.parse(one.data), Parsed) for one in samples)
+    assert isinstance(run.parse(samples[0].data, floor=-math.inf), Parsed)
+    loose = msgspec.structs.replace(kind, floor=1e9)
+    assert isinstance(
+        Interpreter(msgspec.structs.replace(grammar, types=(loose,))).parse(samples[0].data),
+        Refused,
+    )

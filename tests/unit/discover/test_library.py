@@ -245,3 +245,31 @@ def test_one_service_cannot_fill_the_memory(world):
         shelf.flow("tcp/9", [Message(bytes(60_000))] * 10)
 
     assert shelf._pending_bytes <= 1 << 20
+
+
+def test_what_was_not_proved_is_learnt_from_twice_as_many_messages_and_becomes_a_version(world):
+    proofs = iter([Validation(6, 0.9, 0.9, 1.0), Validation(13, 1.0, 1.0, 1.0)])
+    shelf = world.library(
+        Desk(plain.PARTS._replace(verify=lambda *_: next(proofs))), promote_first=True
+    )
+    shelf.flow("tcp/9 a", PUMP[:20])
+    (first,) = shelf.step()
+    seen = [shelf.flow("tcp/9 a", PUMP[at : at + 10]).how for at in (20, 30)]
+    (second,) = shelf.step()
+
+    assert seen == [How.WAITING, How.LEARNING]
+    assert (first.name, first.version, first.status) == ("tcp_9_a", 1, "candidate")
+    assert (second.name, second.version, second.status) == ("tcp_9_a", 2, "active")
+    assert len(world.desk.asks[2].service.messages) == 40
+
+
+def test_trying_again_ends_where_no_more_messages_are_kept(world, monkeypatch):
+    monkeypatch.setattr(library, "_KEPT_MESSAGES", 100)
+    unproved = plain.PARTS._replace(verify=lambda *_: Validation(10, 0.5, 0.5, 1.0))
+    shelf = world.library(Desk(unproved), promote_first=True)
+    for _ in range(40):
+        shelf.flow("tcp/9 a", PUMP[:10])
+        shelf.step()
+
+    assert [len(ask.service.messages) for ask in world.desk.asks.values()] == [20, 40, 80]
+    assert shelf.flow("tcp/9 a", PUMP[:10]).how is How.WAITING

@@ -66,3 +66,13 @@ def test_what_holds_no_byte_matches_nothing():
     assert MATCHER.match([Message(b"")]) is None
     assert Matcher({}).match([Message(note())]) is None
     assert MATCHER.names() == ("loose", "pump", "valve")
+
+
+def test_a_grammar_that_knows_only_that_all_is_text_takes_its_own_service_alone():
+    lines = ir.Grammar("lines", (ir.MessageType("m", ir.Data("all", ir.Size("rest"), Sem.TEXT)),))
+    matcher = Matcher({"lines": lines}, {"lines": 1.3})
+    flow = [Message(b"PUMP;%d;open;closed;\r\n" % n) for n in range(30)]
+
+    assert matcher.match(flow) is None
+    assert matcher.match(flow, own={"lines"}).name == "lines"
+    assert matcher.match([Message(bytes(range(200, 240)))] * 30, own={"lines"}) is None
