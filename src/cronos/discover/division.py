@@ -40,12 +40,15 @@ class Sample(msgspec.Struct, frozen=True):
 class _Group:
     """Messages that may share a type, and what was inferred of them."""
 
-    __slots__ = ("part", "rules", "samples", "seen")
+    __slots__ = ("bold", "part", "rules", "samples", "seen")
 
-    def __init__(self, samples: Sequence[Sample], names: Names, work: int) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], names: Names, work: int, *, bold: bool = False
+    ) -> None:
         self.samples = samples
+        self.bold = bold
         self.seen: dict[tuple[int, int], frozenset[bytes]] = {}
-        inference = Inference(names, work)
+        inference = Inference(names, work, bold=bold)
         self.part: Part = inference.body(rows_of((one.data, one.fields) for one in samples))
         self.rules = inference.rules
 
@@ -54,12 +57,15 @@ class _Group:
         return self.part.bits + TYPE_BITS
 
 
-def divided(samples: Sequence[Sample], name: str, work: int) -> ir.Grammar:
-    """Give the structure of the grammar: types in the order in which they are tried."""
+def divided(samples: Sequence[Sample], name: str, work: int, *, bold: bool = False) -> ir.Grammar:
+    """Give the structure of the grammar: types in the order in which they are tried.
+
+    When `bold`, messages are cut as most of them are also where many are not.
+    """
     names = Names()
-    whole = [_Group(samples, names, work)]
-    directed = _split(samples, names, work, lambda one: one.direction)
-    typed = _split(samples, names, work, lambda one: f"{one.direction}/{one.type:06}")
+    whole = [_Group(samples, names, work, bold=bold)]
+    directed = _split(whole[0], names, work, lambda one: one.direction)
+    typed = _split(whole[0], names, work, lambda one: f"{one.direction}/{one.type:06}")
     ways = [whole, directed, _agglomerated(typed, names, work)]
     ways += [typed] if len(typed) <= ir.MAX_TYPES else []
     grammars = [one for way in ways if _small(one := _grammar(way, names, name))]
@@ -106,13 +112,12 @@ def _bits(grammar: ir.Grammar, samples: Sequence[Sample]) -> float:
     return total + sum([-n * math.log2(n / len(samples)) for n in counts.values()])
 
 
-def _split(
-    samples: Sequence[Sample], names: Names, work: int, key: Callable[[Sample], str]
-) -> list[_Group]:
+def _split(whole: _Group, names: Names, work: int, key: Callable[[Sample], str]) -> list[_Group]:
     by: dict[str, list[Sample]] = defaultdict(list)
-    for one in samples:
+    for one in whole.samples:
         by[key(one)].append(one)
-    return [_Group(some, names, work // len(by)) for _, some in sorted(by.items())]
+    share, bold = work // len(by), whole.bold
+    return [_Group(some, names, share, bold=bold) for _, some in sorted(by.items())]
 
 
 def _agglomerated(groups: list[_Group], names: Names, work: int) -> list[_Group]:
@@ -125,7 +130,7 @@ def _agglomerated(groups: list[_Group], names: Names, work: int) -> list[_Group]
         merged: _Group | None = None
         for other in _near(one, pending) if tries > 0 else ():
             tries -= 1
-            both = _Group([*other.samples, *one.samples], names, work // 4)
+            both = _Group([*other.samples, *one.samples], names, work // 4, bold=one.bold)
             if both.bits < one.bits + other.bits:
                 merged = both
                 pending.remove(other)

@@ -61,6 +61,11 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
     chosen = _chosen(samples)
     grammar = divided(chosen, name, work)
     plain = guarded(estimate(grammar, samples), samples)
+    if not _refuses_noise(plain, samples):
+        # Some type cuts nothing, so nothing speaks for its messages: cut more, at some loss.
+        bold = guarded(estimate(divided(chosen, name, work, bold=True), samples), samples)
+        if _refuses_noise(bold, samples) and _refused(bold, samples) <= _refused(plain, samples):
+            plain = bold
     if _takes_the_unseen(samples, work):
         return plain
     wider = guarded(estimate(with_others(grammar, chosen, work), samples), samples)
@@ -73,16 +78,19 @@ def _takes_the_unseen(samples: Sequence[Sample], work: int) -> bool:
     held = [one for index, one in enumerate(samples) if index % 5 == 4]
     if not held:
         return True
-    run = Interpreter(estimate(divided(_chosen(train), "trial", work), train))
-    refused = sum(
-        [isinstance(run.parse(x.data, x.direction, checksums=False), Refused) for x in held]
-    )
-    return refused * 250 <= len(held)
+    grammar = estimate(divided(_chosen(train), "trial", work), train)
+    return _refused(grammar, held) * 250 <= len(held)
+
+
+def _refused(grammar: ir.Grammar, samples: Sequence[Sample]) -> int:
+    run = Interpreter(grammar)
+    parsed = [run.parse(one.data, one.direction, checksums=False) for one in samples]
+    return sum([isinstance(one, Refused) for one in parsed])
 
 
 def _refuses_noise(grammar: ir.Grammar, samples: Sequence[Sample]) -> bool:
     run = Interpreter(grammar)
-    messages = noise([len(one.data) for one in samples])
+    messages = noise([len(one.data) for one in samples], NOISE, _GUARD_SEED)
     return sum([isinstance(run.parse(one), Parsed) for one in messages]) * 100 <= len(messages)
 
 
@@ -99,17 +107,19 @@ def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
         parsed = run.parse(one.data, one.direction, checksums=False)
         if isinstance(parsed, Parsed):
             own[parsed.type].append(parsed.bits)
-    strange = dict.fromkeys(own, 0.0)
+    strange: dict[int, float] = {}
     for data in noise([len(one.data) for one in samples], _GUARDS, _GUARD_SEED):
         parsed = run.parse(data)
-        if isinstance(parsed, Parsed) and parsed.type in strange:
-            strange[parsed.type] = max(strange[parsed.type], parsed.bits)
+        if isinstance(parsed, Parsed):
+            strange[parsed.type] = max(strange.get(parsed.type, 0.0), parsed.bits)
     kinds = list(grammar.types)
     for index, bits in own.items():
         least = sorted(bits)[len(bits) // _SPARED]
-        floor = max(0.0, min(strange[index] + _ABOVE_NOISE, least / 2))
+        floor = max(0.0, min(strange.get(index, 0.0) + _ABOVE_NOISE, least / 2))
         kinds[index] = msgspec.structs.replace(kinds[index], floor=round(floor, 3))
-    return msgspec.structs.replace(grammar, types=tuple(kinds))
+    # What takes random bytes and none of the messages, as those before it take all, is no type.
+    used = tuple([kind for n, kind in enumerate(kinds) if n in own or n not in strange])
+    return msgspec.structs.replace(grammar, types=used or grammar.types)
 
 
 def noise(lengths: Sequence[int], count: int = NOISE, seed: int = _SEED) -> list[bytes]:

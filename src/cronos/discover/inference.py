@@ -93,7 +93,8 @@ def _restore(rows: Sequence[Row], saved: Saved) -> None:
 class Inference:
     """Infers regions; `names` gives each leaf its name, `rules` collects rules that were used."""
 
-    def __init__(self, names: Names, work: int) -> None:
+    def __init__(self, names: Names, work: int, *, bold: bool = False) -> None:
+        self._bold = bold
         self.names = names
         self.work = work
         self._begun = names.count
@@ -309,9 +310,16 @@ class Inference:
     def _majority(
         self, rows: list[Row], scope: list[Column], depth: int, bounded: bool
     ) -> Part | None:
-        """Cut all rows where most are cut, if hardly any is not."""
+        """Cut all rows where most are cut, if hardly any is not.
+
+        When `bold` also where fewer are, if that loses less than to cut none from here on.
+        """
         ((width, many),) = Counter([row.width for row in rows]).most_common(1)
-        if many < 0.85 * len(rows) or any(row.end - row.at < width for row in rows):
+        wrong = len(rows) - many
+        if any(row.end - row.at < width for row in rows):
+            return None
+        cheap = self._bold and 4 * LOST_BITS * wrong <= lost_bits(rows)
+        if wrong > 0.15 * len(rows) and not cheap:
             return None
         for row in rows:
             if row.width != width:

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.discover.drafts import discovery_of, draft, requests
 
 from cronos.discover import ir
-from cronos.discover.grammar import MAX_SAMPLE, estimate, infer, samples_of
+from cronos.discover.grammar import MAX_SAMPLE, estimate, infer, noise, samples_of
 from cronos.discover.interpreter import Interpreter, Parsed, Refused
 from cronos.discover.model import Sem
 from cronos.errors import InputError
@@ -132,3 +132,20 @@ def test_a_floor_lies_between_random_bytes_and_the_messages_of_a_type():
         Interpreter(msgspec.structs.replace(grammar, types=(loose,))).parse(samples[0].data),
         Refused,
     )
+
+
+def test_where_no_cut_is_shared_by_nearly_all_most_decide_so_that_noise_is_refused():
+    source = random.Random(9)
+
+    def one(turn):
+        head = (b"\x05\x01", Sem.VALUE) if turn % 3 else (b"\x05", Sem.VALUE)
+        tail = [(b"\x01", Sem.VALUE)] if not turn % 3 else []
+        body = [(source.randbytes(2), Sem.VALUE) for _ in range(source.randint(2, 4))]
+        return draft(head, *tail, (b"\x00\x10\x00", Sem.VALUE), *body)
+
+    samples = [one(turn) for turn in range(150)]
+    grammar = infer(samples)
+    run = Interpreter(grammar)
+
+    assert sum(isinstance(run.parse(x), Parsed) for x in noise([20], 300, 77)) <= 3
+    assert all(isinstance(run.parse(x.data), Parsed) for x in samples)
