@@ -78,16 +78,19 @@ def lost_bits(rows: Sequence[Row]) -> float:
     return LOST_BITS * sum([max(0, row.left - 1) for row in rows])
 
 
-Saved: TypeAlias = list[tuple[int, int, Sequence[int], Sequence[Sem]]]
+Saved: TypeAlias = list[tuple[int, int, Sequence[int], Sequence[Sem], int]]
 
 
 def _save(rows: Sequence[Row]) -> Saved:
-    return [(row.i, row.at, row.cuts, row.sems) for row in rows]
+    return [(row.i, row.at, row.cuts, row.sems, len(row.env)) for row in rows]
 
 
 def _restore(rows: Sequence[Row], saved: Saved) -> None:
-    for row, (i, at, cuts, sems) in zip(rows, saved, strict=True):
+    for row, (i, at, cuts, sems, known) in zip(rows, saved, strict=True):
         row.i, row.at, row.cuts, row.sems = i, at, cuts, sems
+        while len(row.env) > known:
+            # Numbers of an explanation that was given up would push out those in scope.
+            row.env.popitem()
 
 
 class Inference:

@@ -129,3 +129,16 @@ def test_bytes_that_none_can_cut_are_text_where_all_of_them_are():
 
     assert [one.sem for one in ir.walk(body(lines)) if isinstance(one, Data)] == [Sem.TEXT]
     assert [one.sem for one in ir.walk(body(binary)) if isinstance(one, Data)] == [Sem.BYTES]
+
+
+def test_numbers_of_an_explanation_that_was_given_up_are_forgotten():
+    rows = rows_of((s.data, s.fields) for s in requests(20))
+    inference = Inference(Names(), 100_000)
+
+    def given_up():
+        for row in rows:
+            row.env.update({f"gone{n}": n for n in range(400)})
+            row.skip(2)
+
+    assert inference._first(rows, (given_up,)) is None
+    assert all(not row.env and row.at == 0 for row in rows)
