@@ -11,12 +11,19 @@ from typing import Final
 from cronos.discover.learned import Learned, Summary, Validation
 from cronos.discover.messages import Service
 from cronos.discover.names import Proposal
+from cronos.discover.order import Order
 from cronos.discover.pictures import Example, FieldView, TypeView
 from cronos.link.text import plain
 
 _ROW: Final = 16
 _SAFE: Final = frozenset([*string.ascii_letters, *string.digits, *" .,:;/=-+%@?"])
 _MAX_CLAIMS: Final = 60
+_WAYS: Final = {
+    "grammar": "how often each type comes",
+    "previous": "the type before it in the flow",
+    "network": "a network over the last 64",
+    "mixture": "all three, mixed",
+}
 
 
 def document(
@@ -25,8 +32,9 @@ def document(
     learned: Learned,
     views: Sequence[TypeView],
     proposals: Sequence[Proposal],
+    order: Order | None = None,
 ) -> str:
-    """Write the document."""
+    """Write the document; `order` is what is known of the order of messages."""
     told = {one.name: one for one in proposals}
     lines = [
         f"# Protocol `{name}`",
@@ -40,7 +48,7 @@ def document(
     ]
     for view in views:
         lines += _type(view, told)
-    lines += [*_claims(learned), *_remarks(learned)]
+    lines += [*_order(order), *_claims(learned), *_remarks(learned)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -137,6 +145,26 @@ def _hex(example: Example) -> Iterator[str]:
         yield f"{at:04x} {cells:<{3 * _ROW}}  {text}"
     if example.size > len(example.data):
         yield f"and {example.size - len(example.data)} bytes more"
+
+
+def _order(one: Order | None) -> Iterator[str]:
+    if one is None:
+        return
+    yield "## What follows what"
+    yield ""
+    yield f"How well the next of {one.messages} messages was foreseen from those before it:"
+    yield ""
+    yield "| by | bits a message | right |"
+    yield "|---|---|---|"
+    for name, way in one.foresight._asdict().items():
+        yield f"| {_WAYS[name]} | {way.bits:.2f} | {way.right:.0%} |"
+    yield ""
+    yield "| after | comes | times | share |"
+    yield "|---|---|---|---|"
+    for pair in one.follows:
+        before, after = _text(pair.before), _text(pair.after)
+        yield f"| {before} | {after} | {pair.count} | {pair.share:.0%} |"
+    yield ""
 
 
 def _claims(learned: Learned) -> Iterator[str]:

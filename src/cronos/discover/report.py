@@ -9,6 +9,7 @@ from cronos.discover.interpreter import Interpreter, Parsed
 from cronos.discover.learned import Learned
 from cronos.discover.messages import Message, Service
 from cronos.discover.names import propose
+from cronos.discover.order import order_of
 from cronos.discover.page import page
 from cronos.discover.pictures import pictures
 from cronos.discover.profile import FILE_NAME, Profile, named, to_bytes
@@ -33,10 +34,12 @@ def report(service: Service, learned: Learned, name: str, learned_ns: int) -> Re
         learned_ns: wall time, to be written down.
     """
     messages = learned.discovery.messages if learned.discovery else service.messages
-    proposals = propose(ir.decode(learned.grammar), messages) if learned.grammar else ()
+    grammar = ir.decode(learned.grammar) if learned.grammar else None
+    proposals = propose(grammar, messages) if grammar else ()
+    order = order_of(Interpreter(grammar), messages) if grammar else None
     views = pictures(learned)
     files = {
-        "protocol.md": document(name, service, learned, views, proposals).encode(),
+        "protocol.md": document(name, service, learned, views, proposals, order).encode(),
         "protocol.html": page(name, service, learned, views, proposals).encode(),
         **learned.files,
     }

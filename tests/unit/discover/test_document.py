@@ -11,7 +11,9 @@ from cronos.discover.learned import Validation, Verdict
 from cronos.discover.messages import Message, Service
 from cronos.discover.model import Field, Sem
 from cronos.discover.names import propose
+from cronos.discover.order import Follows, Foresight, Order
 from cronos.discover.pictures import pictures
+from cronos.discover.sequences import Surprise
 
 SERVICE = Service("tcp/7000", MESSAGES, rule="a length of 2 at offset 1, plus 4")
 PROOF = Validation(13, 1.0, 0.992, 1.0, ("no type fits",))
@@ -62,3 +64,13 @@ def test_nothing_that_a_stranger_sent_means_anything_in_it():
     assert "](" not in text
     assert text.count("```") == 2 * text.count("```text")
     assert "# y" not in text.splitlines()
+
+
+def test_what_follows_what_is_told_where_it_is_known():
+    ways = [Surprise(3.0, 0.3), Surprise(2.0, 0.5), Surprise(2.5, 0.5), Surprise(1.5, 0.75)]
+    order = Order(40, Foresight(*ways), (Follows("reading", "note|", 7, 0.35),))
+    text = document("pump", SERVICE, LEARNED, pictures(LEARNED), (), order)
+
+    assert "| all three, mixed | 1.50 | 75% |" in text
+    assert "| reading | note? | 7 | 35% |" in text
+    assert "What follows what" not in written()
