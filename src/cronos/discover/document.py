@@ -163,7 +163,7 @@ def _order(one: Order | None) -> Iterator[str]:
     yield "|---|---|---|---|"
     for pair in one.follows:
         before, after = _text(pair.before), _text(pair.after)
-        yield f"| {before} | {after} | {pair.count} | {pair.share:.0%} |"
+        yield f"| {before} | {after} | {pair.times} | {pair.share:.0%} |"
     yield ""
 
 

@@ -41,7 +41,7 @@ class Follows(NamedTuple):
 
     before: str
     after: str
-    count: int
+    times: int
     share: float
 
 
