@@ -31,10 +31,7 @@ def material(seed: int) -> list[Message]:
     """Give 1,000 messages of 300 bytes on average: drawn bodies behind one another."""
     out: list[Message] = []
     total = 0
-    source = samples(seed, 20 * MESSAGES)
-    turn = iter(source)
-    while len(out) < MESSAGES:
-        one = next(turn)
+    for one in samples(seed, MESSAGES):
         payload = one.payload
         # Records of the same kind follow until the mean is reached, as batches of readings do.
         while total + len(payload) < BYTES * (len(out) + 1) - BYTES // 2 and len(payload) < 900:
