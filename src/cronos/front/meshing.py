@@ -61,7 +61,8 @@ async def _serve(
     process: Any = None
 
     def report(level: str, event: str, /, **more: object) -> None:
-        (log.write if process is None else process.report)(level, event, **more)
+        told: Callable[..., None] = log.write if process is None else process.report
+        told(level, event, **more)
 
     mesh = make(
         "mesh",
