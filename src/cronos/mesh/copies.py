@@ -353,7 +353,7 @@ class CopyingMesh:
         if now_ns - waiting.sent_ns > LIFE_NS:
             out.drop(number)
             return
-        if late and now_ns - waiting.sent_ns < _LATELY_NS:
+        if late and now_ns >= out.doubted_ns and now_ns - waiting.sent_ns < _LATELY_NS:
             # This process got no processor: the answer may be here, and not have been read.
             heapq.heappush(self._due, (now_ns + COPIES_NS[1], peer, number))
             return
@@ -473,8 +473,8 @@ class CopyingMesh:
         now_ns = self._clock.now().boot_ns
         for number in overtaken:
             waiting = out.waiting[number]
-            long_ns = _LONG_NS if len(waiting.data) > _LONG_BYTES else 0
-            soon = now_ns - max(waiting.copied_ns + _HURRY_NS, waiting.sent_ns + long_ns) < 0
+            early = len(waiting.data) > _LONG_BYTES and now_ns - waiting.sent_ns < _LONG_NS
+            soon = early or now_ns - waiting.copied_ns < _HURRY_NS
             if not soon and self._may_copy(waiting.data, 2):
                 self._copy(peer, out, number)
 
