@@ -2,7 +2,8 @@
 
 What is due is decided by wall time, or by the time since boot where that is sooner: a clock that
 was set back lets no certificate run out in the eyes of others. Set ahead, it renews too early, and
-no certificate is made to end before the one that stands.
+no certificate is made to end before the one that stands. A node that signs with another key than
+its certificates bind is due at once.
 """
 
 import datetime as dt
@@ -16,7 +17,7 @@ from msgspec import Meta
 from cronos.config import Section
 from cronos.crypto.lifecycle import due, life_ahead, renewal_ns
 from cronos.crypto.pki.chain import Identity
-from cronos.crypto.pki.profile import LIFE_NS
+from cronos.crypto.pki.profile import LIFE_NS, bound_hash
 from cronos.crypto.pki.requests import Bound
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.link.enrolment import Renewing, renew
@@ -233,7 +234,20 @@ class Upkeep:
     def _is_due(self, held: Held, now: Now) -> bool:
         known_ns = now.boot_ns - held.since_boot_ns
         by_wall = due(held.identity.not_after_ns, held.life_ns, now.wall_ns)
-        return by_wall or known_ns >= renewal_ns(held.life_ns)
+        return by_wall or known_ns >= renewal_ns(held.life_ns) or self._rotated(held)
+
+    def _rotated(self, held: Held) -> bool:
+        """Say whether the node signs with another key than its certificates bind.
+
+        Until they do, what it signs proves nothing to its peers: it cannot wait.
+        """
+        if self._folder:
+            return False
+        try:
+            with self._bound() as bound:
+                return bound is not None and bound_hash(bound.public) != held.identity.mldsa_hash
+        except CronosError:
+            return False  # the renewal itself will tell, when it is due
 
     def _renew(self, held: Held) -> bool:
         def one(address: str) -> None:

@@ -27,7 +27,7 @@ from cronos.crypto.pki.requests import Bound
 from cronos.crypto.pki.trust import Trust
 from cronos.crypto.refusal import refused
 from cronos.crypto.signatures import ML_DSA_87, VerifyingKey
-from cronos.errors import CronosError, DeniedError
+from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.mesh.memberwire import MAX_CARD_BYTES
 from cronos.ports import Clock
 
@@ -86,7 +86,8 @@ class Cards:
 
     Args:
         me: this node.
-        bound: the ML-DSA-87 key that this node's certificate binds; its `sign` may take a while.
+        bound: the ML-DSA-87 key that this node's certificate binds, or what gives it, where it may
+            be rotated; that and its `sign` may take a while.
         chain: gives this node's ML-DSA-87 certificate chain as it stands: what is agreed on its
             word must outlive elliptic curves.
         trust: the pinned roots.
@@ -97,20 +98,40 @@ class Cards:
     def __init__(
         self,
         me: str,
-        bound: Bound,
+        bound: Bound | Callable[[], Bound],
         chain: Callable[[], Sequence[bytes]],
         trust: Trust,
         revoked: Callable[[], Revoked],
         clock: Clock,
     ) -> None:
         self.me = me
-        self.bound = bound
+        self._bound = bound
         self._chain = chain
         self._trust = trust
         self._revoked = revoked
         self._clock = clock
         self._held: dict[str, Held] = {}
         self._epochs: dict[str, int] = {}
+
+    @property
+    def bound(self) -> Bound:
+        """The key that this node signs with; in a thread, for the key agent may be asked."""
+        return self._bound() if callable(self._bound) else self._bound
+
+    def signer(self) -> Bound:
+        """Give the key that this node signs with, if its card says so.
+
+        Raises:
+            UnreachableError: it was rotated; the card follows when the certificate is renewed.
+        """
+        bound, own = self.bound, self._held.get(self.me)
+        if own is not None and own.key.public != bound.public:
+            raise UnreachableError(
+                "mesh.rotated_key",
+                f"{self.me} signs with another key than its certificate binds.",
+                "It is renewed where `certificate-renewal` runs; else `cronos pki rotate` does it.",
+            )
+        return bound
 
     def claim(self, roles: Sequence[str]) -> Held:
         """Make this node's card anew; takes as long as a signature.
@@ -123,8 +144,9 @@ class Cards:
         epoch = max(now.wall_ns, before.epoch + 1 if before else 0)
         body = _ENCODER.encode(Claim(1, self._trust.domain, self.me, epoch, tuple(roles)))
         chain = tuple(self._chain())[:2]
-        signature = self.bound.sign(body, CONTEXT)
-        packed = _ENCODER.encode(_Packed(body, self.bound.public, chain, signature))
+        bound = self.bound
+        signature = bound.sign(body, CONTEXT)
+        packed = _ENCODER.encode(_Packed(body, bound.public, chain, signature))
         return self.learn(packed)[0]
 
     def learn(self, packed: bytes) -> tuple[Held, bool]:

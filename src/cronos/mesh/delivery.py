@@ -79,6 +79,7 @@ class Counts(msgspec.Struct):
     signed: int = 0
     missing: int = 0
     forged: int = 0
+    unproven: int = 0
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -554,6 +555,9 @@ class Delivery:
             return
         try:
             self._seals.learn(peer, key.public)
+        except UnreachableError as error:
+            self.counts.unproven += 1
+            self._say(peer, error.code, error.sentence)
         except CronosError:
             self.counts.forged += 1
             self._say(

@@ -72,9 +72,11 @@ class Pairwise:
     Args:
         cards: whose key signs for whom.
         clock: the time.
+        context: what the records are for; those of another purpose do not open.
     """
 
-    def __init__(self, cards: Cards, clock: Clock) -> None:
+    def __init__(self, cards: Cards, clock: Clock, context: bytes = _CONTEXT) -> None:
+        self._context = context
         self._cards = cards
         self._clock = clock
         self._offered: dict[str, dict[bytes, DecryptionKey]] = {}
@@ -92,7 +94,7 @@ class Pairwise:
         key = DecryptionKey(HYBRID, generate_secret(HYBRID))
         issued_ns = self._clock.now().wall_ns
         signed = _offer_bytes(self._cards.me, peer, key.public, issued_ns)
-        signature = self._cards.bound.sign(signed, OFFER_CONTEXT)
+        signature = self._cards.signer().sign(signed, OFFER_CONTEXT)
         if len(self._offered) >= _MAX_PEERS:
             self._offered.pop(next(iter(self._offered)))
         offered = self._offered.setdefault(peer, {})
@@ -130,7 +132,7 @@ class Pairwise:
 
     def _begin(self, peer: str, offer: Offer) -> tuple[bytes, RecordWriter]:
         now_ns = self._clock.now().wall_ns
-        me, bound = self._cards.me, self._cards.bound
+        me, bound = self._cards.me, self._cards.signer()
         terms = EpochTerms(_producer(me), _topic(me, peer), now_ns, now_ns + _LIFE_NS)
         try:
             key = EncryptionKey(HYBRID, offer.public)
@@ -178,7 +180,7 @@ class Pairwise:
         if writer is None:
             return None
         try:
-            return writer.seal(plain, _CONTEXT)
+            return writer.seal(plain, self._context)
         except CronosError:
             # It has sealed all that it may; whatever is under way takes its place.
             del self._writers[peer]
@@ -193,7 +195,7 @@ class Pairwise:
         reading = self._readers.get(record_epoch(record))
         if reading is None:
             raise refused()
-        plain = reading.reader.open(record, _CONTEXT)
+        plain = reading.reader.open(record, self._context)
         reading.window.admit(reading.epoch, record_seq(record))
         return reading.peer, plain
 

@@ -8,6 +8,7 @@ import itertools
 import pytest
 from tests.unit.crypto.pki.plant import S_NS, Plant, shared_plant
 
+from cronos.crypto.pki.credential import generate_keys
 from cronos.crypto.pki.node import own_bound
 from cronos.crypto.pki.pemfolder import write_pems
 from cronos.crypto.pki.profile import DAY_NS
@@ -36,10 +37,15 @@ class Told(list):
         return [event for _, event, _ in self]
 
 
-def service(plant, told, *, holder=None, **settings):
+def service(plant, told, *, holder=None, signing=None, **settings):
+    @functools.cache
+    def first():
+        # The key that a node signs with is its keystore's: it outlives every certificate.
+        return own_bound(plant.holder().membership().credential.keys)
+
     @contextlib.contextmanager
     def bound():
-        yield own_bound(plant.holder().membership().credential.keys)
+        yield (signing or first)()
 
     made = CertificateRenewal(
         RenewalConfig(**settings),
@@ -104,6 +110,20 @@ def test_with_no_issuer_the_end_is_told_once_and_health_speaks_of_grace(plant):
     made.step()
     assert told.events().count("pki.grace_began") == 1
     assert "within its grace" in health(made)
+
+
+def test_a_key_that_was_rotated_has_its_certificate_renewed_at_once(plant):
+    plant.joined(address=NOBODY)
+    told = Told()
+    keys = [own_bound(plant.holder().membership().credential.keys)]
+    made = service(plant, told, signing=lambda: keys[-1])
+    made._lists.done(plant.clock.now().boot_ns + DAY_NS)
+    made.step()
+    assert told == []
+
+    keys.append(own_bound(generate_keys()))
+    made.step()
+    assert told.events() == ["pki.renewal_failed"]  # it is asked for, and nobody is there
 
 
 def test_nothing_is_asked_before_it_is_due(plant):

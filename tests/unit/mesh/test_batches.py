@@ -5,8 +5,9 @@ import pytest
 from tests.unit.mesh.mail import OneKey
 
 from cronos.errors import DeniedError, UnreachableError
-from cronos.mesh.batches import MerkleSeals, leaf_of
+from cronos.mesh.batches import UNPROVEN, UNPROVEN_NS, MerkleSeals, leaf_of
 from cronos.mesh.wire import Leaf, Signatures
+from cronos.testing.clock import VirtualClock
 
 
 def pair():
@@ -97,3 +98,56 @@ def test_a_rotated_key_is_learnt_beside_the_one_before():
     theirs.learn("one", batch.public)
     theirs.verify("one", LEAVES[0], old, old.leaves[0])
     theirs.verify("one", LEAVES[0], new, new.leaves[0])
+
+
+def rotated():
+    """A node that signs with a key which its certificate does not bind yet, and a peer of it."""
+    before, later = OneKey(b"one"), OneKey(b"later")
+    bound = {"one": hashlib.sha384(before.key.public).digest()}
+    clock = VirtualClock()
+    theirs = MerkleSeals(OneKey(b"two"), "two", bound.get, clock=clock)
+    signatures, batch = signed(MerkleSeals(later, "one", {}.get), LEAVES)
+    with pytest.raises(UnreachableError) as unproven:
+        theirs.learn("one", batch.public)
+    assert unproven.value.code == UNPROVEN
+    return theirs, bound, clock, signatures, later
+
+
+def test_a_key_that_was_rotated_before_its_certificate_is_nobodys_fault_and_counts_once_it_comes():
+    theirs, bound, _, signatures, later = rotated()
+    with pytest.raises(UnreachableError):
+        theirs.verify("one", LEAVES[0], signatures, signatures.leaves[0])
+    bound["one"] = hashlib.sha384(later.key.public).digest()
+    theirs.verify("one", LEAVES[0], signatures, signatures.leaves[0])
+    # Announced once more after the next: what it signed while it was bound still counts.
+    bound["one"] = hashlib.sha384(b"a third key").digest()
+    theirs.learn("one", later.key.public)
+    theirs.verify("one", LEAVES[1], signatures, signatures.leaves[1])
+
+
+def test_a_key_is_false_once_the_next_certificate_binds_another():
+    theirs, bound, _, signatures, later = rotated()
+    bound["one"] = hashlib.sha384(b"a third key").digest()
+    with pytest.raises(DeniedError):
+        theirs.learn("one", later.key.public)
+    with pytest.raises(UnreachableError):
+        theirs.verify("one", LEAVES[0], signatures, signatures.leaves[0])
+
+
+def test_a_key_is_false_once_no_certificate_that_was_in_force_is():
+    theirs, _, clock, _, later = rotated()
+    clock.advance(UNPROVEN_NS - 1)
+    with pytest.raises(UnreachableError):
+        theirs.learn("one", later.key.public)
+    clock.advance(1)
+    with pytest.raises(DeniedError):
+        theirs.learn("one", later.key.public)
+
+
+def test_whoever_announces_key_after_key_takes_no_more_room_than_a_few():
+    theirs, _, _, _, _ = rotated()
+    for n in range(3):
+        with pytest.raises(UnreachableError):
+            theirs.learn("one", OneKey(b"%d" % n).key.public)
+    with pytest.raises(DeniedError):
+        theirs.learn("one", OneKey(b"one more").key.public)

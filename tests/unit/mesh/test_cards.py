@@ -6,7 +6,7 @@ from tests.unit.mesh.nodes import Unrevoked, cards, credential
 
 from cronos.crypto.pki.node import own_bound
 from cronos.crypto.pki.profile import MLDSA, P384
-from cronos.errors import CronosError, DeniedError
+from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.mesh.cards import CONTEXT, Cards, Claim, _Packed
 from cronos.runtime.world import SystemClock
 from cronos.testing.clock import VirtualClock
@@ -58,6 +58,23 @@ def test_a_later_claim_replaces_an_earlier_one_which_never_comes_back():
     alpha._held.clear()
     with pytest.raises(DeniedError):
         alpha.learn(first.packed)
+
+
+def test_a_key_that_was_rotated_signs_nothing_new_until_its_card_is_there():
+    held = credential("alpha")
+    keys = [own_bound(held.keys)]
+    alpha = Cards(
+        "alpha", lambda: keys[-1], lambda: held.chains.of(MLDSA), held.trust, Unrevoked,
+        SystemClock(),
+    )  # fmt: skip
+    alpha.claim(("audit",))
+    assert alpha.signer() == keys[0]
+    keys.append(own_bound(credential("beta").keys))
+    with pytest.raises(UnreachableError) as rotated:
+        alpha.signer()
+    assert rotated.value.code == "mesh.rotated_key"
+    with pytest.raises(DeniedError):
+        alpha.claim(("audit",))
 
 
 def test_a_role_that_the_certificate_does_not_allow_is_refused_by_name():

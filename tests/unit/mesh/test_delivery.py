@@ -294,6 +294,25 @@ def test_a_key_that_the_certificate_does_not_bind_signs_nothing(tmp_path):
     run(story())
 
 
+def test_a_rotated_key_is_counted_apart_until_the_certificate_is_there(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        bound = two.bound["one"]
+        two.bound["one"] = bytes(48)
+        two.delivery._seals._clock = two.clock
+        await one.delivery.post(bulletin("one", 1))
+        await until(lambda: ("one", "mesh.unproven_key") in two.reports)
+        await until(lambda: ("one", "mesh.unknown_key") in two.reports)
+        counts = two.delivery.counts
+        assert (counts.unproven, counts.forged, counts.signed) == (1, 0, 0)
+        two.bound["one"] = bound
+        await until(lambda: two.bulletins(signed=True) == ["one-1-b1"], ticking=[two])
+        assert counts.forged == 0
+        await end(one, two)
+
+    run(story())
+
+
 def test_signatures_that_come_before_the_certificate_is_known_count_once_it_is(tmp_path):
     async def story():
         one, two = await federation(tmp_path, "one", "two")
