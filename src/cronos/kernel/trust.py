@@ -37,7 +37,7 @@ _TURN_NS, _MANY, _LATER_NS = 2_000_000, 16, 300_000_000
 
 
 class Trust:
-    """Remembers what each peer's word is worth; it begins anew with each start.
+    """Remembers what each peer's word is worth; the mesh process keeps that over restarts.
 
     Args:
         config: what a word is worth at first, and the budget of actions.
@@ -103,7 +103,10 @@ class Trust:
         return [Note("reproach", "", Reproach(peer, why, self._of[peer]))]
 
     def on_reproach(self, reproach: Reproach, _now: Now) -> list[Effect]:
-        """Learn what the mesh caught a peer at."""
+        """Learn what the mesh caught a peer at; without a reason, what was known before a start."""
+        if not reproach.why:
+            self._of[reproach.peer] = min(self.of(reproach.peer), max(0.0, reproach.trust))
+            return []
         return self.blame(reproach.peer, reproach.why)
 
     def judge(self, claims: tuple[Evidence, ...], malicious: bool) -> list[Effect]:
@@ -111,6 +114,11 @@ class Trust:
         peers = [one.detector[len(HEARD) :] for one in claims if one.detector.startswith(HEARD)]
         if not malicious:
             return [note for peer in peers for note in self.blame(peer, _MISTAKEN)]
-        for peer in peers:
-            self._of[peer] = min(self._first, self.of(peer) + _RECOVERS)
-        return []
+        risen = {one: min(self._first, self.of(one) + _RECOVERS) for one in peers}
+        notes: list[Effect] = [
+            Note("trust", "", Reproach(peer, "", worth))
+            for peer, worth in risen.items()
+            if worth > self.of(peer)
+        ]
+        self._of.update(risen)
+        return notes

@@ -73,7 +73,10 @@ class Peering:
             self._give(body)
             self._log("info", "node.roles", detail=", ".join(body.held))
         elif isinstance(body, Reproach):
-            self._log("warning", "peer.reproached", peer=body.peer, detail=body.why)
+            # The mesh process keeps what a peer's word is worth over this one's end.
+            self._give(body)
+            if body.why:
+                self._log("warning", "peer.reproached", peer=body.peer, detail=body.why)
 
     def publish(self, said: Publish) -> None:
         """Give a bulletin to the mesh; keep a receipt until `stored`."""

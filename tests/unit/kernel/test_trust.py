@@ -139,6 +139,27 @@ def test_what_the_mesh_caught_a_peer_at_counts_against_it():
     assert [one.trust for one in reproaches(story)] == [0.45]
 
 
+def test_what_a_word_was_worth_before_a_restart_is_taken_up_and_never_raises_it():
+    story = Story()
+    story.tell(Reproach("b", "", 0.2))
+    story.tell(Reproach("b", "", 0.7))
+
+    assert story.kernel.trust.of("b") == 0.2
+    assert reproaches(story) == []
+
+
+def test_that_a_peer_was_right_is_noted_as_well_without_a_reproach():
+    story = hear(Story(), told())
+    (incident,) = story.kernel.cases.open.values()
+    story.kernel.trust.blame("b", "it was wrong")
+    for _ in range(9):
+        story.tell(Verdict(incident.incident_id, "ann", True))
+
+    risen = reproaches(story)
+    assert [round(one.trust, 2) for one in risen] == [0.55, 0.65, 0.75, 0.85, 0.9]
+    assert {one.why for one in risen} == {""}
+
+
 def test_a_flood_of_words_spends_half_of_the_budget_and_is_reported_once():
     story = Story(Config(policy=Policy(actions_per_minute=20)))
     many = [told(n, actor=Entity(EntityKind.ADDRESS, f"192.0.2.{n}")) for n in range(1, 100)]

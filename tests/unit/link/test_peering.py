@@ -80,7 +80,9 @@ def test_what_is_claimed_is_claimed_again_of_a_mesh_that_was_restarted():
 def test_a_reproach_is_logged_and_only_what_peers_say_is_for_the_kernel():
     owing = Owing()
     owing.note(Reproach("b", "it lied"))
+    owing.note(Reproach("b", "", 0.5))
 
+    assert owing.given == [Reproach("b", "it lied"), Reproach("b", "", 0.5)]
     assert owing.logged == [(("warning", "peer.reproached"), {"peer": "b", "detail": "it lied"})]
     assert owing.hear(Members(("b",))) == Members(("b",))
     assert owing.hear(Receipt("b", "a", 1)) == Receipt("b", "a", 1)
