@@ -20,7 +20,7 @@ told at once.
 import asyncio
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -197,6 +197,17 @@ class _Incoming:
         return Answer(self.session, self.following, later)
 
 
+class _Turns:
+    """Each of some in its turn."""
+
+    def __init__(self) -> None:
+        self._turn = 0
+
+    def __call__(self, among: Sequence[str]) -> str:
+        self._turn += 1
+        return among[self._turn % len(among)] if among else ""
+
+
 class CopyingMesh:
     """A `Mesh` whose threat lane also goes by datagram.
 
@@ -208,6 +219,7 @@ class CopyingMesh:
 
     Attributes:
         broken: told at once of a peer whose stream broke.
+        chosen: gives whose turn it is among the members that may pass a copy on.
     """
 
     def __init__(self, mesh: Mesh, datagrams: Datagrams, clock: Clock, tasks: Tasks) -> None:
@@ -220,7 +232,7 @@ class CopyingMesh:
         self._from: dict[str, _Incoming] = {}
         self._due: list[tuple[int, str, int]] = []
         self._wake = asyncio.Event()
-        self._helper = 0
+        self.chosen: Callable[[Sequence[str]], str] = _Turns()
         self._left = float(_AT_ONCE)
         self._left_ns = 0
         self._held: set[str] = set()
@@ -327,8 +339,7 @@ class CopyingMesh:
 
     def _next_helper(self, peer: str) -> str:
         others = [name for name in self._mesh.peers() if name != peer]
-        self._helper += 1
-        return others[self._helper % len(others)] if others else ""
+        return self.chosen(others)
 
     async def _run(self) -> None:
         """Send the copies that are due."""

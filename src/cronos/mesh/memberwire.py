@@ -40,10 +40,25 @@ class Holding(msgspec.Struct, frozen=True, array_like=True):
     epoch: _Time
 
 
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """How busy the sender is, in its own words.
+
+    Attributes:
+        queued: messages that wait at it for peers.
+        kept_mib: what it keeps of peers' ledgers.
+        health: how late it runs and how little it hears, from 0, well, to 8 (`membership`).
+    """
+
+    queued: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
+    kept_mib: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
+    health: Annotated[int, Meta(ge=0, le=8)] = 0
+
+
 class Have(msgspec.Struct, frozen=True, array_like=True, tag="h"):
-    """Cards that the sender has."""
+    """Cards that the sender has, and how busy it is; older nodes read the cards alone."""
 
     cards: Annotated[tuple[Holding, ...], Meta(max_length=MAX_HAVE)]
+    load: Load | None = None
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True, tag="w"):

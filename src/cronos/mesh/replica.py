@@ -4,16 +4,17 @@ A record is *acknowledged* when it is on this node's disk, and *replicated* when
 that they hold it, and what opening it needs besides the keys. Both are positions: what holds for
 one holds for all before it.
 
-The peers are those of the highest rendezvous weight among the ones that are linked, so that the
-same ones keep it as long as they are there; one that is gone, full or in the wrong is replaced by
-the next. Each says how far its copy goes, and gets what follows; what it has and this ledger has
-not (a ledger that was rolled back, or begun anew) is put aside there and reported.
+The peers are those that `ranked` puts first among the ones that are linked (who has the role for
+it, and is not busy), and of equals those of the highest rendezvous weight, so that the same ones
+keep it as long as they are there; one that is gone, full or in the wrong is replaced by the next.
+Each says how far its copy goes, and gets what follows; what it has and this ledger has not (a
+ledger that was rolled back, or begun anew) is put aside there and reported.
 """
 
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -100,6 +101,9 @@ class Replica:
         tasks: run beside.
         copies: how many peers hold each record.
         report: takes what is wrong.
+
+    Attributes:
+        ranked: puts peers into the order in which they are chosen; equals stay in theirs.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its ports, each another one
@@ -113,6 +117,7 @@ class Replica:
         copies: int = 1,
         report: Report = lambda _peer, _code, _sentence: None,
     ) -> None:
+        self.ranked: Callable[[Sequence[str]], Sequence[str]] = list
         self._me = me
         self._mesh = mesh
         self._own = own
@@ -221,12 +226,13 @@ class Replica:
     # --- who keeps it --------------------------------------------------------------------------
 
     def _choose(self) -> None:
-        """Copy to the k linked peers of the highest weight that have not refused lately."""
+        """Copy to the k linked peers that are ranked first and have not refused lately."""
         if self._extent is None or self._extent.origin is None or self._stopped:
             return
         now_ns = self._clock.now().boot_ns
         able = [one for one in self._linked if self._refused.get(one, 0) <= now_ns]
-        chosen = sorted(able, key=self._weight, reverse=True)[: self._copies]
+        weighed = sorted(able, key=self._weight, reverse=True)
+        chosen = self.ranked(weighed)[: self._copies]
         for peer in [one for one in self._peers if one not in chosen]:
             self._end(peer)
         for peer in chosen:

@@ -8,17 +8,26 @@ verified cards, which pass from neighbour to neighbour by name first, and whole 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
 from msgspec.structs import replace
 
-from cronos.errors import CronosError
+from cronos.errors import CronosError, UnreachableError
 from cronos.mesh import memberwire
 from cronos.mesh.datagrams import MAX_DATA_BYTES, SWIM, Datagrams
 from cronos.mesh.membership import Effect, Link, Membership, Send, Sync, Terms, Unlink
-from cronos.mesh.memberwire import MAX_HAVE, MAX_WANT, Card, Have, Holding, Notes, Want
+from cronos.mesh.memberwire import (
+    MAX_HAVE,
+    MAX_WANT,
+    Card,
+    Have,
+    Holding,
+    Load,
+    Notes,
+    Want,
+)
 from cronos.mesh.roster import Changed
 from cronos.mesh.seeds import Seed, parse_seed
 from cronos.ports import Clock, Mesh, Tasks
@@ -27,6 +36,7 @@ from cronos.types import Ack, Lane, Peer, PeerStatus, Ping, decode, encode
 _MAX_OUTGOING: Final = 4_096
 _RENEW_NS: Final = 60_000_000_000
 _FAREWELL_S: Final = 0.05
+_LOAD_NS: Final = 2_000_000_000
 _SHORTEST_S: Final = 0.001
 
 
@@ -43,6 +53,8 @@ class Swim:
 
     Attributes:
         blamed: told of a peer that was caught at something, at what, and by which error's code.
+        load: says how busy this node is, besides its health; neighbours are told every two seconds.
+        loads: what each neighbour has said of itself.
     """
 
     def __init__(
@@ -55,6 +67,9 @@ class Swim:
         changed: Callable[[Peer, bool], None],
     ) -> None:
         self.blamed: Callable[..., None] = _unheard
+        self.load: Callable[[], Load] = Load
+        self.loads: dict[str, Load] = {}
+        self._told_ns = 0
         seed = clock.now().wall_ns ^ sum(ord(c) << (n % 24) for n, c in enumerate(me.instance))
         self._machine = Membership(replace(me, roles=()), Terms(), seed)
         self._roles = me.roles
@@ -87,6 +102,17 @@ class Swim:
             self._tasks.spawn(self._send_all(), "membership streams")
             self.claim(self._roles)
 
+    def alive(self) -> tuple[str, ...]:
+        """Name the members that are not known to be gone, sorted; this node is left out."""
+        return self._machine.roster.alive()
+
+    def release(self, names: Collection[str]) -> None:
+        """Keep seeds no longer for being seeds; who is no member is dialled no more."""
+        for name in names:
+            self._seeds.discard(name)
+            if name not in self._machine.peers:
+                self._mesh.forget(name)
+
     def members(self) -> tuple[Peer, ...]:
         """Give all members that are known, the gone ones too, sorted; this node is left out."""
         return tuple(peer for _, peer in sorted(self._machine.peers.items()))
@@ -102,6 +128,10 @@ class Swim:
     def rtt_ns(self, peer: str) -> int:
         """Give the time that the last ping of a neighbour took, 0 for none."""
         return self._machine.rtt_ns.get(peer, 0)
+
+    def own_load(self) -> Load:
+        """Say how busy this node is."""
+        return replace(self.load(), health=self._machine.health)
 
     def claim(self, roles: tuple[str, ...]) -> None:
         """Hold these roles from now on, and tell the others."""
@@ -128,6 +158,7 @@ class Swim:
             self._tasks.spawn(self._greet(peer), f"greet {peer}")
         else:
             self._shown.discard(peer)
+            self.loads.pop(peer, None)
         self._carry(self._machine.linked(peer, up, self._clock.now()))
 
     def broken(self, peer: str) -> None:
@@ -138,6 +169,8 @@ class Swim:
         """Take what a peer's membership sent by stream; what does not hold is its blame."""
         try:
             await self._take(peer, lane, memberwire.unpack(data))
+        except UnreachableError:
+            pass  # a card has yet to come, this node's own or the peer's: it is tried again
         except CronosError as error:
             self.blamed(peer, error.sentence, error.code)
 
@@ -147,8 +180,10 @@ class Swim:
         match message:
             case Notes(said):
                 self._said(peer, said, by_stream=True)
-            case Have(cards):
+            case Have(cards, load):
                 self._wanted(peer, cards)
+                if load is not None and peer in self._mesh.peers():
+                    self.loads[peer] = load
             case Want(instances):
                 self._give(peer, instances)
             case Card(data) if lane is Lane.MEMBERS:
@@ -189,9 +224,14 @@ class Swim:
         self._carry(self._machine.restate(me, self._clock.now()))
         self._tell_cards(self._mesh.peers(), (Holding(held.instance, held.epoch),))
         self._shown.clear()
+        first = not self._carded.is_set()
         self._carded.set()
         for peer in self._mesh.peers():
-            self._show(peer)
+            if first:
+                self._show(peer)
+            else:
+                # Another certificate, and perhaps another key: it shows itself as on a new stream.
+                self._tasks.spawn(self._greet(peer), f"greet {peer}")
 
     def _learn(self, peer: str, data: bytes) -> None:
         cards = self._datagrams.cards
@@ -240,13 +280,23 @@ class Swim:
             if peer in self._mesh.peers():
                 self._tasks.spawn(self._greet(peer), f"greet {peer}")
 
+    def _tell_load(self, boot_ns: int) -> None:
+        """Every two seconds: tell the neighbours how busy this node is."""
+        if boot_ns - self._told_ns < _LOAD_NS:
+            return
+        self._told_ns = boot_ns
+        frame = memberwire.pack(Have((), self.own_load()))
+        for peer in self._mesh.peers():
+            self._queue(peer, Lane.MEMBERS, frame)
+
     # --- what goes ---------------------------------------------------------------------------
 
     async def _greet(self, peer: str) -> None:
         """Show this node's card on a new stream, and offer a key; no key without a card."""
         await self._carded.wait()
         self._show(peer)
-        self._queue(peer, Lane.KEYS, await self._datagrams.offer(peer))
+        with suppress(UnreachableError):  # its key was rotated: the card to come brings an offer
+            self._queue(peer, Lane.KEYS, await self._datagrams.offer(peer))
         every = self._datagrams.cards.all()
         self._tell_cards((peer,), tuple(Holding(one.instance, one.epoch) for one in every))
 
@@ -329,6 +379,7 @@ class Swim:
             now = self._clock.now()
             self._carry(self._machine.tick(now))
             self._renew(now.boot_ns)
+            self._tell_load(now.boot_ns)
             self._wake.clear()
             wait_s = (self._machine.due_ns() - self._clock.now().boot_ns) / 1e9
             with suppress(TimeoutError):

@@ -49,6 +49,31 @@ def test_a_ledger_comes_back_onto_an_empty_directory_and_goes_on(tmp_path):
     run(story())
 
 
+def test_with_two_copies_the_loss_of_a_keeper_beside_the_owner_loses_no_record(tmp_path):
+    async def story():
+        nodes = await owners(tmp_path, "one", "three", "two", copies=2)
+        one = nodes[0]
+        one.write(*(b"record %d" % n for n in range(300)))
+        await until(lambda: one.replicated() == 300)
+        lost = nodes[2]
+        lost.write(b"its own")
+        await lose(one)
+        await lose(lost)
+        await one.start()
+        copy = LedgerCopy(tmp_path / "one" / "ledger.recovering")
+        recovered = await one.recovery().run(copy, 5)
+        assert (recovered.peer, recovered.size) == ("three", 300)
+        settle(copy, tmp_path / "one" / "ledger", one.sealer)
+        assert one.write(b"and on") == 301
+        assert one.replicated() == 0
+        await lost.start()
+        await until(lambda: one.replicated() == 301)
+        assert one.replica.holders() == {"three": 301, "two": 301}
+        await end(*nodes)
+
+    run(story())
+
+
 def test_the_longest_copy_is_taken_and_one_that_contradicts_it_is_named(tmp_path):
     async def story():
         one, three, two = await owners(tmp_path, "one", "three", "two", copies=2)

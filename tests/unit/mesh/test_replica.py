@@ -98,6 +98,23 @@ def test_a_peer_that_is_gone_is_replaced_by_the_next(tmp_path):
     run(story())
 
 
+def test_who_is_ranked_first_keeps_it_and_gives_it_up_to_whom_is_ranked_before_it(tmp_path):
+    async def story():
+        nodes = await owners(tmp_path, "one", "three", "two")
+        one = nodes[0]
+        order = ["three", "two"]
+        one.replica.ranked = lambda among: sorted(among, key=order.index)
+        one.write(b"first")
+        await until(lambda: one.replica.holders().get("three") == 1)
+        order.reverse()
+        one.write(b"second")
+        await until(lambda: one.replica.holders().get("two") == 2)
+        assert one.replicated() == 2
+        await end(*nodes)
+
+    run(story())
+
+
 def test_a_peer_that_is_full_is_replaced_and_reported(tmp_path):
     async def story():
         nodes = await owners(tmp_path, "one", "three", "two", max_bytes=20_000)

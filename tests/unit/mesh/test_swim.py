@@ -8,7 +8,7 @@ from tests.unit.mesh.nodes import Node, cluster, credential, stop, until
 from cronos.crypto.pki.node import own_bound
 from cronos.mesh import memberwire
 from cronos.mesh.cards import _ENCODER, CONTEXT, Claim, _Packed
-from cronos.mesh.memberwire import Card, Notes
+from cronos.mesh.memberwire import Card, Load, Notes
 from cronos.testing.memory_mesh import MemoryNetwork
 from cronos.types import Lane, Peer, PeerStatus, Ping
 
@@ -48,6 +48,35 @@ def test_a_member_that_falls_silent_is_declared_dead_and_comes_back():
         await network.heal()
         await until(lambda: all(node.sees("delta") == "alive" for node in others))
         await until(lambda: lost.sees("alpha") == "alive")
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_neighbours_say_how_busy_they_are_and_whoever_is_gone_says_nothing_any_more():
+    async def story():
+        network, nodes = await cluster("alpha", "beta")
+        nodes["beta"].swim.load = lambda: Load(7, 3)
+        await until(lambda: nodes["alpha"].swim.loads.get("beta", Load()).queued == 7)
+        assert nodes["alpha"].blamed == []
+        network.partition(frozenset(("alpha",)), frozenset(("beta",)))
+        nodes["alpha"].swim.linked("beta", False)
+        assert nodes["alpha"].swim.loads == {}
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_seed_that_is_nobody_is_dialled_no_more_once_it_is_released():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        forgotten = []
+        nodes["alpha"].mesh.forget = forgotten.append
+        swim = nodes["alpha"].swim
+        swim.join(["nobody@127.0.0.1:9", "beta@127.0.0.1:9"])
+        swim.release(("nobody", "beta"))
+        assert forgotten == ["nobody"]
+        assert swim.alive() == ("beta",)
         await stop(nodes)
 
     asyncio.run(story())
