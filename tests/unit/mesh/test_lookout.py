@@ -5,7 +5,7 @@ import asyncio
 from tests.unit.mesh.nodes import until
 
 from cronos.errors import UnreachableError
-from cronos.mesh.lookout import Lookout
+from cronos.mesh.lookout import MOST_DIALLED, Dialling, Lookout
 from cronos.testing.memory_registry import MemoryRegistry
 from cronos.types import Peer
 
@@ -22,63 +22,110 @@ class Away(MemoryRegistry):
         super().enter(me)
 
 
-def lookout(registry):
-    joined, reports = [], []
-    made = Lookout(registry, lambda: ALPHA, joined.extend, lambda *said, **_: reports.append(said))
-    return made, joined, reports
+class Watch:
+    """A lookout with a membership that only remembers."""
+
+    def __init__(self, registry, every_s=0.01):
+        self.joined, self.released, self.reports, self.members = [], [], [], []
+        self.registry = registry
+        dialling = Dialling(
+            lambda: ALPHA, self.joined.extend, lambda: self.members, self.released.extend
+        )
+        self.lookout = Lookout(
+            registry, dialling, lambda *said, **_: self.reports.append(said), every_s
+        )
+
+    def look(self, times=1):
+        async def story():
+            for _ in range(times):
+                await self.lookout.look()
+
+        asyncio.run(story())
 
 
 def test_others_are_dialled_once_and_oneself_never():
     registry = MemoryRegistry()
     registry.enter(BETA)
-    watch, joined, _ = lookout(registry)
+    watch = Watch(registry)
+    watch.look(3)
 
-    async def story():
-        for _ in range(3):
-            await watch.look()
-
-    asyncio.run(story())
-
-    assert joined == ["beta@192.0.2.2:7443"]
+    assert watch.joined == ["beta@192.0.2.2:7443"]
     assert registry.found() == ("alpha@192.0.2.1:7443", "beta@192.0.2.2:7443")
+
+
+def test_who_is_a_member_already_needs_no_dialling_and_who_became_one_is_let_go():
+    registry = MemoryRegistry()
+    registry.enter(BETA)
+    registry.enter(Peer("gamma", "192.0.2.3:7443"))
+    watch = Watch(registry)
+    watch.members = ["gamma"]
+    watch.look()
+    assert watch.joined == ["beta@192.0.2.2:7443"]
+    watch.members = ["beta", "gamma"]
+    watch.look()
+
+    assert watch.released == ["beta"]
+    watch.members = ["gamma"]
+    watch.look()
+    assert watch.joined == ["beta@192.0.2.2:7443"] * 2
+
+
+def test_what_a_registry_makes_up_is_given_up_and_never_takes_more_than_its_room():
+    made_up = {f"n{n:03}": f"n{n:03}@192.0.2.9:{n + 1}" for n in range(200)}
+    watch = Watch(MemoryRegistry(made_up))
+    dialled = []
+    for _ in range(40):
+        watch.look()
+        dialled.append(len(watch.joined) - len(watch.released))
+
+    assert max(dialled) <= MOST_DIALLED
+    assert len(set(watch.joined)) > 2 * MOST_DIALLED
+
+
+def test_who_is_listed_no_more_is_let_go_and_dialled_anew_when_it_is_back():
+    registry = MemoryRegistry()
+    registry.enter(BETA)
+    watch = Watch(registry)
+    watch.look()
+    registry.withdraw(BETA)
+    watch.look()
+    registry.enter(BETA)
+    watch.look()
+
+    assert watch.released == ["beta"]
+    assert watch.joined == ["beta@192.0.2.2:7443"] * 2
 
 
 def test_a_registry_that_is_away_is_told_once_and_so_is_its_return():
     registry = Away()
-    watch, joined, reports = lookout(registry)
+    watch = Watch(registry)
+    registry.away = True
+    watch.look(3)
+    registry.away = False
+    registry.enter(BETA)
+    watch.look(2)
 
-    async def story():
-        registry.away = True
-        for _ in range(3):
-            await watch.look()
-        registry.away = False
-        registry.enter(BETA)
-        for _ in range(2):
-            await watch.look()
-
-    asyncio.run(story())
-
-    assert reports == [("warning", "testing.away"), ("info", "mesh.registry_back")]
-    assert joined == ["beta@192.0.2.2:7443"]
+    assert watch.reports == [("warning", "testing.away"), ("info", "mesh.registry_back")]
+    assert watch.joined == ["beta@192.0.2.2:7443"]
 
 
-def test_what_a_registry_makes_up_is_left_out():
-    registry = MemoryRegistry({"x": "rubbish", "y": "BETA@host:1", "z": "beta@h:99999"})
-    watch, joined, _ = lookout(registry)
+def test_what_is_no_seed_or_names_nobody_is_left_out():
+    made_up = {"x": "rubbish", "y": "BETA@host:1", "z": "beta@h:99999", "w": "192.0.2.7:1"}
+    watch = Watch(MemoryRegistry(made_up))
+    watch.look()
 
-    asyncio.run(watch.look())
-
-    assert joined == []
+    assert watch.joined == []
 
 
 def test_it_withdraws_when_it_is_stopped():
     registry = MemoryRegistry()
-    watch, _, _ = lookout(registry)
+    watch = Watch(registry)
 
     async def story():
-        running = asyncio.ensure_future(watch.run(0.01))
+        running = asyncio.ensure_future(watch.lookout.run())
         await until(lambda: registry.found() != ())
-        watch.stop()
+        watch.lookout.stop()
+        await watch.lookout.ended()
         await running
 
     asyncio.run(story())
