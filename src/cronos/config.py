@@ -133,6 +133,12 @@ class Mesh(Section, frozen=True):
     roles: tuple[Role, ...] = ("defense", "operations", "audit", "communication")
     # What a peer's word is worth at first, and at most; a peer that is wrong is believed less.
     trust: Ratio = 0.9
+    # A registry in which nodes enter themselves and find others: its catalogue name; "" for none.
+    registry: str = ""
+    # How many peers keep a copy of each of this node's records.
+    copies: Annotated[int, Meta(ge=1, le=16)] = 1
+    # What carries records and bulk: nodes' own streams, or a stream of the catalogue.
+    bulk: str = "grpc"
 
 
 class SourceEntry(Section, frozen=True):

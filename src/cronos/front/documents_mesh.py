@@ -5,6 +5,17 @@ import msgspec
 from cronos.front.result import DemoStep, LedgerView
 
 
+class LoadView(msgspec.Struct, frozen=True):
+    """How busy a node says it is: messages that wait at it, MiB that it keeps of others' ledgers.
+
+    `health` is how late it runs and how little it hears, from 0, well, to 8.
+    """
+
+    queued: int = 0
+    kept_mib: int = 0
+    health: int = 0
+
+
 class PeerView(msgspec.Struct, frozen=True):
     """A member as a running node sees it."""
 
@@ -21,6 +32,13 @@ class PeerView(msgspec.Struct, frozen=True):
     queued: int = 0
     held: int = 0
     signed: int = 0
+    # The roles that it holds just now: its own, and those that it took over.
+    holds: tuple[str, ...] = ()
+    # Of the link: "open" where dialling has failed for a while, and why it failed last.
+    breaker: str = ""
+    trouble: str = ""
+    # None where it has said nothing of it (yet): it is no neighbour, or of an older version.
+    load: LoadView | None = None
 
 
 class MeshDocument(msgspec.Struct, frozen=True):
@@ -38,6 +56,11 @@ class MeshDocument(msgspec.Struct, frozen=True):
     # Up to where this node's records are acknowledged (durable here) and replicated (at a peer).
     records: dict[str, int] = msgspec.field(default_factory=dict[str, int])
     left: bool = False
+    # "ok", or what is wrong with whom.
+    health: str = "ok"
+    load: LoadView | None = None
+    # The roles that this node holds just now.
+    holds: tuple[str, ...] = ()
     schema: str = "cronos.mesh/1"
 
 

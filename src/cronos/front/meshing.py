@@ -12,7 +12,7 @@ from cronos.config import Config
 from cronos.front.membership import holder_of
 from cronos.front.plugins import load, make
 from cronos.link.egress import EgressGate
-from cronos.ports import Clock, KeyProvider, Sealer
+from cronos.ports import Clock, Ids, KeyProvider, Sealer
 from cronos.runtime.tasks import AsyncTasks
 from cronos.runtime.telemetry import Log
 from cronos.runtime.world import SequenceIds
@@ -84,6 +84,7 @@ async def _serve(
         config.mesh.join,
         config.mesh.roles,
         config.mesh.listen,
+        config.mesh.copies,
     )
     ports = load("entry", "mesh-ports")(
         mesh,
@@ -95,6 +96,8 @@ async def _serve(
         clock,
         tasks,
         log.write,
+        _registry(config),
+        bulk=_engine(config, SequenceIds(config.node.instance, place.incarnation)),
     )
     process = load("entry", "mesh-process")(told, ports)
     stopped = asyncio.Event()
@@ -103,6 +106,21 @@ async def _serve(
         await process.run(stopped)
     finally:
         await tasks.cancel()
+
+
+def _registry(config: Config) -> Any:
+    """Make the registry in which nodes find one another; None where there is none."""
+    if not config.mesh.registry:
+        return None
+    return make("registry", config.mesh.registry, config, egress=EgressGate(config.egress))
+
+
+def _engine(config: Config, ids: Ids) -> Any:
+    """Make the engine of bulk; None where the nodes' own streams carry it."""
+    if config.mesh.bulk == "grpc":
+        return None
+    egress = EgressGate(config.egress)
+    return make("stream", config.mesh.bulk, config, egress=egress, ids=ids)
 
 
 def _loop() -> asyncio.AbstractEventLoop:

@@ -7,15 +7,19 @@ its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from cronos.errors import InputError
 from cronos.mesh.delivery import Counts, Standing
+from cronos.mesh.health import health
+from cronos.mesh.memberwire import Load
 from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
+from cronos.mesh.streams import LinkState
+from cronos.mesh.trustbook import TrustBook
 from cronos.mesh.udp import split
 from cronos.ports import Mesh
 from cronos.types import (
@@ -109,6 +113,15 @@ class KnowsMembers(Protocol):
         """Give the time that the last ping took, 0 for none."""
         ...
 
+    def own_load(self) -> Load:
+        """Say how busy this node is."""
+        ...
+
+    @property
+    def loads(self) -> Mapping[str, Load]:
+        """What neighbours have said of themselves."""
+        ...
+
     async def leave(self) -> None:
         """Tell the others good-bye."""
         ...
@@ -124,6 +137,9 @@ class Courier:
         board: what is shared just now.
 
     Attributes:
+        links: says how each link stands, breaker and all; set before `start` where it is known.
+        counted: gives further counts for the status.
+        book: keeps what peers' words are worth, where one is set before `start`.
         delivery: set before `start`.
         members: set before `start`.
         beside: started before the links and stopped after them.
@@ -134,6 +150,9 @@ class Courier:
 
     def __init__(self, me: Peer, mesh: Mesh, tell: Callable[[Datum], None], board: Board) -> None:
         self.beside: list[Any] = []
+        self.book: TrustBook | None = None
+        self.links: Callable[[], Sequence[LinkState]] = tuple
+        self.counted: Callable[[], Mapping[str, int]] = dict
         self.started = False
         self._me = me
         self._mesh = mesh
@@ -145,6 +164,9 @@ class Courier:
 
     async def start(self, seeds: Sequence[str]) -> None:
         """Begin to take from peers; the reflex process must be there."""
+        if self.book is not None:
+            for known in await self.book.open():
+                self._tell(known)
         for one in self.beside:
             await one.start()
         await self.delivery.start()
@@ -159,6 +181,10 @@ class Courier:
         for one in published:
             if isinstance(one.message, Bulletin):
                 self._board.put(one.message)
+        if self.book is not None:
+            for told in said:
+                if isinstance(told, Reproach):
+                    self.book.keep(told)
         await self.delivery.post_all([(one.message, one.to) for one in published])
         bulletins = [one.message for one in published if isinstance(one.message, Bulletin)]
         if bulletins:
@@ -189,6 +215,14 @@ class Courier:
         """Report what a peer was caught at."""
         self._tell(Reproach(peer, why))
 
+    def own_roles(self) -> dict[str, tuple[str, ...]]:
+        """Give the roles that each member has by itself."""
+        return {one.instance: one.roles for one in self._known()}
+
+    def waiting(self) -> int:
+        """Count what waits for peers."""
+        return sum(one.waiting for one in self.delivery.standings())
+
     def changed(self, peer: Peer, unwitnessed: bool) -> None:
         """Take a change of the membership."""
         del unwitnessed
@@ -214,6 +248,8 @@ class Courier:
         await self.members.leave()
         await self._mesh.stop()
         await self.delivery.stop()
+        if self.book is not None:
+            await self.book.flush()
         for one in reversed(self.beside):
             one.stop()
         self.changed(self._me, False)
@@ -244,9 +280,16 @@ class Courier:
         """Say how this node and each member stand."""
         allowed, linked = self.members.allowed(), set(self._mesh.peers())
         standings = {one.peer: one for one in self.delivery.standings()}
-        peers = [self._peer(one, allowed, linked, standings) for one in self._known()]
-        counts = msgspec.to_builtins(self.delivery.counts)
+        links = {one.peer: one for one in self.links()}
+        peers = [
+            {**self._peer(one, allowed, linked, standings), **self._state(one, links)}
+            for one in self._known()
+        ]
+        counts = {**msgspec.to_builtins(self.delivery.counts), **self.counted()}
+        load = self.members.own_load()
         return {
+            "health": health(peers, load),
+            "load": msgspec.structs.asdict(load),
             "node": self._me.instance,
             "address": self._me.address,
             "incarnation": self._me.incarnation,
@@ -278,6 +321,14 @@ class Courier:
             "queued": standing.waiting if standing is not None else 0,
             "held": standing.held if standing is not None else 0,
             "signed": standing.signed if standing is not None else 0,
+        }
+
+    def _state(self, peer: Peer, links: dict[str, LinkState]) -> dict[str, Any]:
+        link, load = links.get(peer.instance), self.members.loads.get(peer.instance)
+        return {
+            "breaker": link.breaker if link is not None else "",
+            "trouble": link.trouble if link is not None else "",
+            "load": msgspec.structs.asdict(load) if load is not None else None,
         }
 
     def _known(self) -> list[Peer]:

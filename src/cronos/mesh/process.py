@@ -18,13 +18,16 @@ from cronos.crypto.pki.node import Holder
 from cronos.crypto.pki.profile import MLDSA
 from cronos.crypto.pki.requests import Bound
 from cronos.errors import CronosError, InputError
+from cronos.mesh.balance import BUSY, Balance, Burden
 from cronos.mesh.batches import MerkleSeals
 from cronos.mesh.cards import Cards
 from cronos.mesh.copies import CopyingMesh
 from cronos.mesh.courier import Courier
 from cronos.mesh.datagrams import SealedDatagrams
 from cronos.mesh.delivery import Delivery
+from cronos.mesh.engine import EngineMesh
 from cronos.mesh.keeper import Copy, Keeper
+from cronos.mesh.lookout import EVERY_S, Dialling, Lookout
 from cronos.mesh.outbox import Outbox, OutboxConfig
 from cronos.mesh.postroom import PostRoom
 from cronos.mesh.remarks import Remarks
@@ -33,8 +36,9 @@ from cronos.mesh.serving import SOCKET_NAME, MeshServer
 from cronos.mesh.shared import Board
 from cronos.mesh.streams import GrpcMesh
 from cronos.mesh.swim import Swim
+from cronos.mesh.trustbook import TrustBook
 from cronos.mesh.udp import UdpSocket, split
-from cronos.ports import Clock, KeyProvider, Mesh, Sealer, Tasks
+from cronos.ports import Clock, KeyProvider, Mesh, Registry, Sealer, Stream, Tasks
 from cronos.types import ControlCall, Datum, Peer
 
 # What a peer is reproached with, of all that is reported about it: the rest may be bad luck.
@@ -51,6 +55,8 @@ _BLAMED: Final = frozenset(
 # So many datagrams of nobody known in so many seconds are told: fewer are left over from restarts.
 _STRANGE: Final = 100
 _LOOK_S: Final = 5.0
+# Whose work it is to keep what others recorded.
+_KEEPING: Final = "audit"
 
 Report = Callable[..., None]
 
@@ -66,6 +72,7 @@ class Place(msgspec.Struct, frozen=True):
         seeds: peers to begin with.
         roles: what it does for all by itself.
         listen: where peers reach it, by TCP and UDP.
+        copies: how many peers keep each of its records.
     """
 
     instance: str
@@ -75,6 +82,7 @@ class Place(msgspec.Struct, frozen=True):
     seeds: tuple[str, ...]
     roles: tuple[str, ...]
     listen: str
+    copies: int = 1
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -90,6 +98,9 @@ class Ports(msgspec.Struct, frozen=True):
         clock: the time.
         tasks: where all of it runs.
         report: told what a person should know.
+        registry: where it enters itself and finds others; None where peers are told alone.
+        looking_s: how often it looks there.
+        bulk: the engine that carries records and bulk; None where the links do.
     """
 
     mesh: GrpcMesh
@@ -101,6 +112,9 @@ class Ports(msgspec.Struct, frozen=True):
     clock: Clock
     tasks: Tasks
     report: Report
+    registry: Registry | None = None
+    looking_s: float = EVERY_S
+    bulk: Stream | None = None
 
 
 class MeshProcess:
@@ -123,6 +137,7 @@ class MeshProcess:
         self._courier: Courier | None = None
         self._remarks = Remarks(ports.report, ports.clock)
         self.report: Report = self._remarks.report
+        self._swim: Swim | None = None
         self._begun = asyncio.Event()
         self._server = MeshServer(
             place.run / SOCKET_NAME, ports.tasks, self._hear, self._answer, gone
@@ -143,8 +158,11 @@ class MeshProcess:
         await courier.start(self._place.seeds)
         self._begun.set()
         self.report("info", "mesh.listening", detail=self._ports.mesh.address)
+        lookout = self._looking(courier)
         await stopped.wait()
         await courier.leave()
+        if lookout is not None:
+            await lookout.ended()
         await self._server.stop()
 
     def _assembled(self, cards: Cards) -> Courier:
@@ -153,15 +171,26 @@ class MeshProcess:
         datagrams = SealedDatagrams(
             UdpSocket(host, port), cards, clock, tasks, self._ports.mesh.permit
         )
-        mesh = CopyingMesh(self._ports.mesh, datagrams, clock, tasks)
+        links, counted = self._links(cards)
+        mesh = CopyingMesh(links, datagrams, clock, tasks)
         me = Peer(place.instance, place.listen, place.incarnation, roles=place.roles)
         courier = Courier(me, mesh, self._server.tell, Board(clock))
         courier.beside.append(datagrams)
         tasks.spawn(self._watch(datagrams), "strange datagrams")
-        courier.members = members = Swim(me, mesh, datagrams, clock, tasks, courier.changed)
+        kept = place.home / "outbox" / "trust"
+        courier.book = TrustBook(place.instance, kept, self._ports.sealer, tasks, self.report)
+        courier.members = self._swim = members = Swim(
+            me, mesh, datagrams, clock, tasks, courier.changed
+        )
         members.blamed = self._blamed
         mesh.broken = members.broken
-        courier.delivery = PostRoom(self._delivery(mesh, courier), self._replica(mesh))
+        balance = Balance(courier.own_roles, lambda: members.loads)
+        mesh.chosen = partial(balance.in_turn, "")
+        replica = self._replica(mesh)
+        replica.ranked = partial(balance.least_loaded, _KEEPING, steps=BUSY)
+        courier.delivery = PostRoom(self._delivery(mesh, courier), replica)
+        courier.links, courier.counted = self._ports.mesh.states, counted
+        members.load = Burden(courier.waiting, place.home / "replica", clock)
         return courier
 
     async def _watch(self, datagrams: SealedDatagrams) -> None:
@@ -177,6 +206,25 @@ class MeshProcess:
                     detail=f"{came} datagrams in {_LOOK_S:g} s were of nobody known, or broken.",
                 )
 
+    def _links(self, cards: Cards) -> tuple[Mesh, Callable[[], dict[str, int]]]:
+        """Give the links, bulk by an engine where there is one, and what is counted of that."""
+        ports = self._ports
+        if ports.bulk is None:
+            return ports.mesh, dict
+        by = EngineMesh(ports.mesh, ports.bulk, cards, ports.clock, ports.tasks, self.report)
+        return by, lambda: {f"bulk_{name}": count for name, count in by.counts.items()}
+
+    def _looking(self, courier: Courier) -> Lookout | None:
+        """Begin to look for peers in the registry, where there is one, until the node leaves."""
+        registry, swim = self._ports.registry, self._swim
+        if registry is None or swim is None:
+            return None
+        dialling = Dialling(swim.me, swim.join, swim.alive, swim.release)
+        lookout = Lookout(registry, dialling, self.report, self._ports.looking_s)
+        courier.beside.append(lookout)
+        self._ports.tasks.spawn(lookout.run(), "mesh.lookout")
+        return lookout
+
     def _delivery(self, mesh: Mesh, courier: Courier) -> Delivery:
         place, ports = self._place, self._ports
         folder = place.home / "outbox"
@@ -186,7 +234,7 @@ class MeshProcess:
             place.incarnation,
             mesh,
             outbox,
-            MerkleSeals(ports.keys, place.instance, ports.mesh.bound_hash),
+            MerkleSeals(ports.keys, place.instance, ports.mesh.bound_hash, clock=ports.clock),
             ports.clock,
             ports.tasks,
             courier.heard,
@@ -201,7 +249,14 @@ class MeshProcess:
             mesh, lambda owner: ports.copy(place.home / "replica" / owner), ports.tasks, self._wrong
         )
         return Replica(
-            place.instance, mesh, ports.own, keeper, ports.clock, ports.tasks, report=self._wrong
+            place.instance,
+            mesh,
+            ports.own,
+            keeper,
+            ports.clock,
+            ports.tasks,
+            place.copies,
+            self._wrong,
         )
 
     def _cards(self, holder: Holder) -> Cards:
@@ -209,7 +264,10 @@ class MeshProcess:
             return holder.membership().credential.chains.of(MLDSA)
 
         keys, trust = self._ports.keys, holder.membership().credential.trust
-        bound = Bound(keys.public("identity"), partial(keys.sign, "identity"))
+
+        def bound() -> Bound:
+            return Bound(keys.public("identity"), partial(keys.sign, "identity"))
+
         name, clock = self._place.instance, self._ports.clock
         return Cards(name, bound, chain, trust, holder.revocations, clock)
 

@@ -13,6 +13,9 @@ from cronos.front.documents_mesh import (
 )
 from cronos.front.result import to_json
 
+MESH_KEYS = (
+    "node address incarnation view roles allowed peers counts records left health load holds schema"
+)
 EAST = PeerView("east", "", "alive", 1, True)
 
 
@@ -21,7 +24,7 @@ EAST = PeerView("east", "", "alive", 1, True)
     [
         (
             MeshDocument("north", "127.0.0.1:1", 1, 2, peers=(EAST,)),
-            "node address incarnation view roles allowed peers counts records left schema",
+            MESH_KEYS,
         ),
         (
             FederatedDocument("a.example", (FellowView("north", "", ""),), 0),

@@ -7,7 +7,7 @@ import pytest
 from cronos.config import Config, Mesh
 from cronos.errors import InputError
 from cronos.front import meshing
-from cronos.runtime.world import SystemClock
+from cronos.runtime.world import SequenceIds, SystemClock
 from cronos.testing.memory_govern import MemorySealer
 
 
@@ -27,3 +27,30 @@ def test_a_node_that_has_joined_no_domain_is_told_how(tmp_path):
         )
 
     assert refused.value.remedy
+
+
+def test_registry_and_engine_are_made_by_their_catalogue_names_with_their_own_tables():
+    tables = {
+        "etcd": {"url": "http://127.0.0.1:2379", "prefix": "/plant/"},
+        "amqp": {"servers": ["127.0.0.1:5673"]},
+    }
+    config = Config(mesh=Mesh(registry="etcd", bulk="amqp"), plugin=tables)
+    ids = SequenceIds("local", 1)
+
+    assert meshing._registry(config).manifest.name == "etcd"
+    assert meshing._engine(config, ids).manifest.name == "amqp"
+    assert meshing._engine(Config(mesh=Mesh(bulk="nats")), ids).manifest.name == "nats"
+    assert meshing._registry(Config()) is None
+    assert meshing._engine(Config(), ids) is None
+
+
+@pytest.mark.parametrize("mesh", [Mesh(registry="zookeeper"), Mesh(bulk="pigeons")])
+def test_what_no_catalogue_has_is_refused(mesh):
+    make = meshing._registry if mesh.registry else made_engine
+    with pytest.raises(InputError) as unknown:
+        make(Config(mesh=mesh))
+    assert unknown.value.code == "catalog.unknown"
+
+
+def made_engine(config):
+    return meshing._engine(config, SequenceIds("local", 1))

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from cronos.errors import InputError
 from cronos.mesh.courier import FORGED, Courier
 from cronos.mesh.delivery import Counts, Standing
+from cronos.mesh.memberwire import Load
 from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
 from cronos.testing.clock import VirtualClock
@@ -96,6 +97,13 @@ class Book(Post):
 
     def rtt_ns(self, peer):
         return 700_000
+
+    def own_load(self):
+        return Load(2, 0, 1)
+
+    @property
+    def loads(self):
+        return {"b": Load(5, 1, 4)}
 
     async def leave(self):
         self.left = True
@@ -206,10 +214,43 @@ def test_a_person_is_told_how_each_member_stands():
     assert peer == {
         "instance": "b", "address": "127.0.0.1:2", "status": "alive", "incarnation": 5,
         "linked": False, "roles": ("audit",), "allowed": ("audit",), "rtt_ms": 0.7, "queued": 2,
-        "held": 4, "signed": 3,
+        "held": 4, "signed": 3, "breaker": "", "trouble": "",
+        "load": {"queued": 5, "kept_mib": 1, "health": 4},
     }  # fmt: skip
+    assert told["health"] == "b busy"
+    assert told["load"] == {"queued": 2, "kept_mib": 0, "health": 1}
     with pytest.raises(InputError):
         ask(stage, "dance")
+
+
+class Kept:
+    """A book that only remembers."""
+
+    def __init__(self):
+        self.kept = []
+
+    async def open(self):
+        return (Reproach("b", "", 0.4),)
+
+    def keep(self, said):
+        self.kept.append(said)
+
+    async def flush(self):
+        self.kept.append("flushed")
+
+
+def test_what_peers_words_are_worth_is_told_before_any_peer_is_heard_and_kept_when_it_changes():
+    async def story():
+        stage = Stage()
+        stage.courier.book = Kept()
+        await stage.courier.start([])
+        await stage.courier.hear([Reproach("b", "it lied", 0.2)])
+        await stage.courier.leave()
+        return stage
+
+    stage = asyncio.run(story())
+    assert stage.told[0] == Reproach("b", "", 0.4)
+    assert stage.courier.book.kept == [Reproach("b", "it lied", 0.2), "flushed"]
 
 
 def test_what_was_told_and_heard_is_shared_as_indicators():

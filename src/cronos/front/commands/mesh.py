@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from cronos.config import Config
 from cronos.errors import InputError
@@ -53,7 +54,7 @@ def execute(options: argparse.Namespace) -> int:
         print_json(_indicators(path))
         return 0
     verb = "leave" if options.what == "leave" else "status"
-    document = msgspec.json.decode(ask(path, ControlCall(1, verb)), type=MeshDocument)
+    document = holding(msgspec.json.decode(ask(path, ControlCall(1, verb)), type=MeshDocument))
     if options.json:
         print_json(document)
     else:
@@ -97,6 +98,17 @@ def held(document: MeshDocument, name: str) -> frozenset[str]:
     return found
 
 
+def holding(document: MeshDocument) -> MeshDocument:
+    """Add which roles each member holds just now, as follows from who is alive."""
+    peers = tuple(
+        one
+        if one.status in _GONE
+        else replace(one, holds=tuple(sorted(held(document, one.instance))))
+        for one in document.peers
+    )
+    return replace(document, peers=peers, holds=tuple(sorted(held(document, document.node))))
+
+
 def _indicators(path: Path) -> dict[str, Any]:
     """Ask until all are there: an answer has to fit a frame."""
     objects: dict[str, Any] = {}
@@ -119,20 +131,22 @@ def _print(document: MeshDocument, what: str) -> None:
     if what == "status":
         print(f"{plain(document.node)} at {plain(document.address)}, view {document.view}")
         print(f"  incarnation {document.incarnation}")
-        print(f"  holds       {', '.join(sorted(held(document, document.node)))}")
+        print(f"  health      {plain(document.health)}")
+        print(f"  holds       {', '.join(document.holds)}")
         print(f"  may         {', '.join(document.allowed)}")
         for name, count in (*document.records.items(), *sorted(document.counts.items())):
             print(f"  {plain(name):11} {count}")
     for peer in document.peers:
-        print(_line(peer, document))
+        print(_line(peer))
 
 
-def _line(peer: PeerView, document: MeshDocument) -> str:
+def _line(peer: PeerView) -> str:
     link = f"{peer.rtt_ms:.1f} ms" if peer.linked else "no link"
-    gone = peer.status in _GONE
-    roles = frozenset[str]() if gone else held(document, peer.instance)
+    load = f"load {peer.load.queued}/{peer.load.health}" if peer.load is not None else "load -"
+    breaker = f"breaker {peer.breaker or '-'}"
     return (
         f"  {plain(peer.instance):12} {peer.status:8} {link:9} queue {peer.queued:<6}"
-        f" incarnation {peer.incarnation}  holds {plain(', '.join(sorted(roles))) or '-'}"
+        f" {plain(load):10} {plain(breaker):15}"
+        f" incarnation {peer.incarnation}  holds {plain(', '.join(peer.holds)) or '-'}"
         f"  may {plain(', '.join(peer.allowed)) or '-'}  {plain(peer.address)}"
     )

@@ -8,7 +8,7 @@ from tests.unit.mesh.test_serving import Stage
 
 from cronos.errors import InputError, UnreachableError
 from cronos.front.commands import mesh
-from cronos.front.documents_mesh import MeshDocument, PeerView, RecoveredDocument
+from cronos.front.documents_mesh import LoadView, MeshDocument, PeerView, RecoveredDocument
 from cronos.front.federated import DUTIES, ROLES
 
 PEERS = (
@@ -56,6 +56,24 @@ def test_what_a_peer_holds_is_what_it_does_by_itself_and_what_it_took_over(monke
 
     assert set().union(*held) == set(ROLES)
     assert "operations" in east.partition("holds")[2].partition("may")[0]
+
+
+def test_health_load_breaker_and_what_is_held_are_shown_and_in_the_document(monkeypatch, capsys):
+    busy = mesh.replace(PEERS[0], breaker="open", load=LoadView(5, 1, 4))
+    status = mesh.replace(STATUS, peers=(busy, PEERS[1]), health="east busy\x1b")
+    run(monkeypatch, "status", answer=status)
+    shown = capsys.readouterr().out
+    (east,) = [line for line in shown.splitlines() if "127.0.0.1:2" in line]
+
+    assert "health      east busy" in shown
+    assert "\x1b" not in shown
+    assert "load 5/4" in east
+    assert "breaker open" in east
+    run(monkeypatch, "peers", "--json", answer=status)
+    document = json.loads(capsys.readouterr().out)
+    assert {*document["holds"], *document["peers"][0]["holds"]} == set(ROLES)
+    assert document["peers"][1]["holds"] == []
+    assert document["peers"][0]["load"] == {"queued": 5, "kept_mib": 1, "health": 4}
 
 
 def test_leaving_is_asked_for_by_its_own_verb(monkeypatch, capsys):
