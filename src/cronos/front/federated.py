@@ -24,6 +24,7 @@ from cronos.config import Config
 from cronos.errors import CronosError, InputError, UnreachableError
 from cronos.front import keyring, membership, plugins, settings
 from cronos.front.documents_mesh import FederatedDocument, FellowView, MeshDocument
+from cronos.front.enrolling import SERVICE, Enrolling
 from cronos.front.federation import MESH_SOCKET
 from cronos.front.result import print_json
 from cronos.link.asking import SOCKET_NAME, ask
@@ -85,10 +86,17 @@ class Federation:
             has its own.
         own: what a node has over that.
         clock: the time.
+        renewing: whether an enrolment service runs beside, so that certificates never run out.
     """
 
     def __init__(
-        self, state: Path, table: Table, clock: Clock, own: dict[str, Table] | None = None
+        self,
+        state: Path,
+        table: Table,
+        clock: Clock,
+        own: dict[str, Table] | None = None,
+        *,
+        renewing: bool = False,
     ) -> None:
         if len(os.fsencode(state)) > _MAX_STATE:
             raise InputError(
@@ -100,6 +108,7 @@ class Federation:
         self.clock = clock
         self._table = table
         self._own = own or {}
+        self.enrolling = Enrolling() if renewing else None
         ports = _free_ports(len(NAMES))
         self.fellows = {
             name: Fellow(name, state / name, port) for name, port in zip(NAMES, ports, strict=True)
@@ -117,16 +126,40 @@ class Federation:
             fellow.state.mkdir(mode=0o700, parents=True, exist_ok=True)
             fellow.file.write_text(toml_of(table), encoding="utf-8")
         folder = self.state / "authority"
-        if (folder / "trust").exists():
+        founded = (folder / "trust").exists()
+        if founded and self.enrolling is None:
             return  # they have joined it before
+        authority = self._authority(folder, founded=founded)
+        for fellow in self.fellows.values():
+            if not founded or self._ended(authority, fellow):
+                self._join(authority, fellow)
+        if self.enrolling is not None:
+            pki = plugins.settings_of(plugins.load("entry", "pki"), "pki", Config(), None)
+            log = plugins.load("entry", "log")("federation", self.clock)
+
+            def report(event: str, who: str) -> None:
+                log.write("info", event, who=who)
+
+            self.enrolling.start(authority, self.clock, pki.grace_s, report)
+
+    def _authority(self, folder: Path, *, founded: bool) -> Any:
+        """Open the authority of the trust domain, or found it."""
         config = Config()
         online = keyring.root_key(config, folder, name="machine-key")
+        if founded:
+            return plugins.load("entry", "pki")(folder, online, self.clock)
         offline = keyring.root_key(config, folder / "root", name="machine-key")
-        authority = plugins.load("entry", "pki-found")(
-            folder, DOMAIN, folder / "root", offline, online, self.clock
-        )
-        for fellow in self.fellows.values():
-            self._join(authority, fellow)
+        found = plugins.load("entry", "pki-found")
+        return found(folder, DOMAIN, folder / "root", offline, online, self.clock)
+
+    def _ended(self, authority: Any, fellow: Fellow) -> bool:
+        """Say whether a certificate ended while all stood still; one that was revoked has not."""
+        config = configuration.parse(settings.read_table(fellow.file), str(fellow.file))
+        holder = membership.holder_of(config, fellow.state, self.clock)
+        holder.learn(authority.lists())
+        own = holder.own()
+        late = self.clock.now().wall_ns >= own.not_after_ns
+        return bool(late and not holder.revocations().is_revoked(own.issuer, own.serial))
 
     async def start(self, name: str) -> None:
         """Start a node's process; see `ready`."""
@@ -205,6 +238,8 @@ class Federation:
                 await process.wait()
         for pid in left:
             _end_worker(pid)
+        if self.enrolling is not None:
+            await asyncio.to_thread(self.enrolling.stop)
 
     async def keep(self, stopped: asyncio.Event) -> None:
         """Start again whoever ends, until told to stop."""
@@ -220,21 +255,33 @@ class Federation:
     def _table_of(self, fellow: Fellow) -> Table:
         """Give a node's whole configuration."""
         own = self._own.get(fellow.name, {})
-        others = [one.address for one in self.fellows.values() if one is not fellow]
+        shared = self._table.get("mesh", {})
+        # Where a registry is named they find one another there, as nodes of many machines would.
+        others = [
+            one.address
+            for one in self.fellows.values()
+            if one is not fellow and not shared.get("registry")
+        ]
         mesh = {"listen": fellow.address, "join": others, "roles": list(DUTIES[fellow.name])}
         share = {"budget_share": 1.0 / len(self.fellows)}
+        plugin = {**self._table.get("plugin", {}), **own.get("plugin", {})}
+        services: list[str] = list(own.get("services") or self._table.get("services") or ())
+        if self.enrolling is not None:
+            plugin[SERVICE] = {**plugin.get(SERVICE, {}), **self.enrolling.settings()}
+            services = [*services, *({SERVICE} - set(services))]
         return {
             **self._table,
             **own,
-            "plugin": {**self._table.get("plugin", {}), **own.get("plugin", {})},
+            "services": services,
+            "plugin": plugin,
             "policy": {**self._table.get("policy", {}), **own.get("policy", {}), **share},
             "node": {"instance": fellow.name},
-            "mesh": {**self._table.get("mesh", {}), **mesh},
+            "mesh": {**shared, **mesh},
         }
 
     def _join(self, authority: Any, fellow: Fellow) -> None:
         config = configuration.parse(settings.read_table(fellow.file), str(fellow.file))
-        token = authority.invite(fellow.name, ROLES, fellow.address, _TOKEN_S)
+        token = authority.invite(fellow.name, ROLES, "", _TOKEN_S)
         holder = membership.holder_of(config, fellow.state, self.clock)
         with membership.bound_of(config, fellow.state) as bound:
             request = holder.request(plugins.load("entry", "pki-token")(token), bound)
@@ -263,7 +310,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Be four nodes until SIGINT or SIGTERM."""
     table = settings.read_table(options.config) if options.config else {}
-    federation = Federation(settings.state_of(options), table, plugins.load("entry", "clock")())
+    clock = plugins.load("entry", "clock")()
+    federation = Federation(settings.state_of(options), table, clock, renewing=True)
     asyncio.run(_watch(federation))
     if options.json:
         nodes = tuple(one.view() for one in federation.fellows.values())
@@ -276,8 +324,8 @@ async def _watch(federation: Federation) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await asyncio.to_thread(federation.prepare)
     try:
+        await asyncio.to_thread(federation.prepare)
         for name in NAMES:
             await federation.start(name)
         await federation.ready(*NAMES, view=len(NAMES))

@@ -12,6 +12,7 @@ from cronos.front import federated, membership
 from cronos.front.federated import DUTIES, NAMES, ROLES, Federation, toml_of
 from cronos.front.federation import require_safe
 from cronos.runtime.world import SystemClock
+from cronos.testing.clock import VirtualClock
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,42 @@ def test_a_federation_that_was_founded_is_not_founded_again(prepared):
     prepared.prepare()
 
     assert (prepared.state / "authority" / "trust").read_bytes() == trust
+
+
+def test_nodes_that_are_kept_running_are_renewed_and_those_whose_certificates_ended_join_anew():
+    """Four days of standing still: no enrolment service renews them any more."""
+    ago = VirtualClock(wall_ns=SystemClock().now().wall_ns - 4 * 86_400 * 10**9)
+    with tempfile.TemporaryDirectory(prefix="cr-") as folder:
+        Federation(pathlib.Path(folder), {}, ago).prepare()
+        table = {"services": ["metrics"]}
+        federation = Federation(pathlib.Path(folder), table, SystemClock(), renewing=True)
+        try:
+            revoked = federation.fellows["west"]
+            federation.enrolling.start = lambda *_: None
+            authority = federation._authority(pathlib.Path(folder) / "authority", founded=True)
+            authority.refresh()
+            authority.revoke("west", "key-compromise")
+            federation.prepare()
+            now_ns = SystemClock().now().wall_ns
+            for name, fellow in federation.fellows.items():
+                config = read(fellow)
+                assert config.services == ("metrics", "certificate-renewal")
+                address = config.plugin["certificate-renewal"]["addresses"]
+                assert address == [federation.enrolling.address]
+                own = membership.holder_of(config, fellow.state, SystemClock()).own()
+                assert (own.not_after_ns > now_ns) == (fellow is not revoked), name
+        finally:
+            federation.enrolling.stop()
+
+
+def test_where_a_registry_is_named_no_node_is_told_another():
+    with tempfile.TemporaryDirectory(prefix="cr-") as folder:
+        table = {"mesh": {"registry": "etcd", "copies": 2}}
+        federation = Federation(pathlib.Path(folder), table, SystemClock())
+        tables = [federation._table_of(fellow) for fellow in federation.fellows.values()]
+
+    assert [one["mesh"]["join"] for one in tables] == [[]] * 4
+    assert {one["mesh"]["copies"] for one in tables} == {2}
 
 
 def test_every_role_is_somebodys():

@@ -11,6 +11,7 @@ from cronos.front import settings
 from cronos.front.commands.run import with_detection
 from cronos.front.commands.up import watch, watching, with_sources
 from cronos.front.compose import run_loop
+from cronos.front.enrolling import SERVICE
 from cronos.front.result import print_json
 
 _LISTEN: Final = "127.0.0.1:7443"
@@ -80,6 +81,8 @@ def with_mesh(config: Config, options: argparse.Namespace) -> Config:
         roles=cast("tuple[Role, ...]", roles) or config.mesh.roles,
     )
     # A whole budget is what a node has that stands alone: in a federation it has its part.
+    # Without it the certificate would end after a day, and the node's part in the federation too.
+    services = (*config.services, *({SERVICE} - set(config.services)))
     policy = replace(config.policy, budget_share=share if share < 1.0 else _SHARE)
     node = replace(config.node, instance=options.name or config.node.instance)
-    return replace(config, mesh=mesh, policy=policy, node=node)
+    return replace(config, mesh=mesh, policy=policy, node=node, services=services)

@@ -25,6 +25,12 @@ def test_a_node_listens_has_its_part_and_every_role_unless_told():
     require_safe(config)
 
 
+def test_its_certificate_is_renewed_for_as_long_as_it_runs():
+    assert with_mesh().services == ("certificate-renewal",)
+    own = Config(services=("metrics", "certificate-renewal"))
+    assert with_mesh(config=own).services == ("metrics", "certificate-renewal")
+
+
 def test_roles_seeds_name_and_part_are_given_on_the_command_line():
     config = with_mesh(
         "--roles", "defense, audit", "--join", "127.0.0.1:7443", "--join", "127.0.0.1:7444",
