@@ -4,12 +4,23 @@ import asyncio
 
 import msgspec
 import pytest
-from tests.integration.doubles.broker import ADMIN, HAS_BROKER, PASSWORD, broker
+from tests.integration.broker_tls import Authority
+from tests.integration.doubles.broker import (
+    ADMIN,
+    HAS_BROKER,
+    PASSWORD,
+    broker,
+    brokers,
+    clustered,
+    free_ports,
+)
 from tests.integration.key_services import secret_file
+from tests.unit.mesh.engines import over_grpc
 
 from cronos.errors import InputError, UnreachableError
 from cronos.link.egress import EgressGate
 from cronos.mesh.bulk_amqp import AmqpConfig, AmqpStream
+from cronos.testing.conformance.mesh import MeshConformance
 from cronos.testing.conformance.stream import StreamConformance
 
 pytestmark = [
@@ -20,8 +31,27 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def real():
-    with broker() as running:
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def secure_port():
+    (port,) = free_ports(1)
+    return port
+
+
+@pytest.fixture(scope="module")
+def real(authority, secure_port):
+    certificate, key = authority.issue("server")
+    tls = (
+        f"listeners.ssl.1 = 127.0.0.1:{secure_port}\n"
+        f"ssl_options.cacertfile = {authority.ca}\n"
+        f"ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n"
+        "ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n"
+        "ssl_options.versions.1 = tlsv1.3\n"
+    )
+    with broker(lambda _folder, _names: tls) as running:
         yield running
 
 
@@ -48,6 +78,98 @@ class TestConformance(StreamConformance):
 
     async def done(self, stream):
         await stream.close()
+
+
+class TestMeshWithBulkByRabbitMQ(MeshConformance):
+    """Streams of gRPC, bulk by a real broker."""
+
+    @pytest.fixture(autouse=True)
+    def _broker(self, real, tmp_path):
+        self.real, self.folder = real, tmp_path
+
+    async def make(self):
+        return over_grpc(lambda: stream_of(self.real, self.folder))
+
+    def address(self, instance, mesh):
+        return mesh._mesh.address
+
+
+def test_by_tls_the_broker_must_be_certified_and_so_must_this_client(
+    real, authority, secure_port, tmp_path
+):
+    strangers = Authority(tmp_path / "strangers")
+
+    async def story():
+        servers = [f"127.0.0.1:{secure_port}"]
+        stream = stream_of(real, tmp_path, servers=servers, **authority.client("north"))
+        assert await stream.publish("a", b"1") == 1
+        assert list(await stream.fetch("a", 0, 9)) == [b"1"]
+        await stream.close()
+        unknown = {**strangers.client("mallory"), "ca_file": authority.ca}
+        elsewhere = {**authority.client("east"), "ca_file": strangers.ca}
+        for given in (unknown, elsewhere, {}):
+            refused = stream_of(real, tmp_path, servers=servers, timeout_s=3, **given)
+            with pytest.raises(UnreachableError):
+                await refused.publish("a", b"2")
+            await refused.close()
+
+    asyncio.run(story())
+
+
+def test_a_cluster_of_three_loses_nothing_confirmed_when_the_queues_leader_is_killed(tmp_path):
+    names = [f"cronos-{n}@localhost" for n in range(3)]
+
+    async def story():
+        with brokers(names, clustered) as servers:
+            await until(lambda: len(servers[0].broker.call("GET", "/api/nodes")) == 3)
+            places = [f"127.0.0.1:{one.broker.amqp}" for one in servers]
+            stream = stream_of(servers[0].broker, tmp_path, servers=places, timeout_s=10)
+            confirmed = {}
+            for n in range(40):
+                confirmed[await stream.publish("records.alpha", b"%d" % n)] = b"%d" % n
+            queue = servers[0].broker.call("GET", "/api/queues/%2F/cronos.records.alpha")
+            assert sorted(queue["members"]) == names
+            leader = names.index(queue["leader"])
+            servers[leader].kill()
+            for n in range(40, 60):
+                confirmed[await again(stream, b"%d" % n)] = b"%d" % n
+            held = await fetched(stream, len(confirmed))
+            assert set(confirmed.values()) <= set(held)
+            order = [int(one) for one in dict.fromkeys(held)]
+            assert order == sorted(order)
+            await stream.close()
+
+    asyncio.run(story())
+
+
+async def until(holds):
+    for _ in range(600):
+        if holds():
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it never came to hold")
+
+
+async def again(stream, data):
+    """Publish until it is confirmed: what was not is to be sent again."""
+    for _ in range(30):
+        try:
+            return await stream.publish("records.alpha", data)
+        except UnreachableError:
+            await asyncio.sleep(0.2)
+    raise AssertionError("nothing is confirmed any more")
+
+
+async def fetched(stream, count):
+    for _ in range(30):
+        try:
+            found = list(await stream.fetch("records.alpha", 0, 1_000))
+        except UnreachableError:
+            found = []
+        if len(found) >= count:
+            return found
+        await asyncio.sleep(0.2)
+    return found
 
 
 def test_the_queues_are_quorum_queues(real, tmp_path):

@@ -4,12 +4,15 @@ import asyncio
 import signal
 
 import pytest
+from tests.integration.broker_tls import Authority
 from tests.integration.nats_servers import HAS_NATS, nats_servers
+from tests.unit.mesh.engines import carried_and_killed, over_grpc
 
 from cronos.errors import InputError, UnreachableError
 from cronos.link.egress import EgressGate
 from cronos.mesh.bulk_nats import NatsConfig, NatsStream
 from cronos.testing.clock import SequenceIds
+from cronos.testing.conformance.mesh import MeshConformance
 from cronos.testing.conformance.stream import StreamConformance
 
 pytestmark = [
@@ -36,6 +39,30 @@ class TestConformance(StreamConformance):
 
     async def done(self, stream):
         await stream.close()
+
+
+class TestMeshWithBulkByNats(MeshConformance):
+    """Streams of gRPC, bulk by a real server."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self):
+        with nats_servers() as servers:
+            self.servers = servers
+            yield
+
+    async def make(self):
+        return over_grpc(lambda: stream_of(self.servers))
+
+    def address(self, instance, mesh):
+        return mesh._mesh.address
+
+
+def test_a_server_of_nats_carries_bulk_between_nodes_and_its_death_loses_none():
+    async def story():
+        with nats_servers() as servers:
+            await carried_and_killed(over_grpc(lambda: stream_of(servers, timeout_s=1)), servers)
+
+    asyncio.run(story())
 
 
 def test_a_cluster_of_three_loses_nothing_acknowledged_when_its_leader_is_killed():
@@ -112,6 +139,33 @@ def test_servers_that_stand_still_are_told_in_time():
                     await call
                 assert away.value.code == "mesh.engine_away"
             await stream.close()
+
+    asyncio.run(story())
+
+
+def test_by_tls_the_server_must_be_certified_and_so_must_this_client(tmp_path):
+    ours, strangers = Authority(tmp_path / "ours"), Authority(tmp_path / "strangers")
+    certificate, key = ours.issue("server")
+    files = f'cert_file: "{certificate}"\nkey_file: "{key}"\nca_file: "{ours.ca}"'
+    tls = f"tls {{ {files}\nverify: true }}"
+
+    async def story():
+        with nats_servers(tls=tls) as servers:
+            stream = stream_of(servers, **ours.client("north"))
+            assert await stream.publish("a", b"1") == 1
+            assert list(await stream.fetch("a", 0, 9)) == [b"1"]
+            assert stream._client._transport._io_writer.get_extra_info("cipher")[1] == "TLSv1.3"
+            await stream.close()
+            unknown = {**strangers.client("mallory"), "ca_file": ours.ca}
+            elsewhere = {**ours.client("east"), "ca_file": strangers.ca}
+            for given in (unknown, elsewhere, {}):
+                refused = stream_of(servers, timeout_s=2, **given)
+                with pytest.raises(UnreachableError):
+                    await refused.publish("a", b"2")
+                await refused.close()
+            again = stream_of(servers, **ours.client("south"))
+            assert await again.publish("a", b"2") == 2
+            await again.close()
 
     asyncio.run(story())
 

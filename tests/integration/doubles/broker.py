@@ -5,8 +5,10 @@ It has a node name, a cookie, a database and an epmd of its own, and leaves noth
 
 import contextlib
 import json
+import os
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -66,51 +68,107 @@ class Broker:
             self.call("PUT", f"/api/permissions/{vhost}/{name}", given)
 
 
-@contextlib.contextmanager
-def broker():
-    folder = Path(tempfile.mkdtemp(prefix="crq", dir="/tmp"))
-    amqp, management, distribution, mapper = free_ports(4)
-    (folder / "rabbitmq.conf").write_text(
-        f"listeners.tcp.1 = 127.0.0.1:{amqp}\n"
-        f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n"
-    )
-    (folder / "plugins").write_text("[rabbitmq_management].\n")
-    environment = {
-        "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
-        "HOME": str(folder),
-        "ERL_EPMD_PORT": str(mapper),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
-        "RABBITMQ_NODENAME": "cronos-test@localhost",
-        "RABBITMQ_DIST_PORT": str(distribution),
-        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
-        "RABBITMQ_LOG_BASE": str(folder / "log"),
-        "RABBITMQ_PID_FILE": str(folder / "pid"),
-        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-    }
-    names = subprocess.Popen(
-        ["epmd", "-port", str(mapper), "-address", "127.0.0.1"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    with (folder / "out").open("wb") as out:
-        server = subprocess.Popen(
-            [SERVER], env=environment, stdout=out, stderr=out, start_new_session=True
+class Server:
+    """The process of one broker, on its own folder: it can be killed and started again."""
+
+    def __init__(self, folder, name, mapper, ports, more=""):
+        self.folder, self.name = folder, name
+        amqp, management, distribution = ports
+        self.broker = Broker(amqp, management)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{amqp}\n"
+            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {management}\n{more}"
         )
-    made = Broker(amqp, management)
+        (folder / "plugins").write_text("[rabbitmq_management].\n")
+        # The cookie is of this test alone, and of all that make one cluster.
+        cookie = folder / ".erlang.cookie"
+        cookie.write_text("ofthistestalone")
+        cookie.chmod(0o400)
+        self.environment = {
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(mapper),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": name,
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none"
+            ),
+        }
+        self.process = None
+        self.start()
+
+    def start(self):
+        with (self.folder / "out").open("ab") as out:
+            self.process = subprocess.Popen(
+                [SERVER], env=self.environment, stdout=out, stderr=out, start_new_session=True
+            )
+
+    def until_up(self):
+        _until_up(self.broker, self.process, self.folder)
+
+    def kill(self):
+        """End it as a power cut would, without a word: the shell around it, and what it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+    def end(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextlib.contextmanager
+def brokers(names, more=lambda _folder, _names: ""):
+    """Start brokers side by side, or one cluster of them; `more` is their configuration."""
+    folder = Path(tempfile.mkdtemp(prefix="crq", dir="/tmp"))
+    mapper, *ports = free_ports(1 + 3 * len(names))
+    mapping = subprocess.Popen(
+        ["epmd", "-port", str(mapper), "-address", "127.0.0.1"],
+        env={"PATH": "/usr/bin:/bin"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    servers = []
     try:
-        _until_up(made, server, folder)
-        yield made
+        for n, name in enumerate(names):
+            own = folder / str(n)
+            own.mkdir()
+            servers.append(Server(own, name, mapper, ports[3 * n : 3 * n + 3], more(own, names)))
+        for server in servers:
+            server.until_up()
+        yield servers
     finally:
-        for process in (server, names):
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(20)
+        for server in servers:
+            server.end()
+        mapping.terminate()
+        mapping.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def broker(more=lambda _folder, _names: ""):
+    with brokers(["cronos-test@localhost"], more) as (server,):
+        yield server.broker
+
+
+def clustered(_folder, names):
+    """Let brokers that start make one cluster."""
+    told = "".join(f"cluster_formation.classic_config.nodes.{n} = {one}\n"
+                   for n, one in enumerate(names, 1))  # fmt: skip
+    return (
+        "cluster_formation.peer_discovery_backend = classic_config\n"
+        "cluster_formation.target_cluster_size_hint = 3\n"
+        f"cluster_partition_handling = pause_minority\n{told}"
+    )
 
 
 def _until_up(made, server, folder):
