@@ -560,11 +560,8 @@ class Delivery:
             self._say(peer, error.code, error.sentence)
         except CronosError:
             self.counts.forged += 1
-            self._say(
-                peer,
-                "mesh.false_key",
-                f"{peer} announced a key that its certificate does not bind.",
-            )
+            why = f"{peer} announced a key that its certificate does not bind."
+            self._say(peer, "mesh.false_key", why)
 
     def _verify(self, peer: str, signed: wire.Signatures) -> None:
         inbox = self._outbox.inbox
