@@ -191,7 +191,9 @@ class NatsStream:
             tls=self._tls,
             connect_timeout=2,
             reconnect_time_wait=0,
-            max_reconnect_attempts=-1,
+            # Without a bound its first connection is tried for ever and without a pause, whatever
+            # is wrong with it, and takes no notice of being cancelled.
+            max_reconnect_attempts=2,
             reconnect_to_server_handler=self._next_server,
             ping_interval=5,
             error_cb=_unheard,

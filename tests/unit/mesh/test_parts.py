@@ -23,7 +23,7 @@ def given(into, *parts):
 
 def test_messages_come_out_as_they_went_in_whatever_the_order_and_however_often():
     out, into = Outgoing(Lane.BULK, 7), Incoming()
-    messages = [b"", b"one", LONG, LONG + b"c", b"last"]
+    messages = [b"", b"one", LONG, LONG[:-7], b"last"]
     for one in messages:
         out.put(one)
     parts = sent(out) * 3
