@@ -109,7 +109,7 @@ def test_a_registry_that_is_away_is_told_once_and_so_is_its_return():
     assert watch.joined == ["beta@192.0.2.2:7443"]
 
 
-def test_what_is_no_seed_or_names_nobody_is_left_out():
+def test_what_a_registry_makes_up_is_left_out():
     made_up = {"x": "rubbish", "y": "BETA@host:1", "z": "beta@h:99999", "w": "192.0.2.7:1"}
     watch = Watch(MemoryRegistry(made_up))
     watch.look()
