@@ -104,21 +104,13 @@ class Trust:
 
     def on_reproach(self, reproach: Reproach, _now: Now) -> list[Effect]:
         """Learn what the mesh caught a peer at; without a reason, what was known before a start."""
-        if not reproach.why:
-            self._of[reproach.peer] = min(self.of(reproach.peer), max(0.0, reproach.trust))
-            return []
-        return self.blame(reproach.peer, reproach.why)
+        known = reproach.trust / max(self.of(reproach.peer), reproach.trust, 1e-9)
+        return self.blame(reproach.peer, reproach.why, _FALLS if reproach.why else known)
 
     def judge(self, claims: tuple[Evidence, ...], malicious: bool) -> list[Effect]:
         """Learn what a person made of an incident that peers have spoken about."""
         peers = [one.detector[len(HEARD) :] for one in claims if one.detector.startswith(HEARD)]
         if not malicious:
             return [note for peer in peers for note in self.blame(peer, _MISTAKEN)]
-        risen = {one: min(self._first, self.of(one) + _RECOVERS) for one in peers}
-        notes: list[Effect] = [
-            Note("trust", "", Reproach(peer, "", worth))
-            for peer, worth in risen.items()
-            if worth > self.of(peer)
-        ]
-        self._of.update(risen)
-        return notes
+        self._of |= {peer: min(self._first, self.of(peer) + _RECOVERS) for peer in peers}
+        return [Note("trust", "", Reproach(peer, "", self._of[peer])) for peer in peers]

@@ -144,8 +144,8 @@ def test_what_a_word_was_worth_before_a_restart_is_taken_up_and_never_raises_it(
     story.tell(Reproach("b", "", 0.2))
     story.tell(Reproach("b", "", 0.7))
 
-    assert story.kernel.trust.of("b") == 0.2
-    assert reproaches(story) == []
+    assert story.kernel.trust.of("b") == pytest.approx(0.2)
+    assert {one.why for one in reproaches(story)} == {""}
 
 
 def test_that_a_peer_was_right_is_noted_as_well_without_a_reproach():
@@ -156,7 +156,7 @@ def test_that_a_peer_was_right_is_noted_as_well_without_a_reproach():
         story.tell(Verdict(incident.incident_id, "ann", True))
 
     risen = reproaches(story)
-    assert [round(one.trust, 2) for one in risen] == [0.55, 0.65, 0.75, 0.85, 0.9]
+    assert [round(one.trust, 2) for one in risen] == [0.55, 0.65, 0.75, 0.85, *[0.9] * 5]
     assert {one.why for one in risen} == {""}
 
 
