@@ -7,7 +7,8 @@ signature; the one rule is the enforcer's, that what must be undone is durable b
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from msgspec.structs import replace
@@ -74,34 +75,21 @@ _PLANNED: Final = frozenset({"confirmed", "outcome", "answer"})
 _HELD: Final = frozenset({State.ISOLATED, State.CONFIRMED})
 _UNSETTLED: Final = frozenset({State.DETECTED, State.ISOLATING, State.ISOLATED})
 
-_NOTHING: Final[frozenset[tuple[str, str, str, int]]] = frozenset()
-
 Send = Callable[[Datum], bool]
 
 
+@dataclass(slots=True)
 class Case:
     """What is shown of an incident beyond the kernel's own view of it; there are many."""
 
-    __slots__ = (
-        "answers",
-        "findings",
-        "first_position",
-        "last_position",
-        "outcomes",
-        "proposed",
-        "questions",
-        "recorded_boot_ns",
-    )
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-        self.outcomes: list[Outcome] = []
-        self.answers: list[Answer] = []
-        self.questions: dict[str, Question] = {}
-        self.proposed: frozenset[tuple[str, str, str, int]] = _NOTHING
-        self.first_position = 0
-        self.last_position = 0
-        self.recorded_boot_ns = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    answers: list[Answer] = field(default_factory=list[Answer])
+    questions: dict[str, Question] = field(default_factory=dict[str, Question])
+    proposed: frozenset[tuple[str, str, str, int]] = frozenset()
+    first_position: int = 0
+    last_position: int = 0
+    recorded_boot_ns: int = 0
 
 
 class Reflex:
@@ -149,7 +137,8 @@ class Reflex:
         self._next_id = 1
         self._unanswered: dict[int, Order] = {}
         self._unstored: dict[int, tuple[Append, tuple[str, ...]]] = {}
-        self._refused: set[int] = set()
+        self._refused: dict[int, None] = {}  # by how long they have waited
+        self._probe = 0
         self._retry: asyncio.TimerHandle | None = None
         self._answers: list[Callable[[], bool]] = []
         self._owed: deque[tuple[int, Callable[[], bool]]] = deque()
@@ -269,13 +258,9 @@ class Reflex:
                 self._go_on()
         if not isinstance(datum, Appended) or datum.request_id not in self._unstored:
             return
-        self.refused = datum.error
+        before, self.refused = self.refused, datum.error
         if datum.error:
-            self._log.write("error", "ledger.append_failed", detail=datum.error)
-            self._refused.add(datum.request_id)
-            if self._retry is None:
-                loop = asyncio.get_running_loop()
-                self._retry = loop.call_later(_LEDGER_RETRY_S, self._try_again)
+            self._wait_to_try(datum, told=datum.error == before)
             return
         append, incidents = self._unstored.pop(datum.request_id)
         now = self._clock.now()
@@ -285,12 +270,29 @@ class Reflex:
             case.last_position, case.recorded_boot_ns = position, now.boot_ns
         self.metrics.count("records", len(append.records))
         self._acknowledge()
+        if datum.request_id == self._probe:
+            waiting, self._refused = sorted(self._refused), {}
+            self._send_again(waiting)
+
+    def _wait_to_try(self, refusal: Appended, *, told: bool) -> None:
+        if not told:
+            self._log.write("error", "ledger.append_failed", detail=refusal.error)
+        self._refused[refusal.request_id] = None
+        if self._retry is None:
+            later = asyncio.get_running_loop().call_later
+            self._retry = later(_LEDGER_RETRY_S, self._try_again)
 
     def _try_again(self) -> None:
-        """Send what the ledger refused once more: each append once, however many were refused."""
-        self._retry = None
-        refused, self._refused = sorted(self._refused), set()
-        for request_id in refused:
+        """Send one of what the ledger refused once more; once that is stored, the others follow.
+
+        What is refused again comes last: one that never can be stored holds up no other.
+        """
+        self._retry, self._probe = None, next(iter(self._refused), 0)
+        self._refused.pop(self._probe, None)
+        self._send_again((self._probe,))
+
+    def _send_again(self, requests: Iterable[int]) -> None:
+        for request_id in requests:
             if request_id in self._unstored:
                 self._send_append(self._unstored[request_id][0])
 

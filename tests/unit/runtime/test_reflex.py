@@ -157,18 +157,36 @@ def test_what_the_ledger_refused_is_kept_and_sent_again_once_however_much_it_is(
             stage.report(number, watched(number, f"192.0.2.{number}"))
             await turn()
         refused = list(stage.appends)
-        for _ in range(3):
-            assert len(stage.appends) == 5
-            for append in refused:
-                stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
-            assert stage.answers == []
+        for append in refused:
+            stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
+        for probe in refused[:3]:
             stage.appends.clear()
             stage.reflex._try_again()
-        assert stage.appends == refused
+            assert stage.appends == [probe]
+            stage.reflex.on_ledger(Appended(probe.request_id, 0, "No space left."))
+            assert stage.answers == []
+        stage.appends.clear()
+        stage.reflex._try_again()
+        assert stage.appends == [refused[3]]
+        stage.store(1)
+        assert stage.appends == [refused[place] for place in (0, 1, 2, 4)]
         stage.store()
         assert len(stage.answers) == 5
 
     play(story)
+
+
+def test_a_ledger_that_goes_on_refusing_is_told_of_once(capsys):
+    async def story(stage):
+        for number in range(5):
+            stage.report(number, watched(number, f"192.0.2.{number}"))
+            await turn()
+        for _ in range(3):
+            for append in stage.appends:
+                stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
+
+    play(story)
+    assert capsys.readouterr().err.count("ledger.append_failed") == 1
 
 
 def test_a_restarted_ledger_is_given_everything_that_it_has_not_acknowledged():
