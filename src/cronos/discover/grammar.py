@@ -68,8 +68,34 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
             plain = bold
     if _takes_the_unseen(samples, work):
         return plain
-    wider = guarded(estimate(with_others(grammar, chosen, work), samples), samples)
+    wider = _with_evidence(with_others(grammar, chosen, work), samples)
+    wider = guarded(estimate(wider, samples), samples)
     return wider if _refuses_noise(wider, samples) else plain
+
+
+def _with_evidence(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
+    """Tell the last type what all messages begin with: none may reach it, to be counted there."""
+    last = grammar.types[-1]
+    nodes = last.body.items if isinstance(last.body, ir.Seq) else ()
+    told: list[ir.Node] = []
+    at = 0
+    for node in nodes:
+        width = ir.width_of(node) if isinstance(node, ir.Number | ir.Data) else 0
+        if isinstance(node, ir.Number | ir.Data) and width:
+            seen = Counter([_value(node, one.data[at : at + width]) for one in samples])
+            told.append(msgspec.structs.replace(node, known=_known(seen)))
+        else:
+            told.append(node)
+        at += width
+    body = ir.Seq(tuple(told)) if told else last.body
+    types = (*grammar.types[:-1], msgspec.structs.replace(last, body=body))
+    return msgspec.structs.replace(grammar, types=types)
+
+
+def _value(leaf: ir.Number | ir.Data, raw: bytes) -> int | bytes:
+    if isinstance(leaf, ir.Data):
+        return raw
+    return int.from_bytes(raw, "big" if leaf.endian == "be" else "little")
 
 
 def _takes_the_unseen(samples: Sequence[Sample], work: int) -> bool:
@@ -190,7 +216,7 @@ class _Counted:
                 seen = self._values.get(self._prefix + node.name)
                 if not seen or ir.width_of(node) == 0:
                     return node
-                known = _every(node, seen) if node.strict else _known(seen)
+                known = _every(node, seen) if node.strict else _known(seen) or node.known
                 return msgspec.structs.replace(node, known=known)
             case ir.Switch():
                 seen = self._values.get(self._prefix + node.ref, Counter())

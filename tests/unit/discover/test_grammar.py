@@ -8,7 +8,15 @@ import pytest
 from tests.unit.discover.drafts import discovery_of, draft, requests
 
 from cronos.discover import ir
-from cronos.discover.grammar import MAX_SAMPLE, estimate, infer, noise, samples_of
+from cronos.discover.division import with_others
+from cronos.discover.grammar import (
+    MAX_SAMPLE,
+    _with_evidence,
+    estimate,
+    infer,
+    noise,
+    samples_of,
+)
 from cronos.discover.interpreter import Interpreter, Parsed, Refused
 from cronos.discover.model import Sem
 from cronos.errors import InputError
@@ -149,3 +157,17 @@ def test_where_no_cut_is_shared_by_nearly_all_most_decide_so_that_noise_is_refus
 
     assert sum(isinstance(run.parse(x), Parsed) for x in noise([20], 300, 77)) <= 3
     assert all(isinstance(run.parse(x.data), Parsed) for x in samples)
+
+
+def test_what_is_none_of_the_types_is_known_by_what_all_messages_begin_with():
+    samples = requests()
+    wider = _with_evidence(with_others(infer(samples), samples, 100_000), samples)
+    grammar = estimate(wider, samples)
+    strange = samples[0].data[:2] + b"\xff" * 40
+
+    assert grammar.types[-1].name == "other"
+    assert grammar.types[-1].body.items[0].known
+    parsed = Interpreter(grammar).parse(strange)
+    assert isinstance(parsed, Parsed)
+    assert grammar.types[parsed.type].name == "other"
+    assert isinstance(Interpreter(grammar).parse(b"\x99\x98" + strange[2:]), Refused)
