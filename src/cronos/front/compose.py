@@ -359,8 +359,12 @@ class Node:
         return self._reflex.metrics.read()
 
     def hurry(self) -> None:
-        """Take real-time priority for this thread, if that is wanted and allowed; else say so."""
-        if self._config.node.realtime and not take_priority():
+        """Take real-time priority for this thread, if that is wanted and allowed; else say so.
+
+        Not in a federation: what peers tell is weighed here, and must not go before all else.
+        """
+        wanted = self._config.node.realtime and not self._config.mesh.listen
+        if wanted and not take_priority():
             self._log.write(
                 "info", "node.ordinary_priority", detail=ORDINARY_PRIORITY, remedy=REMEDY
             )

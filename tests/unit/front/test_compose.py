@@ -7,7 +7,7 @@ import signal
 import msgspec
 import pytest
 
-from cronos.config import Config, SourceEntry
+from cronos.config import Config, Mesh, SourceEntry
 from cronos.config import Node as NodeConfig
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.compose import Node, run_loop, verify_ledger
@@ -196,11 +196,15 @@ def test_a_node_that_must_wait_its_turn_says_so(layout, monkeypatch, capsys, all
     assert capsys.readouterr().err.count("node.ordinary_priority") == told
 
 
-def test_a_node_that_is_told_not_to_hurry_does_not_ask(layout, monkeypatch):
+@pytest.mark.parametrize(
+    "config",
+    [Config(node=NodeConfig(realtime=False)), Config(mesh=Mesh(listen="127.0.0.1:7946"))],
+    ids=["told not to", "hears peers"],
+)
+def test_a_node_does_not_ask_for_priority(layout, monkeypatch, config):
     monkeypatch.setattr("cronos.front.compose.take_priority", lambda: pytest.fail("asked"))
-    node = Node(Config(node=NodeConfig(realtime=False)), layout, (), live=True)
 
-    node.hurry()
+    Node(config, layout, (), live=True).hurry()
 
 
 def test_sigterm_ends_the_work_in_order():
