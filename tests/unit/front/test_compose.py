@@ -7,7 +7,7 @@ import signal
 import msgspec
 import pytest
 
-from cronos.config import Config, Mesh, SourceEntry
+from cronos.config import Config, Mesh, Policy, SourceEntry
 from cronos.config import Node as NodeConfig
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.front.compose import Node, run_loop, verify_ledger
@@ -198,7 +198,10 @@ def test_a_node_that_must_wait_its_turn_says_so(layout, monkeypatch, capsys, all
 
 @pytest.mark.parametrize(
     "config",
-    [Config(node=NodeConfig(realtime=False)), Config(mesh=Mesh(listen="127.0.0.1:7946"))],
+    [
+        Config(node=NodeConfig(realtime=False)),
+        Config(policy=Policy(budget_share=0.25), mesh=Mesh(listen="127.0.0.1:0")),
+    ],
     ids=["told not to", "hears peers"],
 )
 def test_a_node_does_not_ask_for_priority(layout, monkeypatch, config):
