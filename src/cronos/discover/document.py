@@ -4,6 +4,7 @@ Whatever a stranger sent stands in it as hexadecimal, or as text without anythin
 Markdown would act upon.
 """
 
+import re
 import string
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -196,7 +197,10 @@ def _remarks(learned: Learned) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Give text in which nothing means anything to Markdown or HTML."""
-    return "".join([c if c in _KEPT or c.isalnum() else "?" for c in plain(text, 300)])
+    kept = "".join([c if c in _KEPT or c.isalnum() else "?" for c in plain(text, 300)])
+    return _LINK.sub(lambda found: f"{found[0][:-1]}\u2024", kept)
 
 
-_KEPT: Final = frozenset(_SAFE | set("()'\"…,≤≥"))
+_KEPT: Final = frozenset(_SAFE | set("()'\"…,≤≥")) - {"@"}
+# Viewers of Markdown make links of bare addresses: no text of a stranger is one to be followed.
+_LINK: Final = re.compile(r"\bwww\.|\b[a-z][a-z0-9+-]*:(?=//)", re.IGNORECASE)

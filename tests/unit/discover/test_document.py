@@ -74,3 +74,16 @@ def test_what_follows_what_is_told_where_it_is_known():
     assert "| all three, mixed | 1.50 | 75% |" in text
     assert "| reading | note? | 7 | 35% |" in text
     assert "What follows what" not in written()
+
+
+def test_addresses_in_what_a_stranger_sent_are_no_links():
+    evil = b"see http://evil.example/x or HTTPS://evil.example, www.evil.example, root@evil.example"
+    messages = tuple(Message(evil) for _ in range(9))
+    fields = ((Field(0, len(evil), Sem.TEXT, 0.9),),) * 9
+    found = replace(FOUND, messages=messages, types=(0,) * 9, fields=fields, claims=(),
+                    remarks=(evil.decode(),))  # fmt: skip
+    text = written(replace(LEARNED, discovery=found, grammar=b""), Service("x", messages))
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+    assert "evil" in outside
+    assert not re.search(r"[a-z]+://|www\.|@", outside, re.IGNORECASE)

@@ -18,6 +18,7 @@ from cronos.link.text import plain
 
 _PROFILES: Final = "profiles"
 _TRAIN: Final = "train"
+_MAX_LEFT_OUT: Final = 12
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,8 +99,10 @@ def _print(document: DiscoverDocument) -> None:
     for one in document.services:
         _print_service(one)
     if document.left_out:
-        names = ", ".join(f"{plain(name)} ({n})" for name, n in document.left_out.items())
-        print(f"Too little to learn from: {names}.")
+        most = sorted(document.left_out.items(), key=lambda one: -one[1])
+        names = ", ".join(f"{plain(name)} ({n})" for name, n in most[:_MAX_LEFT_OUT])
+        others = len(most) - _MAX_LEFT_OUT
+        print(f"Not learnt, by messages: {names}{f' and {others} others' if others > 0 else ''}.")
     if document.predictions:
         print(f"Fields of each message: {plain(document.predictions)}")
 
@@ -113,7 +116,7 @@ def _print_service(one: ServiceView) -> None:
         kinds = f"{one.message_types} message types, {each:.1f} fields a message"
         print(f"  {kinds}, learnt from {one.learnt_from} of them.")
     if one.claims:
-        print(f"  vouched for: {', '.join(one.claims[:12])}")
+        print(f"  vouched for: {plain(', '.join(one.claims[:12]), 600)}")
     if one.held_back:
         print(
             f"  parser: {one.reparsed:.1%} of {one.held_back} held-back messages parse, "
@@ -142,9 +145,10 @@ def _profiles(options: argparse.Namespace) -> int:
         print_json(document)
         return 0
     for one in views:
+        services = plain(", ".join(one.services), 200)
         print(
             f"{one.name}@{one.version}  {one.status:<9}  {one.reparsed:.1%} of held-back messages; "
-            f"since then {one.parsed} parsed, {one.failed} not  {', '.join(one.services)}"
+            f"since then {one.parsed} parsed, {one.failed} not  {services}"
         )
     if not views:
         print("No profiles are stored. Learn one with: cronos discover INPUT --save NAME")
