@@ -59,7 +59,7 @@ def _summary(one: Summary, service: Service) -> Iterator[str]:
     yield "|---|---|"
     yield f"| messages | {one.messages} ({sent}), {one.distinct} of them distinct |"
     yield f"| sizes | {one.shortest} to {one.longest} bytes, median {one.median} |"
-    yield f"| flows | {one.flows}, over {one.seconds:.1f} s |"
+    yield f"| flows | {one.flows}{f', over {one.seconds:.1f} s' if one.seconds else ''} |"
     yield f"| entropy | {one.entropy_bits:.2f} bits a byte, {one.printable:.0%} printable |"
     if service.rule:
         yield f"| messages told apart by | {_text(service.rule)} |"

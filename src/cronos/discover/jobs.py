@@ -222,13 +222,11 @@ def _learned(body: bytes) -> Learned:
     return learned
 
 
-_DIED: Final = "Its process ended; this is what it had found by then."
+_DIED: Final = "Its process ended."
 
 
 def _late(job: _Job) -> str:
-    return (
-        f"It was ended after {job.ask.limits.max_seconds:.3g} s; this is what it had found by then."
-    )
+    return f"It was ended after {job.ask.limits.max_seconds:.3g} s."
 
 
 def _lost(job: _Job) -> CronosError:

@@ -47,4 +47,6 @@ def _counted(messages: Sequence[Message]) -> Counter[int]:
 def entropy_bits(counts: Counter[int]) -> float:
     """Give the Shannon entropy of what was counted."""
     total = sum(counts.values())
-    return -sum(n / total * math.log2(n / total) for n in counts.values()) if total else 0.0
+    if not total:
+        return 0.0
+    return abs(sum(n / total * math.log2(n / total) for n in counts.values()))

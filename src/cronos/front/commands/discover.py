@@ -19,6 +19,7 @@ from cronos.link.text import plain
 _PROFILES: Final = "profiles"
 _TRAIN: Final = "train"
 _MAX_LEFT_OUT: Final = 12
+_FIT: Final = 0.99
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,28 +109,39 @@ def _print(document: DiscoverDocument) -> None:
 
 
 def _print_service(one: ServiceView) -> None:
-    print(f"{plain(one.service)}: {one.messages} messages in {one.flows} flows, {one.verdict}.")
+    seen = f"{_many(one.messages, 'message')} in {_many(one.flows, 'flow')}"
+    print(f"{plain(one.service)}: {seen}, {one.verdict}.")
     if one.why:
         print(f"  {plain(one.why)}")
     if one.fields:
         each = one.fields / max(1, one.learnt_from)
-        kinds = f"{one.message_types} message types, {each:.1f} fields a message"
-        print(f"  {kinds}, learnt from {one.learnt_from} of them.")
+        kinds = f"{_many(one.message_types, 'message type')}, {each:.1f} fields a message"
+        print(f"  {kinds}, learnt from {one.learnt_from} of the messages.")
     if one.claims:
         print(f"  vouched for: {plain(', '.join(one.claims[:12]), 600)}")
     if one.held_back:
-        print(
-            f"  parser: {one.reparsed:.1%} of {one.held_back} held-back messages parse, "
-            f"{one.exact:.1%} come back byte by byte, {one.noise_refused:.1%} of noise refused."
-        )
+        _print_proof(one)
     if one.stopped:
-        print(f"  stopped: {plain(one.stopped)}")
+        print(f"  stopped: {plain(one.stopped)} This is the best so far.")
     for remark in one.remarks[:8]:
         print(f"  {plain(remark)}")
     took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in one.seconds.items())
-    print(f"  {took}")
+    print(f"  {took or 'no phase was completed'}")
     if one.written:
         print(f"  written: {plain(', '.join(one.written), 600)}")
+
+
+def _print_proof(one: ServiceView) -> None:
+    print(
+        f"  parser: {one.reparsed:.1%} of {one.held_back} held-back messages parse, "
+        f"{one.exact:.1%} come back byte by byte, {one.noise_refused:.1%} of noise refused."
+    )
+    if min(one.reparsed, one.exact, one.noise_refused) < _FIT:
+        print("  not fit for use: it asks for 99% of each.")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _profiles(options: argparse.Namespace) -> int:
