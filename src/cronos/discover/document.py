@@ -198,9 +198,12 @@ def _remarks(learned: Learned) -> Iterator[str]:
 def _text(text: str) -> str:
     """Give text in which nothing means anything to Markdown or HTML."""
     kept = "".join([c if c in _KEPT or c.isalnum() else "?" for c in plain(text, 300)])
+    kept = _MARKING.sub("?", kept)
     return _LINK.sub(lambda found: f"{found[0][:-1]}\u2024", kept)
 
 
-_KEPT: Final = frozenset(_SAFE | set("()'\"…,≤≥")) - {"@"}
+_KEPT: Final = frozenset(_SAFE | set("()'\"…,≤≥_")) - {"@"}
+# Within a word it is a letter like any other (CommonMark 6.2); elsewhere it marks.
+_MARKING: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 # Viewers of Markdown make links of bare addresses: no text of a stranger is one to be followed.
 _LINK: Final = re.compile(r"\bwww\.|\b[a-z][a-z0-9+-]*:(?=//)", re.IGNORECASE)
