@@ -265,7 +265,7 @@ class ProfileStore:
         except OSError as error:
             raise _unusable(self.path, error.strerror or str(error)) from error
         except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF in _NO_DAMAGE:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_DAMAGE:
                 raise _unusable(self.path, str(error)) from error
             raise _damaged(self.path, str(error)) from error
 

@@ -23,8 +23,6 @@ _THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_
 _MIN_MESSAGES: Final = 8
 _MAX_SERVICES: Final = 32
 _MIN_SECONDS: Final = 1.0
-# What a service is given at least where there are many: its process has to start, too.
-_LEAST_SHARE_S: Final = 2.0
 _AT_A_LIMIT: Final = frozenset({"discover.stopped", "discover.memory"})
 _S_NS: Final = 1e9
 
@@ -107,7 +105,7 @@ class Work:
 
     def room(self) -> int:
         """Give how many services there is time to learn."""
-        return max(1, min(_MAX_SERVICES, int(self._left_s() * self._at_once / _LEAST_SHARE_S)))
+        return max(1, min(_MAX_SERVICES, int(self._left_s() * self._at_once / _MIN_SECONDS)))
 
     def _left_s(self) -> float:
         spent_s = float((self._clock.now().boot_ns - self._began_ns) / _S_NS)
