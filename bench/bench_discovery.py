@@ -80,7 +80,7 @@ def models_without(teacher, rows, group):
     third = teacher.third_scorer(kept, train.THIRD_RECIPE)
     seen = set(second["learnt"].tolist()) | set(third["learnt"].tolist())
     assert not seen & set(group), "a model has seen what it is scored on"
-    return Models(shipped().order, shipped().first, Trees(second), Trees(third))
+    return Models(shipped().order, shipped().first, Trees(second), Trees(third), shipped().keys)
 
 
 def predict(messages, models, file):

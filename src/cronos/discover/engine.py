@@ -63,7 +63,7 @@ def discover(
     models = models or shipped()
     course = Course(messages, limits, clock)
     progress("types", 0.0)
-    types = np.array(classify(course.heads), dtype=np.int64)
+    types = np.array(classify(course.heads, models.keys), dtype=np.int64)
     corpus = course.corpus
     if not len(corpus.data) or course.late("detectors were asked"):
         return _blank(course, types)

@@ -124,16 +124,19 @@ def sigmoid(raw: Any) -> Array:
 
 
 class Models:
-    """The scorers of a discovery: byte order, boundaries, boundaries in context, meanings."""
+    """The scorers of a discovery: byte order, boundaries, boundaries in context, meanings, keys."""
 
-    def __init__(self, order: Trees, first: Trees, second: Trees, meaning: Trees) -> None:
+    def __init__(
+        self, order: Trees, first: Trees, second: Trees, meaning: Trees, keys: Trees
+    ) -> None:
         self.order = order
         self.first = first
         self.second = second
         self.meaning = meaning
+        self.keys = keys
 
 
-NAMES: Final = ("order", "boundary", "context", "meaning")
+NAMES: Final = ("order", "boundary", "context", "meaning", "keys")
 
 
 def load(folder: pathlib.Path) -> Models:

@@ -29,6 +29,7 @@ from cronos.discover.model import Sem
 from cronos.discover.scorer import Trees, sigmoid
 from cronos.discover.synthetic import samples
 from cronos.discover.types import classify
+from cronos.discover.types_train import drawn_rows, key_scorer
 from cronos.discover.vouched import all_claims, claimed_order
 
 FIRST_SEEDS: Final = range(1_000, 1_400, 2)
@@ -43,6 +44,7 @@ NOISE_EVERY: Final = 12
 MIN_VOTES: Final = 5
 MIN_MESSAGES: Final = 8
 ORDER_SEEDS: Final = range(5_000, 5_350)
+KEY_SEEDS: Final = range(3_000, 3_160)
 
 Told = Callable[[str], None]
 
@@ -126,10 +128,10 @@ def noise(seed: int, rng: np.random.Generator) -> Lesson:
 class Studied:
     """A lesson with its evidence."""
 
-    def __init__(self, lesson: Lesson, order: Trees) -> None:
+    def __init__(self, lesson: Lesson, order: Trees, keys: Trees | None = None) -> None:
         self.lesson = lesson
         self.corpus = Corpus(lesson.messages)
-        self.types = np.array(classify(lesson.messages), dtype=np.int64)
+        self.types = np.array(classify(lesson.messages, keys), dtype=np.int64)
         self.claims = all_claims(lesson.messages)
         self.order = byte_order(self.corpus, claimed_order(self.claims), order)
         self.begins = np.zeros(len(self.corpus.data), dtype=bool)
@@ -171,7 +173,7 @@ def order_scorer(seeds: Iterable[int]) -> dict[str, Array]:
 
 
 def first_scorer(
-    seeds: Iterable[int], order: Trees, recipe: Recipe, told: Told
+    seeds: Iterable[int], order: Trees, recipe: Recipe, told: Told, keys: Trees | None = None
 ) -> dict[str, Array]:
     """Learn boundaries from drawn grammars alone; gives the packed trees."""
     tables: list[Array] = []
@@ -180,7 +182,7 @@ def first_scorer(
     for lesson in drawn(seeds):
         if len(lesson.messages) < MIN_MESSAGES:
             continue
-        one = Studied(lesson, order)
+        one = Studied(lesson, order, keys)
         at = _some(one.corpus.gaps(), ROWS_FIRST, len(tables))
         columns = one.described(at)
         names = tuple(columns)
@@ -205,8 +207,9 @@ def most_used(parts: dict[str, Array], most: int) -> tuple[str, ...]:
 class Teacher:
     """Makes rows for the second and the third scorer, with the first one's beliefs."""
 
-    def __init__(self, order: Trees, first: dict[str, Array]) -> None:
+    def __init__(self, order: Trees, first: dict[str, Array], keys: Trees | None = None) -> None:
         self.order = order
+        self.keys = keys
         self.first = Trees(first)
         self.raw = most_used(first, RAW_IN_CONTEXT)
         self.raw_meaning = most_used(first, RAW_IN_MEANING)
@@ -215,7 +218,7 @@ class Teacher:
 
     def rows(self, lesson: Lesson, most: int) -> Rows:
         """Study a lesson; at most `most` gaps and as many fields of it are kept."""
-        one = Studied(lesson, self.order)
+        one = Studied(lesson, self.order, self.keys)
         corpus = one.corpus
         gaps = corpus.gaps()
         at = np.flatnonzero(np.isin(gaps, _some(gaps, most, len(gaps))))
@@ -309,8 +312,11 @@ def scorers(
     """Train all models: from drawn grammars of these seeds, and from the protocols in `data`."""
     order = order_scorer(ORDER_SEEDS)
     told("byte order: done")
-    first = first_scorer(seeds[0], Trees(order), Recipe(160, 31, 0.1), told)
-    teacher = Teacher(Trees(order), first)
+    # Keys are learnt from drawn grammars alone, so that no model sees the types of a real protocol.
+    keys = key_scorer(list(drawn_rows(KEY_SEEDS)))
+    told("keys of message types: done")
+    first = first_scorer(seeds[0], Trees(order), Recipe(160, 31, 0.1), told, Trees(keys))
+    teacher = Teacher(Trees(order), first, Trees(keys))
     rows: list[Rows] = []
     for lesson in (*published(data), *drawn(seeds[1])):
         if len(lesson.messages) >= MIN_MESSAGES:
@@ -318,6 +324,7 @@ def scorers(
             told(f"studied {lesson.name}")
     return {
         "order": order,
+        "keys": keys,
         "boundary": first,
         "context": teacher.second_scorer(rows, SECOND_RECIPE),
         "meaning": teacher.third_scorer(rows, THIRD_RECIPE),

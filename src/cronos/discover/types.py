@@ -1,99 +1,103 @@
-"""Tell message types apart: the few bytes that, once known, explain the most of the rest.
+"""Tell message types apart: by the direction, and by the one to three values that explain the most.
 
-A split is scored by code length (MDL): all columns are coded with an adaptive code in each group,
-the key itself once before. What explains nothing, or splits too finely, makes the code longer.
+A learned scorer says how well a split by each candidate agrees with types as people name them: its
+trees have seen keys of drawn grammars and what they explain, not which bytes a key is. The search
+keeps the few best splits and refines them while that promises to get better.
 """
 
-import math
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from cronos.discover.evidence import Array
+from cronos.discover.keys import NONE, Heads, View, candidates, ranks
 from cronos.discover.messages import Message
+from cronos.discover.scorer import Trees, shipped, sigmoid
+from cronos.discover.splits import NAMES, Splits
 
-MAX_KEY_OFFSET: Final = 64
-"""Keys are looked for, and columns explained, among this many bytes of the front."""
-MAX_KINDS: Final = 64
 MAX_KEYS: Final = 3
-MIN_SAVING: Final = 0.02
-ABSENT: Final = 256
+BEAM: Final = 2
+STUDIED: Final = 1_000
+"""Keys are chosen among this many messages, evenly over the time."""
+WORTH: Final = 0.05
+"""What a further key has to promise."""
 
 
-def classify(messages: Sequence[Message], max_keys: int = MAX_KEYS) -> tuple[int, ...]:
+class Split(NamedTuple):
+    """Groups, the views that make them, and how well they should agree with the truth."""
+
+    keys: tuple[int, ...]
+    groups: Array
+    score: float
+
+
+def classify(messages: Sequence[Message], trees: Trees | None = None) -> tuple[int, ...]:
     """Number the type of each message, the most frequent type first."""
     if not messages:
         return ()
-    table = _table(messages)
-    labels = np.zeros(len(messages), dtype=np.int64)
-    current = _cost(table, labels)
-    whole = current
-    for _ in range(max_keys):
-        best, cost = _best(table, labels)
-        if best is None or current - cost < MIN_SAVING * whole:
-            break
-        labels, current = best, cost
+    step = -(-len(messages) // STUDIED)
+    heads = Heads(messages[::step])
+    views = candidates(heads)
+    best = _search(heads, views, trees or shipped().keys)
+    labels = best.groups
+    if step > 1:
+        labels = _applied([views[n] for n in best.keys], Heads(messages))
     return tuple(_by_size(labels).tolist())
 
 
-def _table(messages: Sequence[Message]) -> Array:
-    """Lay out the first bytes, the length and the direction of each message, a row each."""
-    width = min(MAX_KEY_OFFSET, max(len(m.payload) for m in messages))
-    out = np.full((len(messages), width + 2), ABSENT, dtype=np.int64)
-    ways = {"": 0, "c2s": 1, "s2c": 2}
-    sizes = {size: i for i, size in enumerate(sorted({len(m.payload) for m in messages}))}
-    for i, message in enumerate(messages):
-        head = np.frombuffer(message.payload[:width], np.uint8)
-        out[i, : len(head)] = head
-        out[i, width] = min(sizes[len(message.payload)], 255)
-        out[i, width + 1] = ways.get(message.direction, 0)
-    return out
+def _search(heads: Heads, views: list[View], trees: Trees) -> Split:
+    """Find the split that promises to agree best with the truth."""
+    splits = Splits(heads, views)
+    best = Split((), heads.ways, 0.0)
+    states = [best]
+    for depth in range(MAX_KEYS):
+        found = sorted(
+            (one for state in states for one in _finer(splits, state, depth, trees)),
+            key=lambda split: -split.score,
+        )
+        if not found or found[0].score < best.score + WORTH:
+            break
+        best, states = found[0], found[:BEAM]
+    return best
 
 
-_HALVES: Final = np.array([0.0] + [math.lgamma(k / 2) for k in range(1, 200_000)]) / math.log(2)
+def _finer(splits: Splits, state: Split, depth: int, trees: Trees) -> Iterator[Split]:
+    """Split a state by every view that adds to it."""
+    parts = {
+        n: groups
+        for n, view in enumerate(splits.views)
+        if (groups := ranks(state.groups * 100_000 + view.values)).max() > state.groups.max()
+        or (view.kind == NONE and not depth)
+    }
+    if not parts:
+        return
+    rows = splits.rows(state.groups, depth, list(parts))
+    for (n, groups), score in zip(parts.items(), promised(rows, trees).tolist(), strict=True):
+        yield Split((*state.keys, n), groups, score)
 
 
-def _half(k: Array) -> Array:
-    """Give log2 of Gamma(k / 2)."""
-    return _HALVES[np.minimum(k, len(_HALVES) - 1)]
+def promised(rows: Array, trees: Trees) -> Array:
+    """Give for each row of `splits.NAMES` the V-measure that its split is expected to reach."""
+    table = trees.table(len(rows))
+    for k, name in enumerate(NAMES):
+        trees.put(table, name, rows[:, k])
+    return sigmoid(trees.raw(table)[:, 0])
 
 
-def _cost(table: Array, labels: Array) -> float:
-    """Give the bits of all columns, coded adaptively (Krichevsky and Trofimov) in each group."""
-    groups, width = int(labels.max()) + 1, int(table.shape[1])
-    home: Array = labels[:, None] * width + np.arange(width)
-    keys, counts = np.unique(home * 257 + table, return_counts=True)
-    cell = keys // 257
-    kinds = np.array([len(np.unique(table[:, j])) for j in range(width)])
-    sizes = np.bincount(cell, weights=counts, minlength=groups * width).astype(np.int64)
-    alphabet = np.tile(kinds, groups)
-    bits = _half(2 * sizes + alphabet).sum() - _half(alphabet).sum()
-    bits -= (_half(2 * counts + 1) - _half(np.ones_like(counts))).sum()
-    return float(bits)
-
-
-def _best(table: Array, labels: Array) -> tuple[Array | None, float]:
-    """Try to split every group by each column; the key is coded within the old groups."""
-    best: Array | None = None
-    least = math.inf
-    for j in range(table.shape[1]):
-        column = table[:, j]
-        kinds = len(np.unique(column))
-        if not 2 <= kinds <= min(MAX_KINDS, max(2, len(table) // 4)):
-            continue
-        _, finer = np.unique(labels * 257 + column, return_inverse=True)
-        if finer.max() + 1 > max(2, len(table) // 6):
-            continue
-        key = _cost(column[:, None], labels)
-        cost = _cost(np.delete(table, j, axis=1), finer) + key
-        if cost < least:
-            best, least = finer, cost
-    return best, least
+def _applied(keys: list[View], heads: Heads) -> Array:
+    """Split messages by keys that were chosen among some of them."""
+    labels = heads.ways
+    for key in keys:
+        for view in heads.views:
+            if view[:2] == key[:2]:
+                labels = ranks(labels * 100_000 + view.values)
+                break
+    return labels
 
 
 def _by_size(labels: Array) -> Array:
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     rank = np.empty(len(names), dtype=np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(names))
-    return rank[inverse]
+    return np.asarray(rank[inverse.reshape(-1)])
