@@ -6,6 +6,7 @@ so that no message is made of bytes that did not follow one another. Memory is b
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -34,17 +35,29 @@ _NAMES: Final = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmp"}
 _ETHERNET: Final = 1
 _VLANS: Final = frozenset({0x8100, 0x88A8})
 _MIN_ETHERTYPE: Final = 0x600
-# Besides a payload, what a message costs in memory.
-_MESSAGE_BYTES: Final = 400
+# Besides a payload, what a message costs in memory; a connection, before it has sent anything.
+MESSAGE_BYTES: Final = 400
+_CONNECTION_BYTES: Final = 600
 _S_NS: Final = 1e9
 
 
+# Shares of the time after which nothing more is read, and no rule is looked for any more.
+READ_SHARE: Final = 0.4
+CUT_SHARE: Final = 0.7
+
+
+def _in_time(_share: float) -> bool:
+    return False
+
+
 class Bounds(msgspec.Struct, frozen=True):
-    """How much of an input is kept."""
+    """How much of an input is kept, and how long it is read."""
 
     max_bytes: int = 256 << 20
     max_messages: int = 500_000
     max_connections: int = 50_000
+    late: Callable[[float], bool] = _in_time
+    """Says whether this share of the time is spent."""
 
 
 class _Datagram(NamedTuple):
@@ -75,6 +88,9 @@ def read_capture(source: Readable, head: bytes, wanted: Test, bounds: Bounds) ->
     data = head or source.read(_READ_BYTES)
     while data and not reader.broken and not collector.full:
         collector.packets(reader.feed(data), reader.buffer)
+        if bounds.late(READ_SHARE):
+            collector.remark(f"The time was up: only the first {collector.seen} packets were read.")
+            break
         data = source.read(_READ_BYTES)
     if not collector.seen:
         why = reader.broken or "no packet in it can be read"
@@ -146,7 +162,7 @@ class _Collector:
             self._segment(ts, found)
         elif payload:
             self._datagrams.append(_Datagram(ts, key, protocol, payload))
-            self._bytes += len(payload) + _MESSAGE_BYTES
+            self._bytes += len(payload) + MESSAGE_BYTES
             if protocol == UDP:
                 self._ports.note(protocol, key)
 
@@ -154,24 +170,32 @@ class _Collector:
         name = min(found[1], reverse(found[1]))
         connection = self._connections.get(name)
         if connection is not None and connection.starts_anew(found):
-            self._ended.append(self._connections.pop(name))
+            self._end(name)
             connection = None
         if connection is None:
             connection = self._connections[name] = Connection(found[1])
             self._ports.note(TCP, found[1])
-            self._bytes += _MESSAGE_BYTES
+            self._bytes += _CONNECTION_BYTES
             if len(self._connections) > self._bounds.max_connections:
-                self._ended.append(self._connections.popitem(last=False)[1])
-        before = connection.bytes
+                self._end(next(iter(self._connections)))
+        before = connection.kept
         connection.segment(found, ts)
-        kept = connection.bytes - before
-        self._bytes += kept + (_MESSAGE_BYTES if kept else 0)
+        kept = connection.kept - before
+        self._bytes += kept + (MESSAGE_BYTES if kept else 0)
+
+    def _end(self, name: bytes) -> None:
+        """Look at a connection no more; keep it if it sent anything."""
+        connection = self._connections.pop(name)
+        if connection.kept:
+            self._ended.append(connection)
+        else:
+            self._bytes -= _CONNECTION_BYTES // 2  # its ports stay known
 
     def _other(self, ts: float, frame: bytes, link: int) -> None:
         found = _without_ports(frame) if link == _ETHERNET else None
         if found is not None and self._wanted(found[0]) and found[1]:
             self._frames.append(_Frame(ts, *found))
-            self._bytes += len(found[1]) + _MESSAGE_BYTES
+            self._bytes += len(found[1]) + MESSAGE_BYTES
 
     def services(self) -> list[Service]:
         """Group, cut and order everything."""
@@ -213,8 +237,13 @@ class _Collector:
             runs.setdefault(name, []).extend(connection.runs(len(whose), forward=forward))
             there, back = _template(client, "c2s"), _template(client, "s2c")
             whose += [there, back] if forward else [back, there]
-        for name, of in runs.items():
-            done = cut(of)
+        most = self._bounds.max_messages
+        # The service that sent most first: of the others fewer may be had, or with less care.
+        for name, of in sorted(runs.items(), key=_weight, reverse=True):
+            done = cut(of, lambda: self._bounds.late(CUT_SHARE), most)
+            if len(done.pieces) >= most:
+                self.remark(f"{name}: only its first {len(done.pieces)} messages are told.")
+            most -= len(done.pieces)
             rules[name] = done.rule
             messages = [
                 msgspec.structs.replace(whose[piece.number], payload=piece.data, ts=piece.ts)
@@ -256,6 +285,10 @@ class _Collector:
             direction = "c2s" if ends.source == client else "s2c"
             message = Message(data, flow, direction, ts, ends.source, ends.destination)
             filed.setdefault(name, []).append(message)
+
+
+def _weight(one: tuple[str, list[Run]]) -> int:
+    return sum(len(run.segments) for run in one[1])
 
 
 def _template(client: bytes, direction: str) -> Message:

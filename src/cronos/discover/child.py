@@ -5,8 +5,10 @@ It is asked one thing on its standard input, tells how far it is, and ends. Memo
 """
 
 import contextlib
+import ctypes
 import os
 import resource
+import signal
 import socket
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,13 +17,13 @@ from typing import Final
 
 import msgspec
 
-from cronos.discover.captures import Bounds
+from cronos.discover.captures import MESSAGE_BYTES, Bounds
 from cronos.discover.learned import Learned, Told
 from cronos.discover.messages import Service
 from cronos.discover.model import Limits
 from cronos.discover.phases import Parts, Teller, learn
 from cronos.discover.reading import read_input
-from cronos.discover.wire import Unpacker, packed
+from cronos.discover.wire import Unpacker, frames
 from cronos.errors import CronosError, UnreachableError
 from cronos.ports import Clock
 
@@ -30,10 +32,12 @@ TOLD, SO_FAR, DONE, FAILED = "told", "so far", "done", "failed"
 _READ_BYTES: Final = 1 << 18
 _STANDARD_INPUT: Final = 0
 _MIB: Final = 1 << 20
+_S_NS: Final = 1e9
 _SPARE_S: Final = 10
+_PR_SET_PDEATHSIG: Final = 1
 _CORES: Final = 4
-# A message costs some four times its bytes while it is read, cut and handed on.
-_SHARE_KEPT: Final = 4
+# A message costs some five times its bytes while it is put in order, cut and handed on.
+_SHARE_KEPT: Final = 6
 
 
 class ReadAsk(msgspec.Struct, frozen=True, tag=READ):
@@ -74,12 +78,14 @@ def serve(clock: Clock, parts_of: Callable[[dict[str, bytes]], Parts]) -> None:
     """
     connected = socket.socket(fileno=os.dup(_STANDARD_INPUT))
     with connected:
+        _end_with_parent()
         ask = _asked(connected)
         _limit(ask.limits)
 
         def tell(kind: str, data: object) -> None:
             # Whoever started this may have gone; then nobody wants the rest.
-            connected.sendall(packed(kind, msgspec.msgpack.encode(data)))
+            for one in frames(kind, msgspec.msgpack.encode(data)):
+                connected.sendall(one)
 
         try:
             tell(DONE, carried_out(ask, clock, parts_of, tell))
@@ -101,8 +107,7 @@ def carried_out(
 ) -> Sequence[Service] | Learned:
     """Do what is asked."""
     if isinstance(ask, ReadAsk):
-        kept = ask.limits.max_memory_mb * _MIB // _SHARE_KEPT
-        return read_input(ask.path, ask.filter_text, Bounds(max_bytes=kept))
+        return read_input(ask.path, ask.filter_text, _bounds(ask.limits, clock))
 
     def told(one: Told) -> None:
         tell(TOLD, one)
@@ -111,6 +116,16 @@ def carried_out(
         tell(SO_FAR, one)
 
     return learn(ask.service, ask.limits, clock, parts_of(ask.profiles), Teller(told, so_far))
+
+
+def _bounds(limits: Limits, clock: Clock) -> Bounds:
+    kept = limits.max_memory_mb * _MIB // _SHARE_KEPT
+    began_ns = clock.now().boot_ns
+
+    def late(share: float) -> bool:
+        return clock.now().boot_ns - began_ns > share * limits.max_seconds * _S_NS
+
+    return Bounds(kept, min(Bounds().max_messages, kept // MESSAGE_BYTES), late=late)
 
 
 def _asked(connected: socket.socket) -> Ask:
@@ -122,6 +137,15 @@ def _asked(connected: socket.socket) -> Ask:
     raise UnreachableError(
         "discover.unasked", "Nothing was asked of this process.", "Run `cronos discover`."
     )
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this process when whoever started it ends, however that ends.
+
+    A phase may take minutes without telling anything: until then nobody would notice. A parent
+    that has gone before this is noticed by its closed socket, which never asks.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _limit(limits: Limits) -> None:

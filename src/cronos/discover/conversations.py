@@ -57,6 +57,12 @@ class Connection:
         """How many bytes both ends have sent, as far as kept."""
         return self.sides[0].bytes + self.sides[1].bytes
 
+    @property
+    def kept(self) -> int:
+        """How many bytes are kept, those that wait behind a hole included."""
+        waiting = sum(side.order.held for side in self.sides if side.order is not None)
+        return self.bytes + waiting
+
     def starts_anew(self, found: Transport) -> bool:
         """Say whether this SYN begins another connection between the same ends."""
         _, key, seq, _, flags, _, _ = found

@@ -64,7 +64,7 @@ def describe(leaf: ir.Leaf) -> str:
         case ir.Number():
             order = "" if leaf.width == 1 else f", {leaf.endian}"
             values = f", one of {len(leaf.known)} values" if leaf.strict else ""
-            return f"{leaf.sem} of {leaf.width} bytes{order}{values}"
+            return f"{leaf.sem} of {_bytes(leaf.width)}{order}{values}"
         case ir.Varint():
             return f"{leaf.sem} as {leaf.form}"
         case ir.Data():
@@ -76,9 +76,13 @@ def describe(leaf: ir.Leaf) -> str:
             return f"checksum {leaf.algorithm}, {leaf.endian}, from {leaf.start}"
 
 
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
 def _size(size: ir.Size) -> str:
     if size.of == "fixed":
-        return f"{size.constant} bytes"
+        return _bytes(size.constant)
     if size.of == "rest":
         return f"what is left less {size.constant}" if size.constant else "what is left"
     scaled = f" x {size.scale}" if size.scale != 1 else ""

@@ -4,6 +4,7 @@ Whatever a stranger sent stands in it as hexadecimal, or as text without anythin
 Markdown would act upon.
 """
 
+import re
 import string
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -58,7 +59,7 @@ def _summary(one: Summary, service: Service) -> Iterator[str]:
     yield "|---|---|"
     yield f"| messages | {one.messages} ({sent}), {one.distinct} of them distinct |"
     yield f"| sizes | {one.shortest} to {one.longest} bytes, median {one.median} |"
-    yield f"| flows | {one.flows}, over {one.seconds:.1f} s |"
+    yield f"| flows | {one.flows}{f', over {one.seconds:.1f} s' if one.seconds else ''} |"
     yield f"| entropy | {one.entropy_bits:.2f} bits a byte, {one.printable:.0%} printable |"
     if service.rule:
         yield f"| messages told apart by | {_text(service.rule)} |"
@@ -196,7 +197,13 @@ def _remarks(learned: Learned) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Give text in which nothing means anything to Markdown or HTML."""
-    return "".join([c if c in _KEPT or c.isalnum() else "?" for c in plain(text, 300)])
+    kept = "".join([c if c in _KEPT or c.isalnum() else "?" for c in plain(text, 300)])
+    kept = _MARKING.sub("?", kept)
+    return _LINK.sub(lambda found: f"{found[0][:-1]}\u2024", kept)
 
 
-_KEPT: Final = frozenset(_SAFE | set("()'\"…,≤≥"))
+_KEPT: Final = frozenset(_SAFE | set("()'\"…,≤≥_")) - {"@"}
+# Within a word it is a letter like any other (CommonMark 6.2); elsewhere it marks.
+_MARKING: Final = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
+# Viewers of Markdown make links of bare addresses: no text of a stranger is one to be followed.
+_LINK: Final = re.compile(r"\bwww\.|\b[a-z][a-z0-9+-]*:(?=//)", re.IGNORECASE)

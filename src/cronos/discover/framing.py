@@ -18,10 +18,11 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
+MAX_MESSAGES: Final = 500_000
 _SAMPLE_SEGMENTS: Final = 400
 _SAMPLE_BYTES: Final = 1 << 18
 _MAX_OFFSET: Final = 16
@@ -40,6 +41,7 @@ _MET: Final = 0.93
 _FULL_SEGMENT: Final = 512
 _PRINTABLE: Final = 0.95
 _MAX_PASSED: Final = 64
+_MAX_MISFITS: Final = 256
 
 
 class Segment(NamedTuple):
@@ -170,22 +172,32 @@ class HeaderRule(NamedTuple):
 _CONTENT_LENGTH: Final = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*(\d{1,7})[ \t]*\r?$")
 
 
-def cut(runs: Sequence[Run]) -> Cut:
+def _in_time() -> bool:
+    return False
+
+
+def cut(runs: Sequence[Run], late: Callable[[], bool] = _in_time, most: int = MAX_MESSAGES) -> Cut:
     """Cut all runs of a service; see the rules above.
 
     One rule for both directions is looked for first, then one for each.
+
+    Args:
+        runs: what was sent, by connection and direction.
+        late: whether the time is up: no rule is tried any more, what was found so far serves.
+        most: how many messages at most; what follows is left over.
     """
     runs = [run for run in runs if any(segment.data for segment in run.segments)]
-    common = _rule_of(_sample(runs))
+    common = _rule_of(_sample(runs), late)
     rules: dict[str, Rule | None] = {}
     for side in sorted({run.side for run in runs}):
         mine = [run for run in runs if run.side == side]
-        rules[side] = common or _rule_of(_sample(mine))
+        rules[side] = common or _rule_of(_sample(mine), late)
     pieces: list[Piece] = []
     left = 0
     for run in runs:
         rule = rules[run.side]
-        found, lost = _cut_segments(run) if rule is None else _walk(run, rule)
+        room = most - len(pieces)
+        found, lost = _cut_segments(run, room) if rule is None or late() else _walk(run, rule, room)
         pieces += found
         left += lost
     pieces.sort(key=lambda piece: piece.ts)
@@ -214,13 +226,15 @@ def _sample(runs: Sequence[Run]) -> list[Run]:
     return sample
 
 
-def _rule_of(sample: Sequence[Run]) -> Rule | None:
+def _rule_of(sample: Sequence[Run], late: Callable[[], bool]) -> Rule | None:
     segments = [segment.data for run in sample for segment in run.segments if segment.data]
-    if not segments:
+    if not segments or late():
         return None
     best = (0.0, 0.0)
     chosen: Rule | None = None
-    for rule in (*_lengths(segments), *_delimiters(segments)):
+    for rule in (*_lengths(segments, late), *_delimiters(segments)):
+        if late():
+            break
         # Of rules that explain as much the one with fewer messages: where values are mostly zero,
         # much can be walked over in small steps.
         score = _explains(sample, rule)
@@ -229,11 +243,15 @@ def _rule_of(sample: Sequence[Run]) -> Rule | None:
     return chosen
 
 
-def _lengths(segments: Sequence[bytes]) -> list[Rule]:
+def _lengths(segments: Sequence[bytes], late: Callable[[], bool]) -> list[Rule]:
     """Give the length fields by which most segments end where a message does, best first."""
     sample = segments[:_SAMPLE_SEGMENTS]
     rules: list[Rule] = [*_length_rules(sample), *(BerRule(offset) for offset in range(4))]
-    ranked = [(sum(_chains(rule, data) for data in sample) / len(sample), rule) for rule in rules]
+    ranked = [
+        (sum(_chains(rule, data) for data in sample) / len(sample), rule)
+        for rule in rules
+        if not late()
+    ]
     # Of equals the widest: a one-byte length may be the low byte of a wider one.
     ranked.sort(key=lambda one: (-one[0], -(one[1].width if isinstance(one[1], LengthRule) else 1)))
     return [rule for share, rule in ranked[:_TRIED] if share >= _MIN_SHARE]
@@ -390,7 +408,7 @@ def _next(starts: Sequence[int], at: int, end: int) -> int:
     return starts[index] if index < len(starts) else end
 
 
-def _walk(run: Run, rule: Rule) -> tuple[list[Piece], int]:
+def _walk(run: Run, rule: Rule, most: int) -> tuple[list[Piece], int]:
     """Cut by a rule; what it does not fit is a message up to the next segment.
 
     A message that is longer than what is there was cut off where the capture ends, unless the rule
@@ -398,9 +416,11 @@ def _walk(run: Run, rule: Rule) -> tuple[list[Piece], int]:
     """
     data, starts = _joined(run)
     pieces: list[Piece] = []
-    at = passed = 0
-    while at < len(data):
-        size = rule.size(data, at)
+    at = passed = misfits = 0
+    while at < len(data) and len(pieces) < most:
+        # To look for an end that is nowhere costs all that follows, for each segment.
+        size = rule.size(data, at) if misfits < _MAX_MISFITS else 0
+        misfits += not size
         if at + size > len(data):
             again = passed < _MAX_PASSED and _fits_later(data, starts, at, rule)
             passed += 1
@@ -410,7 +430,7 @@ def _walk(run: Run, rule: Rule) -> tuple[list[Piece], int]:
         end = at + size if size else _next(starts, at, len(data))
         pieces.append(_piece(run, starts, data, at, end))
         at = end
-    return pieces, 0
+    return pieces, len(data) - at
 
 
 def _fits_later(data: bytes, starts: Sequence[int], at: int, rule: Rule) -> bool:
@@ -428,7 +448,7 @@ def _piece(run: Run, starts: Sequence[int], data: bytes, at: int, end: int) -> P
     return Piece(segment.ts, data[at:end], run.number)
 
 
-def _cut_segments(run: Run) -> tuple[list[Piece], int]:
+def _cut_segments(run: Run, most: int) -> tuple[list[Piece], int]:
     data, starts = _joined(run)
     longest = max(len(segment.data) for segment in run.segments)
     ends = [*starts[1:], len(data)]
@@ -440,8 +460,11 @@ def _cut_segments(run: Run) -> tuple[list[Piece], int]:
         joined = full and following is not None and not following.turn
         if (joined and end - begin < MAX_MESSAGE_BYTES) or end == begin:
             continue
+        if len(pieces) >= most:
+            return pieces, len(data) - begin
         pieces.append(_piece(run, starts, data, begin, end))
         begin = end
-    if begin < len(data):
+    if begin < len(data) and len(pieces) < most:
         pieces.append(_piece(run, starts, data, begin, len(data)))
-    return pieces, 0
+        begin = len(data)
+    return pieces, len(data) - begin

@@ -446,15 +446,23 @@ def _number(leaf: Number) -> None:
         raise _refused(f"{leaf.name!r} has a width of {leaf.width}, or too many known values")
     if leaf.sem is Sem.FLOAT and leaf.width not in (4, 8):
         raise _refused(f"{leaf.name!r} is a float of {leaf.width} bytes")
+    _shares(leaf)
     if not all(_fits(value, leaf.width) for value, _ in leaf.known):
         raise _refused(f"a known value of {leaf.name!r} does not fit")
     if leaf.strict and not leaf.known:
         raise _refused(f"{leaf.name!r} is strict and knows no value")
 
 
+def _shares(leaf: Number | Data) -> None:
+    """Refuse shares that are none: they would be evidence without end."""
+    if not all(0.0 <= share <= 1.0 for _, share in leaf.known):
+        raise _refused(f"a share of a known value of {leaf.name!r} is not between 0 and 1")
+
+
 def _data(leaf: Data) -> None:
     if len(leaf.known) > MAX_KNOWN or sum(len(value) for value, _ in leaf.known) > MAX_SIZE:
         raise _refused(f"{leaf.name!r} knows too many values")
+    _shares(leaf)
     if leaf.strict and not leaf.known:
         raise _refused(f"{leaf.name!r} is strict and knows no value")
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from cronos.discover.child import DONE, FAILED, SO_FAR, TOLD, Ask, Failure, ReadAsk
-from cronos.discover.learned import Learned, Told
+from cronos.discover.learned import Learned, Told, sound
 from cronos.discover.messages import Service
 from cronos.discover.wire import Unpacker, packed
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
@@ -195,13 +195,13 @@ class Jobs:
         if kind == TOLD:
             self._heard(Event(job.number, msgspec.msgpack.decode(body, type=Told)))
         elif kind == SO_FAR:
-            job.best = msgspec.msgpack.decode(body, type=Learned)
+            job.best = _learned(body)
         elif kind == FAILED:
             job.answer = _error_of(msgspec.msgpack.decode(body, type=Failure))
         elif kind == DONE and isinstance(job.ask, ReadAsk):
             job.answer = msgspec.msgpack.decode(body, type=tuple[Service, ...])
         elif kind == DONE:
-            job.answer = msgspec.msgpack.decode(body, type=Learned)
+            job.answer = _learned(body)
 
     def _end(self, job: _Job, answer: Answer | None) -> None:
         self._running.pop(job.number, None)
@@ -214,13 +214,19 @@ class Jobs:
         self._answers[job.number] = answer if answer is not None else _lost(job)
 
 
-_DIED: Final = "Its process ended; this is what it had found by then."
+def _learned(body: bytes) -> Learned:
+    """Read a result; raises DecodeError where it does not fit together."""
+    learned = msgspec.msgpack.decode(body, type=Learned)
+    if not sound(learned):
+        raise msgspec.ValidationError("its parts do not fit together")
+    return learned
+
+
+_DIED: Final = "Its process ended."
 
 
 def _late(job: _Job) -> str:
-    return (
-        f"It was ended after {job.ask.limits.max_seconds:g} s; this is what it had found by then."
-    )
+    return f"It was ended after {job.ask.limits.max_seconds:.3g} s."
 
 
 def _lost(job: _Job) -> CronosError:
@@ -228,7 +234,7 @@ def _lost(job: _Job) -> CronosError:
     return InputError(
         "discover.stopped",
         "The input could not be processed within its limits: nothing was found before they ended.",
-        f"Allow more than {limits.max_seconds:g} s (--max-seconds) or {limits.max_memory_mb} MiB"
+        f"Allow more than {limits.max_seconds:.3g} s (--max-seconds) or {limits.max_memory_mb} MiB"
         " (--max-memory), or choose less of the input.",
     )
 

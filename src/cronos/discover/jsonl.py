@@ -18,6 +18,7 @@ _MAX_LINE_BYTES: Final = 4 << 20
 _READ_BYTES: Final = 1 << 18
 _DIRECTIONS: Final = frozenset({"c2s", "s2c"})
 _MAX_FLOW_CHARS: Final = 200
+_LATEST_S: Final = 9.2e9
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -60,7 +61,9 @@ def message_of(line: bytes, number: int) -> Message | str:
         return f"Line {number} holds {len(payload)} bytes, more than {MAX_PAYLOAD_BYTES}."
     direction = found.direction if found.direction in _DIRECTIONS else ""
     flow = "" if found.flow is None else str(found.flow)[:_MAX_FLOW_CHARS]
-    return Message(payload, flow, direction or "", found.ts or 0.0)
+    # Nothing later than 2262 fits into 64 bits of nanoseconds; such a time is no time.
+    ts = found.ts if found.ts is not None and 0 <= found.ts < _LATEST_S else 0.0
+    return Message(payload, flow, direction or "", ts)
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:

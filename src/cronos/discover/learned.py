@@ -8,6 +8,7 @@ import msgspec
 from cronos.discover.model import Discovery
 
 _ENOUGH: Final = 0.99
+_DIRECTIONS: Final = frozenset({"", "c2s", "s2c"})
 
 
 class Phase(enum.StrEnum):
@@ -85,13 +86,34 @@ class Learned(msgspec.Struct, frozen=True):
     grammar: bytes = b""
     """See `cronos.discover.ir.encode`."""
     files: dict[str, bytes] = {}
-    """The parser in other languages, by file name."""
+    """The parser in other languages, by file name; who writes files writes them anew."""
     validation: Validation | None = None
     seconds: dict[str, float] = {}
     """What each phase took."""
     remarks: tuple[str, ...] = ()
     stopped: str = ""
     """Why it was stopped before its end; empty where it was not."""
+
+
+def sound(learned: Learned) -> bool:
+    """Say whether a result fits together; what another process says need not.
+
+    Its tuples run along its messages, and fields lie within them.
+    """
+    found = learned.discovery
+    if found is None:
+        return not learned.sample
+    count = len(found.messages)
+    if any(len(one) != count for one in (found.types, found.fields, learned.sample)):
+        return False
+    return all(
+        message.direction in _DIRECTIONS
+        and all(
+            field.offset >= 0 and 0 < field.length <= len(message.payload) - field.offset
+            for field in fields
+        )
+        for message, fields in zip(found.messages, found.fields, strict=True)
+    )
 
 
 class Told(msgspec.Struct, frozen=True):

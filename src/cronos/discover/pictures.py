@@ -208,7 +208,11 @@ def _fields(
         leaf = leaves.get(span.name)
         why, sure = vouched.get((number, span.offset, span.length), ("", 0.0))
         confidence = sure or (leaf.confidence if leaf is not None else 0.0)
-        form = describe(leaf) if leaf is not None else f"{span.length} bytes"
+        form = (
+            describe(leaf)
+            if leaf is not None
+            else f"{span.length} byte{'' if span.length == 1 else 's'}"
+        )
         views.append(FieldView(*span, confidence, form, values, why))
     return tuple(views)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cronos.discover.captures import Bounds, read_capture
+from cronos.discover.captures import MESSAGE_BYTES, READ_SHARE, Bounds, read_capture
 from cronos.discover.filters import compile_filter
 from cronos.discover.jsonl import read_lines
 from cronos.discover.messages import Message, Service
@@ -92,24 +92,41 @@ def services_of(
     return [_service_of(found, bounds)]
 
 
+class _InTime:
+    """A source that ends when the time to read is up."""
+
+    def __init__(self, source: Readable, bounds: Bounds) -> None:
+        self._source = source
+        self._bounds = bounds
+        self.late = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See `Readable.read`."""
+        self.late = self._bounds.late(READ_SHARE)
+        return b"" if self.late else self._source.read(size)
+
+
 def _service_of(found: Opened, bounds: Bounds) -> Service:
     """Read JSON lines: all of one service, since nothing in them says otherwise."""
     messages: list[Message] = []
     numbers: list[int] = []
     remarks: list[str] = []
     kept = bad = 0
-    for number, one in enumerate(read_lines(found.source, found.head)):
+    source = _InTime(found.source, bounds)
+    for number, one in enumerate(read_lines(source, found.head)):
         if isinstance(one, str):
             bad += 1
             if bad <= _MAX_TOLD:
                 remarks.append(one)
             continue
-        kept += len(one.payload)
+        kept += len(one.payload) + 4 * len(one.flow) + MESSAGE_BYTES
         if kept > bounds.max_bytes or len(messages) >= bounds.max_messages:
             remarks.append(f"Only the first {number} lines were read: more are too many.")
             break
         messages.append(one)
         numbers.append(number)
+    if source.late:
+        remarks.append("The time was up: lines that follow these were not read.")
     if bad > _MAX_TOLD:
         remarks.append(f"{bad} lines in all are no messages.")
     if not messages:

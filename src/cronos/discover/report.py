@@ -11,6 +11,7 @@ from cronos.discover.messages import Message, Service
 from cronos.discover.names import propose
 from cronos.discover.order import order_of
 from cronos.discover.page import page
+from cronos.discover.parts import export
 from cronos.discover.pictures import pictures
 from cronos.discover.profile import FILE_NAME, Profile, named, to_bytes
 
@@ -41,7 +42,8 @@ def report(service: Service, learned: Learned, name: str, learned_ns: int) -> Re
     files = {
         "protocol.md": document(name, service, learned, views, proposals, order).encode(),
         "protocol.html": page(name, service, learned, views, proposals).encode(),
-        **learned.files,
+        # Written here and not by the process that read a stranger's bytes: people run these.
+        **(export(learned.grammar) if learned.files else {}),
     }
     profile = profile_of(service, learned, name, learned_ns)
     if profile is not None:

@@ -29,6 +29,22 @@ MAX_ROWS: Final = 1_000
 MAX_VERSIONS: Final = 20
 _APPLICATION_ID: Final = 0x4352504C  # "CRPL"
 _CONTEXT: Final = b"profile"
+_ODD: Final = (
+    "SELECT count(*) FROM profile"
+    " WHERE id < 1 OR id >= 1 << 62 OR typeof(stored) <> 'blob' OR length(stored) > ?"
+)
+_MAX_ROW_BYTES: Final = ir.MAX_BYTES + (2 << 20)
+# The file is whole and cannot be written or reached just now.
+_NO_DAMAGE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
 _CREATE: Final = "CREATE TABLE profile(id INTEGER PRIMARY KEY, stored BLOB NOT NULL) STRICT"
 
 
@@ -63,7 +79,6 @@ class ProfileStore:
         self.path: Final = folder / FILE_NAME
         self._sealer = sealer
         self._clock = clock
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _claimed(folder / "lock")
         try:
             with self._translated():
@@ -122,7 +137,7 @@ class ProfileStore:
                 f"The profile store holds {MAX_ROWS} versions.",
                 "Forget profiles that nobody uses.",
             )
-        with self._translated(), self._database:
+        with self._writing():
             for number in [n for n, one in self._rows.items() if one.profile in dropped]:
                 self._delete(number)
             self._insert(Stored(new))
@@ -135,7 +150,7 @@ class ProfileStore:
             InputError: there is no such version.
         """
         chosen = self._numbered(name, version)
-        with self._translated(), self._database:
+        with self._writing():
             for number, one in list(self._rows.items()):
                 if one.profile.name == name and one.profile.status == "active":
                     self._update(number, _with_status(one, "retired"))
@@ -149,14 +164,14 @@ class ProfileStore:
             InputError: there is no such version.
         """
         chosen = self._numbered(name, version)
-        with self._translated(), self._database:
+        with self._writing():
             self._update(chosen, _with_status(self._rows[chosen], "retired"))
         return self._rows[chosen].profile
 
     def forget(self, name: str) -> int:
         """Delete all versions of a name; give how many there were."""
         numbers = [n for n, one in self._rows.items() if one.profile.name == name]
-        with self._translated(), self._database:
+        with self._writing():
             for number in numbers:
                 self._delete(number)
         return len(numbers)
@@ -170,7 +185,7 @@ class ProfileStore:
         chosen = self._numbered(name, version)
         one = self._rows[chosen]
         new = replace(one, parsed=one.parsed + parsed, failed=one.failed + failed)
-        with self._translated(), self._database:
+        with self._writing():
             self._update(chosen, new)
         return new
 
@@ -210,6 +225,10 @@ class ProfileStore:
 
     def _read(self) -> dict[int, Stored]:
         with self._translated():
+            (count,) = self._database.execute("SELECT count(*) FROM profile").fetchone()
+            (odd,) = self._database.execute(_ODD, (_MAX_ROW_BYTES,)).fetchone()
+            if odd or count > MAX_ROWS:
+                raise _damaged(self.path, f"{odd or count} of its rows cannot be records")
             found = self._database.execute("SELECT id, stored FROM profile ORDER BY id").fetchall()
         return {int(number): self._opened(int(number), bytes(row)) for number, row in found}
 
@@ -229,10 +248,25 @@ class ProfileStore:
         return stored
 
     @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Carry changes out together, in the file and in memory, or not at all."""
+        before = dict(self._rows)
+        try:
+            with self._translated(), self._database:
+                yield
+        except BaseException:
+            self._rows = before
+            raise
+
+    @contextmanager
     def _translated(self) -> Generator[None]:
         try:
             yield
+        except OSError as error:
+            raise _unusable(self.path, error.strerror or str(error)) from error
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_DAMAGE:
+                raise _unusable(self.path, str(error)) from error
             raise _damaged(self.path, str(error)) from error
 
 
@@ -257,7 +291,9 @@ def _opened(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             database.execute(_CREATE)
     (mark,) = database.execute("PRAGMA application_id").fetchone()
-    if mark != _APPLICATION_ID:
+    # A view in place of the table would be a program, and whoever wrote it would have it run.
+    schema = database.execute("SELECT sql FROM sqlite_master").fetchall()
+    if mark != _APPLICATION_ID or schema != [(_CREATE,)]:
         database.close()
         raise _damaged(path, "it is another program's")
     return database
@@ -265,13 +301,10 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _claimed(path: Path) -> int:
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise DeniedError(
-            "discover.store_unusable",
-            f"The profile store cannot be used: {path}: {error.strerror}.",
-            "Choose a writable folder with --state.",
-        ) from error
+        raise _unusable(path, error.strerror or str(error)) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -288,6 +321,14 @@ def _unknown(name: str, names: tuple[str, ...]) -> InputError:
     there = f"There are: {', '.join(names[:20])}." if names else "Learn one with --save NAME."
     return InputError(
         "discover.no_such_profile", f"There is no profile {name} in the store.", there
+    )
+
+
+def _unusable(path: Path, why: str) -> DeniedError:
+    return DeniedError(
+        "discover.store_unusable",
+        f"The profile store cannot be used: {path}: {why}. Nothing was changed.",
+        "Make room, or choose a writable folder with --state.",
     )
 
 

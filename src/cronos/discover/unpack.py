@@ -7,6 +7,8 @@ from cronos.errors import InputError
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 _READ_BYTES: Final = 1 << 18
+# What is left of it is copied for each piece and each member, of which some have 20 bytes.
+_PACKED_BYTES: Final = 1 << 14
 _WITH_HEADER: Final = 31
 
 
@@ -41,7 +43,7 @@ class Unpacked:
         """
         most = _READ_BYTES if size < 0 else min(size, _READ_BYTES)
         while not self._ended:
-            self._packed = self._packed or self._source.read(_READ_BYTES)
+            self._packed = self._packed or self._source.read(_PACKED_BYTES)
             if not self._packed:
                 break
             piece = self._step(most)

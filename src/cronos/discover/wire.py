@@ -4,6 +4,7 @@ A message is ``[kind, size]`` in a frame of its own and then as many frames as `
 Source: `cronos.link.frames` has the frames.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -20,14 +21,17 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
-def packed(kind: str, data: bytes) -> bytes:
-    """Give the frames of one message."""
-    parts = [frame(msgspec.msgpack.encode(_Head(kind, len(data))))]
+def frames(kind: str, data: bytes) -> Iterator[bytes]:
+    """Yield the frames of one message, so that it need not be in memory once more."""
+    yield frame(msgspec.msgpack.encode(_Head(kind, len(data))))
     view = memoryview(data)
-    parts += [
-        frame(bytes(view[at : at + MAX_FRAME_BYTES])) for at in range(0, len(data), MAX_FRAME_BYTES)
-    ]
-    return b"".join(parts)
+    for at in range(0, len(data), MAX_FRAME_BYTES):
+        yield frame(bytes(view[at : at + MAX_FRAME_BYTES]))
+
+
+def packed(kind: str, data: bytes) -> bytes:
+    """Give the frames of one message, joined."""
+    return b"".join(frames(kind, data))
 
 
 class Unpacker:

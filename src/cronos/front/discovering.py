@@ -23,6 +23,7 @@ _THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_
 _MIN_MESSAGES: Final = 8
 _MAX_SERVICES: Final = 32
 _MIN_SECONDS: Final = 1.0
+_AT_A_LIMIT: Final = frozenset({"discover.stopped", "discover.memory"})
 _S_NS: Final = 1e9
 
 
@@ -43,7 +44,7 @@ def discover(options: argparse.Namespace) -> DiscoverDocument:
     began_ns = clock.now().boot_ns
     with Work(options, clock) as work:
         services = work.services()
-        wanted, left_out = _wanted(services, options.min_messages)
+        wanted, left_out = _wanted(services, options.min_messages, work.room())
         found = work.learned(wanted, _known(options))
     predicted = _write_predictions(options, found) if options.predictions else ""
     written = _write_reports(options, found, clock) if options.out else [()] * len(found)
@@ -102,23 +103,30 @@ class Work:
         services: Sequence[Any] = answer
         return services
 
+    def room(self) -> int:
+        """Give how many services there is time to learn."""
+        return max(1, min(_MAX_SERVICES, int(self._left_s() * self._at_once / _MIN_SECONDS)))
+
+    def _left_s(self) -> float:
+        spent_s = float((self._clock.now().boot_ns - self._began_ns) / _S_NS)
+        return max(_MIN_SECONDS, float(self._options.max_seconds) - spent_s)
+
     def learned(self, services: Sequence[Any], known: dict[str, bytes]) -> list[Found]:
         """Learn services beside one another, each in its share of the time.
 
         Raises:
-            CronosError: there is one service, and nothing at all was found out about it.
+            CronosError: there is one service, and its discovery failed for no limit's sake.
         """
-        spent_s = (self._clock.now().boot_ns - self._began_ns) / _S_NS
-        left_s = max(_MIN_SECONDS, self._options.max_seconds - spent_s)
-        share_s = left_s * min(1.0, self._at_once / max(1, len(services)))
+        share_s = self._left_s() * min(1.0, self._at_once / max(1, len(services)))
         make = load("entry", "discover-learn")
         numbers: list[int] = []
         for service in services:
             numbers.append(self._jobs.submit(make(service, self._bounded(share_s), known)))
             self._shown.names[numbers[-1]] = service.name
         answers = [self._jobs.wait(number) for number in numbers]
-        if len(answers) == 1 and isinstance(answers[0], CronosError):
-            raise answers[0]
+        for answer in answers[:1] if len(answers) == 1 else ():
+            if isinstance(answer, CronosError) and answer.code not in _AT_A_LIMIT:
+                raise answer
         nothing = load("entry", "discover-nothing")
         return [
             Found(service, nothing(service, answer.sentence))
@@ -179,12 +187,12 @@ class Shown:
             self._bars.stop()
 
 
-def _wanted(services: Sequence[Any], least: int) -> tuple[list[Any], dict[str, int]]:
-    """Choose the services that are worth learning; a single one always is."""
+def _wanted(services: Sequence[Any], least: int, most: int) -> tuple[list[Any], dict[str, int]]:
+    """Choose the services that are worth learning, at most so many; a single one always is."""
     if len(services) == 1:
         return list(services), {}
     chosen = [one for one in services if len(one.messages) >= (least or _MIN_MESSAGES)]
-    chosen = (chosen or list(services[:1]))[:_MAX_SERVICES]
+    chosen = (chosen or list(services[:1]))[:most]
     names = {one.name for one in chosen}
     return chosen, {one.name: len(one.messages) for one in services if one.name not in names}
 
@@ -223,7 +231,7 @@ def _write_reports(
     safe = load("entry", "profile-name")
     written: list[tuple[str, ...]] = []
     for one in found:
-        name = options.save or safe(one.service.name)
+        name = safe(options.save or one.service.name)
         folder = Path(options.out)
         folder = folder if len(found) == 1 else folder / safe(one.service.name)
         files = report(one.service, one.learned, name, clock.now().wall_ns).files

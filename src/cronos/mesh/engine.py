@@ -65,8 +65,8 @@ class _Peer:
         self.wake = {lane: asyncio.Event() for lane in LANES}
         self.notices: dict[Lane, Notice] = {}
         self.noticed = asyncio.Event()
-        self.fetched = dict.fromkeys(LANES, 0)
-        self.owes = dict.fromkeys(LANES, False)
+        self.fetched: dict[Lane, int] = dict.fromkeys(LANES, 0)
+        self.owes: dict[Lane, bool] = dict.fromkeys(LANES, False)
         self.subjects = {lane: f"mesh.{me}.{name}.{lane.value}" for lane in LANES}
         self.sources = {lane: f"mesh.{name}.{me}.{lane.value}" for lane in LANES}
 

@@ -119,7 +119,7 @@ class Incoming:
     """What comes from one peer on one lane: the next number, and what came before its turn."""
 
     def __init__(self) -> None:
-        self.session = -1
+        self.session: int = -1
         self.following = 0
         self.ready: deque[bytes] = deque()
         self._early: dict[int, Part] = {}
@@ -134,7 +134,8 @@ class Incoming:
             if part.session in self._retired:
                 return
             self._retired.append(self.session)
-            self.session, self.following = part.session, 0
+            self.session = part.session
+            self.following = 0
             self._early.clear()
             self._begun.clear()
             self._early_bytes = self._begun_bytes = 0

@@ -130,6 +130,7 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._paused = False
         self._frames: list[bytes] = []
+        self._bytes = 0  # in these frames
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it."""
@@ -166,18 +167,21 @@ class _Client(asyncio.Protocol):
         if self._transport is None:
             return
         self._frames.append(frame(encode(datum)))
+        self._bytes += len(self._frames[-1])
         if len(self._frames) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        frames, self._frames = self._frames, []
+        frames, self._frames, self._bytes = self._frames, [], 0
         if self._transport is not None:
             self._transport.writelines(frames)
 
     @property
     def unread(self) -> int:
         """How many bytes wait to be sent."""
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        if self._transport is None:
+            return 0
+        return self._bytes + self._transport.get_write_buffer_size()
 
     def pause(self) -> None:
         """Read no more until `go_on`."""

@@ -2,6 +2,8 @@
 
 import sys
 
+from msgspec.structs import replace
+
 from cronos.discover import ir
 from cronos.discover.child import serve
 from cronos.discover.learned import Validation, Verdict
@@ -77,6 +79,11 @@ def broken(_messages, _limits, _clock, _progress):
 
 def broken_first(_messages):
     raise LookupError("secret")
+
+
+def unsound(messages, _limits, _clock, _progress):
+    found = first(messages)
+    return replace(found, types=found.types[1:])
 
 
 def dying(_messages, _limits, _clock, _progress):

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from tests.unit.discover.wires import CLIENT, SERVER, Talk, address, ether, ipv4, pcap, tcp, udp
 
+from cronos.discover import captures
 from cronos.discover.captures import Bounds, read_capture
 from cronos.discover.filters import compile_filter
 from cronos.errors import InputError
@@ -211,3 +212,49 @@ def test_hostile_packets_do_no_harm():
         udp(CLIENT, 0, SERVER, 0, b"zero"),
     ]
     assert "udp/0" in [one.name for one in read(pcap(frames))]
+
+
+def opened(client, segments):
+    ends = client, 4_000, SERVER, 80
+    yield tcp(ends, 0, 0, 2)
+    for number in range(segments):
+        yield tcp(ends, 2_000 + number * 1_000, 0, 24, bytes(1_000))
+
+
+def test_what_waits_behind_a_hole_counts_as_kept():
+    """Connections whose first segment never comes, each as full as it may be."""
+    frames = [frame for n in range(40) for frame in opened(f"10.1.0.{n}", 100)]
+    services = read(pcap(frames), max_bytes=1_000_000)
+
+    assert sum(len(message.payload) for one in services for message in one.messages) < 1_100_000
+    assert any("more are too many" in remark for remark in services[0].remarks)
+
+
+def test_connections_that_sent_nothing_are_not_kept_for_long():
+    frames = [tcp((f"10.1.{n >> 8}.{n & 255}", 4_000, SERVER, 80), 7, 0, 2) for n in range(2_000)]
+    frames += talk().frames
+    bounds = Bounds(max_connections=10)
+    collector = captures._Collector(compile_filter(""), bounds)
+    reader = captures.CaptureReader()
+    collector.packets(reader.feed(pcap(frames)), reader.buffer)
+
+    assert not collector._ended
+    assert [len(one.messages) for one in collector.services()] == [40]
+
+
+def test_reading_stops_when_its_time_is_up_with_what_there_is():
+    data = pcap(talk().frames * 200)
+    taken = []
+
+    class Slow(io.BytesIO):
+        def read(self, size=-1):
+            taken.append(size)
+            return super().read(min(size, 4_096))
+
+    services = read_capture(
+        Slow(data), b"", compile_filter(""), Bounds(late=lambda share: len(taken) > 5 * share)
+    )
+
+    assert services[0].messages
+    assert any("The time was up" in remark for remark in services[0].remarks)
+    assert len(taken) < 5

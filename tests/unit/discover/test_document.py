@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from tests.unit.discover.pump import GRAMMAR
 from tests.unit.discover.test_pictures import FOUND, LEARNED, MESSAGES
 
+from cronos.discover import document as document_module
 from cronos.discover.document import document
 from cronos.discover.learned import Validation, Verdict
 from cronos.discover.messages import Message, Service
@@ -34,6 +35,7 @@ def test_it_tells_what_was_seen_found_and_proved():
     assert "## reading" in text
     assert "| 0 | 1 | `kind` |" in text
     assert "0000 |01|00 0c" in text
+    assert "| enum_flags of 1" in text
     assert "| keyword | enum_flags | 100% | 1.0e-07 |" in text
 
 
@@ -74,3 +76,21 @@ def test_what_follows_what_is_told_where_it_is_known():
     assert "| all three, mixed | 1.50 | 75% |" in text
     assert "| reading | note? | 7 | 35% |" in text
     assert "What follows what" not in written()
+
+
+def test_addresses_in_what_a_stranger_sent_are_no_links():
+    evil = b"see http://evil.example/x or HTTPS://evil.example, www.evil.example, root@evil.example"
+    messages = tuple(Message(evil) for _ in range(9))
+    fields = ((Field(0, len(evil), Sem.TEXT, 0.9),),) * 9
+    found = replace(FOUND, messages=messages, types=(0,) * 9, fields=fields, claims=(),
+                    remarks=(evil.decode(),))  # fmt: skip
+    text = written(replace(LEARNED, discovery=found, grammar=b""), Service("x", messages))
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+    assert "evil" in outside
+    assert not re.search(r"[a-z]+://|www\.|@", outside, re.IGNORECASE)
+
+
+def test_names_are_shown_as_they_are_and_marks_are_not():
+    assert document_module._text("enum_flags of type_2") == "enum_flags of type_2"
+    assert document_module._text("_a_ __b__ c_ _d e__f") == "?a? ??b?? c? ?d e??f"

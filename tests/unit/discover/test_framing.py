@@ -143,3 +143,38 @@ def test_random_bytes_have_no_length_field():
 def test_nothing_is_cut_into_nothing():
     assert cut([]).pieces == ()
     assert cut([Run(()), Run((Segment(0, b""),))]).pieces == ()
+
+
+def lines(count, then):
+    said = [b"hello %d\r\n" % n for n in range(450)] + [b"x"] * count + [then]
+    return Run(tuple(Segment(float(n), data, n < 450) for n, data in enumerate(said)))
+
+
+def test_an_end_that_is_nowhere_is_not_looked_for_again_and_again(monkeypatch):
+    asked = []
+    size = EndRule.size
+    monkeypatch.setattr(
+        EndRule, "size", lambda rule, data, at: asked.append(at) or size(rule, data, at)
+    )
+    done = cut([lines(20_000, b"")])
+
+    assert done.rule == "messages end with 0d 0a"
+    assert len(done.pieces) == 20_450
+    assert sum(at > 6_000 for at in asked) < 1_000
+
+
+def test_no_more_messages_are_cut_than_asked_for():
+    records = Run(tuple(Segment(float(n), b"\x01\x02\0" * 500) for n in range(20)))
+    for run in (records, lines(500, b"end\r\n")):
+        done = cut([run, run], most=300)
+        cut_bytes = sum(len(piece.data) for piece in done.pieces)
+        assert len(done.pieces) <= 300
+        assert cut_bytes + done.left_bytes == 2 * sum(len(one.data) for one in run.segments)
+
+
+def test_when_the_time_is_up_what_was_sent_at_once_is_a_message():
+    run = lines(0, b"end\r\n")
+    done = cut([run], late=lambda: True)
+
+    assert done.rule == "what is sent at once is a message"
+    assert [piece.data for piece in done.pieces] == [one.data for one in run.segments if one.data]

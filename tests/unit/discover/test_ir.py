@@ -75,6 +75,10 @@ BAD = {
     "a number of nine bytes": grammar(Number("n_0", 9)),
     "a float of two bytes": grammar(Number("n_0", 2, Sem.FLOAT)),
     "a known value that does not fit": grammar(Number("n_0", 1, known=((256, 1.0),))),
+    "a share of more than all": grammar(Number("n_0", 1, known=((1, 1e308),))),
+    "a share of less than nothing": grammar(
+        Data("d_0", Size("fixed", 1), known=((b"a", -1e308), (b"b", -1e308)))
+    ),
     "strict without values": grammar(Number("n_0", 1, strict=True)),
     "a size that refers forward": grammar(Data("d_0", Size("field", 0, "length_2")), LENGTH),
     "a size that refers to bytes": grammar(

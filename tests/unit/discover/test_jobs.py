@@ -1,6 +1,9 @@
 """Discoveries in processes of their own: a queue, limits, and the best result so far."""
 
 import os
+import select
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -97,6 +100,14 @@ def test_one_that_dies_leaves_what_it_had_found(make):
     assert "process ended" in learned.stopped
 
 
+def test_one_whose_result_does_not_fit_together_is_ended(make):
+    running = make("unsound")
+    learned = running.wait(running.submit(LearnAsk(SERVICE, Limits())))
+
+    assert "process ended" in learned.stopped
+    assert len(learned.discovery.types) == len(learned.discovery.messages) == 20
+
+
 def test_a_fault_of_ours_is_a_sentence_without_what_it_held(make):
     running = make("broken_first")
     error = running.wait(running.submit(LearnAsk(SERVICE, Limits())))
@@ -148,3 +159,35 @@ def test_closing_ends_what_runs(make):
     running.close()
 
     assert job.process.returncode is not None
+
+
+PARENT = """
+import sys
+from tests.unit.discover.test_jobs import SERVICE, launch
+from cronos.discover.child import LearnAsk
+from cronos.discover.jobs import Jobs
+from cronos.discover.model import Limits
+from cronos.runtime.world import SystemClock
+
+def heard(event):
+    if event.told.phase == "boundaries and meaning":
+        print(next(iter(running._running.values())).process.pid, flush=True)
+
+running = Jobs(launch("slow"), SystemClock(), heard)
+running.wait(running.submit(LearnAsk(SERVICE, Limits())))
+"""
+
+
+def test_what_is_killed_leaves_no_discovery_behind():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    ended, _, _ = select.select([child], [], [], 10)
+    if not ended:
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+    os.close(child)
+
+    assert ended

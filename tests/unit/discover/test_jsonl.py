@@ -96,3 +96,8 @@ def test_a_bomb_is_unpacked_in_bounded_pieces():
     bomb = gzip.compress(b"0" * (64 << 20))
 
     assert read(bomb) == ["Line 1 is longer than 4194304 bytes."]
+
+
+@pytest.mark.parametrize("ts", ["1e308", "-5", "null", "9.3e9"])
+def test_a_time_that_is_none_is_not_known(ts):
+    assert message_of(b'{"payload_hex": "00", "ts": %s}' % ts.encode(), 1).ts == 0.0

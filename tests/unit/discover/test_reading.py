@@ -75,3 +75,31 @@ def test_no_more_is_kept_than_the_bounds_say(tmp_path):
 
     assert len(service.messages) == 4
     assert "too many" in service.remarks[0]
+
+
+def test_reading_lines_stops_when_its_time_is_up_with_what_there_is(tmp_path):
+    """Ten gigabytes of empty lines are ten megabytes, gzipped."""
+    path = tmp_path / "bomb.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=1) as packed:
+        packed.write(b'{"payload_hex": "0001"}\n' * 5)
+        for _ in range(100):
+            packed.write(b"\n" * 1_000_000)
+    asked = []
+
+    def late(_share):
+        asked.append(1)
+        return len(asked) > 20
+
+    (service,) = read_input(str(path), "", Bounds(late=late))
+
+    assert len(service.messages) == 5
+    assert any("The time was up" in remark for remark in service.remarks)
+    assert len(asked) < 30
+
+
+def test_the_names_of_flows_count_as_kept(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"payload_hex": "00", "flow": "%s"}\n' % (b"f" * 200) * 1_000)
+    (service,) = read_input(str(path), "", Bounds(max_bytes=200_000))
+
+    assert 100 < len(service.messages) < 200

@@ -16,7 +16,15 @@ WHOLE = replace(LEARNED, validation=Validation(13, 0.99, 0.99, 1.0), files={"par
 def test_everything_is_written_and_the_profile_can_be_read_again():
     written = report(SERVICE, WHOLE, "Pump 7", 5)
 
-    assert sorted(written.files) == ["parser.py", "profile.json", "protocol.html", "protocol.md"]
+    assert sorted(written.files) == [
+        "parser.py",
+        "profile.json",
+        "protocol.html",
+        "protocol.ksy",
+        "protocol.lua",
+        "protocol.md",
+        "protocol_scapy.py",
+    ]
     profile = from_bytes(written.files["profile.json"], "x")
     assert profile == written.profile
     assert (profile.name, profile.services, profile.learned_ns) == ("pump_7", ("tcp/7000",), 5)
@@ -43,3 +51,12 @@ def test_what_is_encrypted_has_a_document_that_says_so():
 
 def test_a_profile_of_a_stopped_discovery_says_so():
     assert profile_of(SERVICE, replace(WHOLE, stopped="Late."), "p", 5).remarks == ("Late.",)
+
+
+def test_neither_names_nor_contents_of_files_are_those_of_the_process_that_read_the_input():
+    evil = {"../../profile": b"evil", "/tmp/x": b"evil", "parser.py": b"import evil"}
+    files = report(SERVICE, replace(WHOLE, files=evil), "pump", 5).files
+
+    assert not any("/" in name for name in files)
+    assert not any(b"evil" in data for data in files.values())
+    compile(files["parser.py"], "parser.py", "exec")

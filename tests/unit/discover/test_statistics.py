@@ -29,6 +29,10 @@ def test_entropy_runs_from_nothing_to_eight_bits():
     assert entropy_bits(Counter()) == 0
 
 
+def test_messages_of_one_byte_have_no_entropy_and_no_sign():
+    assert str(summarise([Message(b"aaaa")] * 300).entropy_bits) == "0.0"
+
+
 def test_nothing_is_summarised_as_nothing():
     assert summarise([]).messages == summarise([]).longest == 0
     assert summarise([Message(b"")]).bytes == 0

@@ -4,6 +4,7 @@ import sqlite3
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.unit.discover.pump import GRAMMAR, PROFILE
 from tests.unit.sealers import Scrambler
 
@@ -163,3 +164,64 @@ def test_a_store_of_another_sealing_is_refused(opened):
 
     with pytest.raises(DeniedError, match="not sealed as this node seals"):
         opened(PlaintextSealer(PlaintextConfig()))
+
+
+def test_a_full_disk_changes_nothing_and_is_no_damage(opened):
+    profiles = opened()
+    profiles.add(PROFILE)
+    profiles.promote("pump", 1)
+    (pages,) = profiles._database.execute("PRAGMA page_count").fetchone()
+    profiles._database.execute(f"PRAGMA max_page_count = {pages}")
+    large = replace(PROFILE, remarks=("x" * 100_000,))
+    with pytest.raises(DeniedError, match="full") as caught:
+        profiles.add(large)
+
+    assert caught.value.code == "discover.store_unusable"
+    assert [one.profile.version for one in profiles.versions("pump")] == [1]
+    profiles._database.execute("PRAGMA max_page_count = 100000")
+    assert profiles.add(large).version == 2
+    profiles.close()
+    again = opened()
+    assert [one.profile.status for one in again.versions("pump")] == ["active", "candidate"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DeniedError, match="cannot be used"):
+        ProfileStore(tmp_path / "file" / "profiles", Scrambler(), VirtualClock())
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "INSERT INTO profile VALUES (-1, x'00')",
+        "INSERT INTO profile VALUES (9223372036854775807, x'00')",
+        "INSERT INTO profile VALUES (7, zeroblob(50000000))",
+        (
+            "INSERT INTO profile SELECT value + 10, x'00' FROM"
+            " (WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT 2000)"
+            " SELECT value FROM n)"
+        ),
+        (
+            "DROP TABLE profile; CREATE TABLE profile(id, stored);"
+            " INSERT INTO profile VALUES (1, 1000000000)"
+        ),
+        (
+            "DROP TABLE profile; CREATE VIEW profile AS WITH RECURSIVE n(id) AS"
+            " (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT id, x'00' AS stored FROM n"
+        ),
+        "CREATE TRIGGER t AFTER INSERT ON profile BEGIN DELETE FROM profile; END",
+    ],
+)
+def test_a_forged_file_is_refused_before_it_costs_anything(opened, forgery):
+    profiles = opened()
+    profiles.add(PROFILE)
+    profiles.close()
+    database = sqlite3.connect(profiles.path)
+    with database:
+        database.executescript(forgery)
+    database.close()
+
+    with pytest.raises(CronosError) as caught:
+        opened()
+    assert caught.value.code == "discover.store_damaged"

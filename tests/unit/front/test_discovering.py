@@ -56,10 +56,11 @@ def services(*sizes):
 
 
 def test_services_with_too_little_are_left_out_unless_there_is_nothing_else():
-    chosen, left = discovering._wanted(services(50, 9, 3), 0)
+    chosen, left = discovering._wanted(services(50, 9, 3), 0, 32)
     assert [one.name for one in chosen] == ["tcp/0", "tcp/1"]
     assert left == {"tcp/2": 3}
-    assert [one.name for one in discovering._wanted(services(50, 9, 3), 20)[0]] == ["tcp/0"]
-    assert [one.name for one in discovering._wanted(services(3, 2), 0)[0]] == ["tcp/0"]
-    assert discovering._wanted(services(1), 0)[1] == {}
-    assert len(discovering._wanted(services(*[9] * 40), 0)[0]) == 32
+    assert [one.name for one in discovering._wanted(services(50, 9, 3), 20, 32)[0]] == ["tcp/0"]
+    assert [one.name for one in discovering._wanted(services(3, 2), 0, 32)[0]] == ["tcp/0"]
+    assert discovering._wanted(services(1), 0, 32)[1] == {}
+    assert len(discovering._wanted(services(*[9] * 40), 0, 32)[0]) == 32
+    assert len(discovering._wanted(services(*[9] * 40), 0, 5)[0]) == 5

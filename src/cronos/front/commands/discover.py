@@ -18,6 +18,8 @@ from cronos.link.text import plain
 
 _PROFILES: Final = "profiles"
 _TRAIN: Final = "train"
+_MAX_LEFT_OUT: Final = 12
+_FIT: Final = 0.99
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,35 +100,48 @@ def _print(document: DiscoverDocument) -> None:
     for one in document.services:
         _print_service(one)
     if document.left_out:
-        names = ", ".join(f"{plain(name)} ({n})" for name, n in document.left_out.items())
-        print(f"Too little to learn from: {names}.")
+        most = sorted(document.left_out.items(), key=lambda one: -one[1])
+        names = ", ".join(f"{plain(name)} ({n})" for name, n in most[:_MAX_LEFT_OUT])
+        others = len(most) - _MAX_LEFT_OUT
+        print(f"Not learnt, by messages: {names}{f' and {others} others' if others > 0 else ''}.")
     if document.predictions:
         print(f"Fields of each message: {plain(document.predictions)}")
 
 
 def _print_service(one: ServiceView) -> None:
-    print(f"{plain(one.service)}: {one.messages} messages in {one.flows} flows, {one.verdict}.")
+    seen = f"{_many(one.messages, 'message')} in {_many(one.flows, 'flow')}"
+    print(f"{plain(one.service)}: {seen}, {one.verdict}.")
     if one.why:
         print(f"  {plain(one.why)}")
     if one.fields:
         each = one.fields / max(1, one.learnt_from)
-        kinds = f"{one.message_types} message types, {each:.1f} fields a message"
-        print(f"  {kinds}, learnt from {one.learnt_from} of them.")
+        kinds = f"{_many(one.message_types, 'message type')}, {each:.1f} fields a message"
+        print(f"  {kinds}, learnt from {one.learnt_from} of the messages.")
     if one.claims:
-        print(f"  vouched for: {', '.join(one.claims[:12])}")
+        print(f"  vouched for: {plain(', '.join(one.claims[:12]), 600)}")
     if one.held_back:
-        print(
-            f"  parser: {one.reparsed:.1%} of {one.held_back} held-back messages parse, "
-            f"{one.exact:.1%} come back byte by byte, {one.noise_refused:.1%} of noise refused."
-        )
+        _print_proof(one)
     if one.stopped:
-        print(f"  stopped: {plain(one.stopped)}")
+        print(f"  stopped: {plain(one.stopped)} This is the best so far.")
     for remark in one.remarks[:8]:
         print(f"  {plain(remark)}")
     took = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in one.seconds.items())
-    print(f"  {took}")
+    print(f"  {took or 'no phase was completed'}")
     if one.written:
         print(f"  written: {plain(', '.join(one.written), 600)}")
+
+
+def _print_proof(one: ServiceView) -> None:
+    print(
+        f"  parser: {one.reparsed:.1%} of {one.held_back} held-back messages parse, "
+        f"{one.exact:.1%} come back byte by byte, {one.noise_refused:.1%} of noise refused."
+    )
+    if min(one.reparsed, one.exact, one.noise_refused) < _FIT:
+        print("  not fit for use: it asks for 99% of each.")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _profiles(options: argparse.Namespace) -> int:
@@ -142,9 +157,10 @@ def _profiles(options: argparse.Namespace) -> int:
         print_json(document)
         return 0
     for one in views:
+        services = plain(", ".join(one.services), 200)
         print(
             f"{one.name}@{one.version}  {one.status:<9}  {one.reparsed:.1%} of held-back messages; "
-            f"since then {one.parsed} parsed, {one.failed} not  {', '.join(one.services)}"
+            f"since then {one.parsed} parsed, {one.failed} not  {services}"
         )
     if not views:
         print("No profiles are stored. Learn one with: cronos discover INPUT --save NAME")

@@ -10,6 +10,8 @@ from tests.unit.discover.wires import CLIENT, SERVER, Talk, pcap, udp
 
 from cronos.discover.store import ProfileStore
 from cronos.front.cli import main
+from cronos.front.commands import discover as command
+from cronos.front.documents_discover import DiscoverDocument, ServiceView
 from cronos.front.profiles import store_of
 
 
@@ -182,3 +184,33 @@ def test_a_known_protocol_is_recognised_and_not_learnt_again(
     assert discover(path, "--json", "--relearn") == 0
     (service,) = json.loads(capsysbinary.readouterr().out)["services"]
     assert service["verdict"] == "unknown"
+
+
+def view(**given):
+    shown = {
+        "service": "tcp/1", "verdict": "unknown", "why": "", "profile": "", "messages": 1,
+        "bytes": 9, "flows": 1, "learnt_from": 1, "message_types": 1, "fields": 2, "claims": (),
+        "held_back": 9, "reparsed": 1.0, "exact": 1.0, "noise_refused": 0.5, "seconds": {},
+        "stopped": "", "remarks": (), "written": (),
+    }  # fmt: skip
+    return ServiceView(**{**shown, **given})
+
+
+def test_a_parser_that_did_not_pass_is_said_not_to_be_fit_for_use(capsys):
+    command._print(DiscoverDocument("x", (view(), view(noise_refused=1.0)), {}, "", 1.0))
+    text = capsys.readouterr().out
+
+    assert text.count("not fit for use") == 1
+    assert "tcp/1: 1 message in 1 flow, unknown." in text
+    assert "1 message type, 2.0 fields a message" in text
+
+
+def test_of_thousands_of_services_a_dozen_are_named_and_none_steers_a_terminal(capsys):
+    left = {f"tcp/{n}\x1b[31m": n for n in range(2_000)}
+    command._print(DiscoverDocument("x", (view(claims=("\x1b[2J",)),), left, "", 1.0))
+    text = capsys.readouterr().out
+
+    assert "\x1b" not in text
+    assert "tcp/1999" in text
+    assert "and 1988 others" in text
+    assert len(text) < 2_000
