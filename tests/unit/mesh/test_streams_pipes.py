@@ -85,7 +85,7 @@ def test_who_breaks_a_rule_is_told_and_ended(words, code, part):
         if code == "PERMISSION_DENIED":
             assert node.reports[-1][0] == "warning"
             assert "beta" in node.reports[-1][2]["peer"]
-        assert node.mesh.peers() == ()
+        await eventually(lambda: node.mesh.peers() == (), "It is let go.")
 
     with_server(work)
 
