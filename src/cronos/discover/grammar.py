@@ -26,7 +26,6 @@ NOISE: Final = 300  # random messages that a grammar is tried on
 _SEED: Final = 6
 _GUARDS: Final = 600  # random messages that floors are set by; not those of the proof
 _GUARD_SEED: Final = 16
-_ABOVE_NOISE: Final = 4.0  # bits
 _SPARED: Final = 400  # one message in so many may fall below
 _MAX_KNOWN: Final = 32
 _COVERED: Final = 0.6
@@ -123,9 +122,9 @@ def _refuses_noise(grammar: ir.Grammar, samples: Sequence[Sample]) -> bool:
 def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
     """Ask each type for evidence that random bytes do not reach and its own messages do.
 
-    A floor lies above what random bytes reached, and at most half as high as what nearly all of
-    the type's own messages have: an unseen one may say less than any that was learnt from. A type
-    without evidence keeps none, and its grammar will not be proved.
+    A floor is the most that 600 random messages reached, which one in 600 others exceeds, and at
+    most half as high as what nearly all of the type's own messages have: an unseen one may say less
+    than any that was learnt from. A type without evidence keeps none: it will not be proved.
     """
     run = Interpreter(grammar)
     own: dict[int, list[float]] = defaultdict(list)
@@ -141,7 +140,7 @@ def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
     kinds = list(grammar.types)
     for index, bits in own.items():
         least = sorted(bits)[len(bits) // _SPARED]
-        floor = max(0.0, min(strange.get(index, 0.0) + _ABOVE_NOISE, least / 2))
+        floor = max(0.0, min(strange.get(index, 0.0), least / 2))
         kinds[index] = msgspec.structs.replace(kinds[index], floor=round(floor, 3))
     # What takes random bytes and none of the messages, as those before it take all, is no type.
     used = tuple([kind for n, kind in enumerate(kinds) if n in own or n not in strange])
