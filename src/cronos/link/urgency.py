@@ -5,8 +5,8 @@ was seen to wait 20 to 120 ms for a processor that others kept busy (two to ten 
 `bench/bench_wire.py`, two cores, Linux 6.18); at the lowest real-time priority none did. The kernel
 keeps a share of the time for all others (``sched_rt_runtime_us``): nobody can be locked out.
 
-Only the enforcer asks for it, and the reflex process of a node without peers: neither weighs what
-others sent.
+Only the enforcer asks for it, and the reflex process of a node without peers: neither parses what
+strangers sent, nor weighs what peers tell.
 """
 
 import os

@@ -263,6 +263,7 @@ class Reflex:
             self._wait_to_try(datum, told=datum.error == before)
             return
         append, incidents = self._unstored.pop(datum.request_id)
+        self._refused.pop(datum.request_id, None)  # a ledger that restarted was given all anew
         now = self._clock.now()
         for position, incident_id in enumerate(incidents, datum.first):
             case = self._case(incident_id)
@@ -279,8 +280,7 @@ class Reflex:
             self._log.write("error", "ledger.append_failed", detail=refusal.error)
         self._refused[refusal.request_id] = None
         if self._retry is None:
-            later = asyncio.get_running_loop().call_later
-            self._retry = later(_LEDGER_RETRY_S, self._try_again)
+            self._retry = asyncio.get_running_loop().call_later(_LEDGER_RETRY_S, self._try_again)
 
     def _try_again(self) -> None:
         """Send one of what the ledger refused once more; once that is stored, the others follow.

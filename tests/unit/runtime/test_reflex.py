@@ -176,6 +176,25 @@ def test_what_the_ledger_refused_is_kept_and_sent_again_once_however_much_it_is(
     play(story)
 
 
+def test_what_was_refused_and_stored_after_a_restart_holds_up_nothing_that_is_refused_still():
+    async def story(stage):
+        for number in range(2):
+            stage.report(number, watched(number, f"192.0.2.{number}"))
+            await turn()
+        first, second = stage.appends
+        for append in (first, second):
+            stage.reflex.on_ledger(Appended(append.request_id, 0, "No space left."))
+        stage.appends.clear()
+        stage.reflex.resend_records()
+        stage.reflex.on_ledger(Appended(first.request_id, 1))
+        stage.reflex.on_ledger(Appended(second.request_id, 0, "No space left."))
+        stage.appends.clear()
+        stage.reflex._try_again()
+        assert stage.appends == [second]
+
+    play(story)
+
+
 def test_a_ledger_that_goes_on_refusing_is_told_of_once(capsys):
     async def story(stage):
         for number in range(5):
