@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -255,3 +257,21 @@ def test_the_kernel_knows_of_the_kill_switch_before_the_first_worker_starts(layo
         assert known == [True]
 
     run_loop(story())
+
+
+ASKS = "from cronos.link.urgency import take_priority; print(take_priority())"
+
+
+def test_the_enforcer_of_a_live_node_goes_first_where_that_is_allowed(layout):
+    allowed = subprocess.run([sys.executable, "-c", ASKS], capture_output=True, check=True)
+
+    async def story():
+        node = node_of(layout, live=True)
+        try:
+            await node.start()
+            return os.sched_getscheduler(node.workers()["enforcer"])
+        finally:
+            await node.stop()
+
+    real_time = run_loop(story()) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR
+    assert real_time == (allowed.stdout.strip() == b"True")
