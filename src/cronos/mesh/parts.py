@@ -124,8 +124,7 @@ class Incoming:
         self.ready: deque[bytes] = deque()
         self._early: dict[int, Part] = {}
         self._early_bytes = 0
-        self._begun: list[bytes] = []
-        self._begun_bytes = 0
+        self._begun = bytearray()
         self._retired: deque[int] = deque(maxlen=_MAX_RETIRED)
 
     def take(self, part: Part) -> None:
@@ -138,7 +137,7 @@ class Incoming:
             self.following = 0
             self._early.clear()
             self._begun.clear()
-            self._early_bytes = self._begun_bytes = 0
+            self._early_bytes = 0
         if part.number < self.following or part.number in self._early:
             return
         room = len(self._early) < _MAX_EARLY
@@ -154,15 +153,12 @@ class Incoming:
     def _gather(self, part: Part) -> None:
         if part.kind == BEGIN:
             self._begun.clear()
-            self._begun_bytes = 0
             return
-        self._begun.append(part.data)
-        self._begun_bytes += len(part.data)
-        if self._begun_bytes > MAX_FRAME_BYTES:
+        # In one piece of memory: a list of tiny pieces would weigh many times what they hold.
+        self._begun += part.data
+        if len(self._begun) > MAX_FRAME_BYTES:
             # No message is so long: whoever says so is not listened to until the next begins.
             self._begun.clear()
-            self._begun_bytes = 0
         elif part.kind == WHOLE:
-            self.ready.append(b"".join(self._begun))
+            self.ready.append(bytes(self._begun))
             self._begun.clear()
-            self._begun_bytes = 0

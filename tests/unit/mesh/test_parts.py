@@ -1,6 +1,7 @@
 """One lane of bulk: nothing is given twice, cut short or out of turn, and all of it is bounded."""
 
 import random
+import tracemalloc
 
 from cronos.mesh.enginewire import BEGIN, MORE, WHOLE, Part
 from cronos.mesh.parts import MAX_WAITING, MAX_WAITING_BYTES, PIECE_BYTES, Incoming, Outgoing
@@ -106,5 +107,16 @@ def test_whoever_sends_what_no_sender_may_takes_no_room_for_it():
         into.take(Part(Lane.BULK, 2, number, MORE, bytes(PIECE_BYTES)))
     for number in range(3, 200):
         into.take(Part(Lane.BULK, 2, number, MORE, bytes(PIECE_BYTES)))
-    assert into._begun_bytes <= MAX_FRAME_BYTES
+    assert len(into._begun) <= MAX_FRAME_BYTES
     assert not into.ready
+
+
+def test_a_message_in_tiny_pieces_weighs_no_more_than_it_holds():
+    into = Incoming()
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            into.take(Part(Lane.BULK, 1, number, MORE, bytes([number & 255, 7]) * (number % 2)))
+        assert tracemalloc.get_traced_memory()[0] < 400_000
+    finally:
+        tracemalloc.stop()
