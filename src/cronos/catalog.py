@@ -68,6 +68,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "executor-launch": "cronos.respond.child:Launch",
         "executor-child": "cronos.respond.childserving:serve",
         "enforcer-settings": "cronos.respond.guards:EnforcerConfig",
+        "mesh-core-log": "cronos.mesh.corelog:CoreLog",
         "mesh-place": "cronos.mesh.process:Place",
         "mesh-ports": "cronos.mesh.process:Ports",
         "mesh-process": "cronos.mesh.process:MeshProcess",

@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronos.errors import CronosError
+from cronos.mesh import corelog
 from cronos.mesh import streams_wire as wire
+from cronos.mesh.strangers import REASONS
 from cronos.mesh.streams_dial import parse_address, target_of
 from cronos.mesh.streams_session import Bounds, Session
 from cronos.mesh.streams_tls import chain_of
@@ -79,3 +81,22 @@ def test_any_text_is_an_address_or_refused(text):
                        st.lists(st.binary(max_size=200), max_size=3)))  # fmt: skip
 def test_any_context_has_a_chain_or_is_refused(context):
     assert code_of(lambda: chain_of(context)) in ("", "crypto.refused")
+
+
+HEADS = st.sampled_from([b"\n", b"I1129 14:26:08.795713    3816 handshaker.cc:155] "])
+ENDS = st.sampled_from(
+    [
+        b"CallNextHandshakerLocked: error=UNKNOWN: OPENSSL_internal:HTTP_REQUEST: ",
+        b" grpc.internal.endpoint_peer_address=ipv4:192.0.2.1:80,",
+        b" grpc.internal.endpoint_peer_address=ipv6:%5B\xff::1%5D:80,",
+        b" grpc.internal.server_credentials=0x1,",
+    ]
+)
+
+
+@given(st.lists(st.one_of(HEADS, ENDS, st.binary(max_size=60)), max_size=40).map(b"".join))
+def test_whatever_is_written_only_reasons_and_addresses_are_taken(text):
+    for reason, host, port in corelog.failures(text):
+        assert reason in REASONS or (reason, host, port) == (corelog.LONG, "", 0)
+        assert len(host) <= 64
+        assert 0 <= port <= 99_999

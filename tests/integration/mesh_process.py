@@ -1,9 +1,11 @@
 """A node of the mesh in a process of its own, to be killed: says its address, and answers.
 
-Started as ``python mesh_process.py``; what it needs comes pickled on its standard input.
+Started as ``python mesh_process.py``; what it needs comes pickled on its standard input. One that
+is `told` hears what gRPC says of strangers, and prints what it reports as lines of JSON.
 """
 
 import asyncio
+import json
 import pickle
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from cronos.crypto.pki.credential import pack_credential, unpack_credential
 from cronos.crypto.pki.node import Membership
 from cronos.crypto.pki.revocation import Revocations
 from cronos.link.egress import EgressGate
+from cronos.mesh.corelog import CoreLog
 from cronos.mesh.streams import GrpcMesh, GrpcMeshConfig
 from cronos.runtime.world import SequenceIds, SystemClock
 from cronos.testing.tasks import InlineTasks
@@ -38,11 +41,11 @@ class Carried:
 class MeshProcess:
     """The process, as its test sees it."""
 
-    def __init__(self, name, credential, **settings):
+    def __init__(self, name, credential, told=False, **settings):
         self.process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        given = (name, pack_credential(credential), settings)
+        given = (name, pack_credential(credential), told, settings)
         self.process.stdin.write(pickle.dumps(given))
         self.process.stdin.close()
         self.address = self.line()
@@ -61,8 +64,14 @@ class MeshProcess:
         self.process.stdout.close()
 
 
+def say(level, event, /, **more):
+    sys.stdout.write(json.dumps([level, event, more]) + "\n")
+    sys.stdout.flush()
+
+
 async def serve():
-    name, packed, settings = pickle.loads(sys.stdin.buffer.read())
+    name, packed, told, settings = pickle.loads(sys.stdin.buffer.read())
+    core = CoreLog() if told else None
     mesh = GrpcMesh(
         GrpcMeshConfig(**{"listen": "127.0.0.1:0", **settings}),
         clock=SystemClock(),
@@ -70,7 +79,7 @@ async def serve():
         egress=EgressGate(),
         ids=SequenceIds(name, 1),
         holder=lambda: Carried(name, packed),
-        report=lambda *_, **__: None,
+        report=say if told else lambda *_, **__: None,
     )
 
     async def receive(sender, lane, data):
@@ -79,6 +88,9 @@ async def serve():
     await mesh.start(receive, lambda *_: None)
     sys.stdout.write(f"{mesh.address}\n")
     sys.stdout.flush()
+    if core is not None:
+        core.told = mesh.failed
+        core.listen()
     await asyncio.Event().wait()
 
 

@@ -53,6 +53,7 @@ def serve(
 async def _serve(
     config: Config, place: Place, sealer: Sealer, keys: Callable[[], KeyProvider], clock: Clock
 ) -> None:
+    core = load("entry", "mesh-core-log")()  # before anything is written, and gRPC imported
     log = Log(config.node.instance, clock)
     tasks = AsyncTasks(
         lambda task, error: log.write("error", "task.failed", task=task, detail=repr(error))
@@ -98,6 +99,7 @@ async def _serve(
         log.write,
         _registry(config),
         bulk=_engine(config, SequenceIds(config.node.instance, place.incarnation)),
+        core=core,
     )
     process = load("entry", "mesh-process")(told, ports)
     stopped = asyncio.Event()

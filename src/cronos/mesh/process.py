@@ -22,6 +22,7 @@ from cronos.mesh.balance import BUSY, Balance, Burden
 from cronos.mesh.batches import MerkleSeals
 from cronos.mesh.cards import Cards
 from cronos.mesh.copies import CopyingMesh
+from cronos.mesh.corelog import CoreLog
 from cronos.mesh.courier import Courier
 from cronos.mesh.datagrams import SealedDatagrams
 from cronos.mesh.delivery import Delivery
@@ -101,6 +102,7 @@ class Ports(msgspec.Struct, frozen=True):
         registry: where it enters itself and finds others; None where peers are told alone.
         looking_s: how often it looks there.
         bulk: the engine that carries records and bulk; None where the links do.
+        core: hears what gRPC says of strangers; None where it is not heard.
     """
 
     mesh: GrpcMesh
@@ -115,6 +117,7 @@ class Ports(msgspec.Struct, frozen=True):
     registry: Registry | None = None
     looking_s: float = EVERY_S
     bulk: Stream | None = None
+    core: CoreLog | None = None
 
 
 class MeshProcess:
@@ -156,6 +159,9 @@ class MeshProcess:
         self._remarks.tell = self._server.tell
         self._courier = courier = self._assembled(cards)
         await courier.start(self._place.seeds)
+        if self._ports.core is not None:
+            self._ports.core.told = self._ports.mesh.failed
+            self._ports.core.listen()
         self._begun.set()
         self.report("info", "mesh.listening", detail=self._ports.mesh.address)
         lookout = self._looking(courier)

@@ -27,6 +27,9 @@ from cronos.crypto.pki.presence import nonce
 from cronos.errors import CronosError, DeniedError, InputError, UnreachableError
 from cronos.link.upkeep import Report
 from cronos.mesh import streams_wire
+from cronos.mesh.corelog import LONG, Failed
+from cronos.mesh.door import Door
+from cronos.mesh.strangers import Strangers
 from cronos.mesh.streams_dial import Dialler, parse_address, target_of
 from cronos.mesh.streams_link import Attachment, Link, Surroundings
 from cronos.mesh.streams_pipes import Calls, Greeter
@@ -144,6 +147,8 @@ class GrpcMesh:
         self._around: Surroundings | None = None
         self._server: Any = None
         self._calls: Calls | None = None
+        self._door: Door | None = None
+        self._strangers = Strangers(clock, report)
         self._running = False
         self._ended = asyncio.Event()
         self.address = ""
@@ -188,7 +193,9 @@ class GrpcMesh:
         self._ended.clear()
         self._running = True
         greeter = Greeter(known, self._clock, self._link_of, self._terms_ns, self.speaks)
-        self._calls = Calls(greeter, self._report)
+        self._door = door = Door(self._config.max_connections, self._clock, self._crowded)
+        known.knocked = door.knock
+        self._calls = Calls(greeter, self._report, door, self._clock)
         try:
             await self._listen(known)
         except BaseException:
@@ -196,6 +203,18 @@ class GrpcMesh:
             await self._server.stop(None)
             raise
         self._tasks.spawn(self._tick(), "mesh-tick")
+        self._tasks.spawn(door.keep(parse_address(self.address)[1]), "mesh-door")
+
+    def failed(self, failed: Failed) -> None:
+        """Take word of who was refused at this node's port; for a `CoreLog`."""
+        if failed.reason == LONG:
+            if self._calls is not None:
+                self._calls.too_long()
+        elif (failed.host, failed.port) not in self._known().probes:
+            self._strangers.refused(failed.reason, failed.host)
+
+    def _crowded(self, host: str) -> None:
+        self._strangers.refused("mesh.crowded_port", host)
 
     async def _listen(self, known: Identities) -> None:
         host, port = _listening(self._config.listen)
@@ -332,7 +351,8 @@ class GrpcMesh:
         self._ended.set()
         for peer in tuple(self._links):
             self.forget(peer)
-        if self._calls is not None:
+        if self._calls is not None and self._door is not None:
+            self._door.close()
             await self._calls.close()
         await self._server.stop(None)
 
@@ -385,6 +405,7 @@ class GrpcMesh:
             except CronosError as error:
                 self._report("error", error.code, detail=error.sentence)
             self._sweep()
+            self._strangers.tick()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _TICK_S)
 

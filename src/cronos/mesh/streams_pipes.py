@@ -14,6 +14,8 @@ from cronos.crypto.pki.presence import nonce
 from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.link.text import plain
 from cronos.link.upkeep import Report
+from cronos.mesh.corelog import LONG, place_of
+from cronos.mesh.door import Door
 from cronos.mesh.streams_link import Attachment, Link, Pipe, Terms
 from cronos.mesh.streams_session import require_peer
 from cronos.mesh.streams_tls import Identities, chain_of, grpc_library
@@ -32,6 +34,7 @@ from cronos.ports import Clock
 
 GREETING_S: Final = 5.0
 _MOST_GREETING: Final = 4
+_ENDED_NS: Final = 1_000_000_000
 _BOTH: Final = (
     ("grpc.max_receive_message_length", MOST_STREAM_BYTES),
     ("grpc.max_send_message_length", MOST_STREAM_BYTES),
@@ -70,10 +73,16 @@ class ClientPipe:
         self._grpc = grpc
 
     async def read(self) -> bytes:
-        """Give the next message; empty at the end, however it came."""
+        """Give the next message; empty at the end, however it came.
+
+        Raises:
+            DeniedError: one of the two has sent what is longer than any message.
+        """
         try:
             data = await self.call.read()
-        except self._grpc.RpcError:
+        except self._grpc.RpcError as error:
+            if error.code() is self._grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise _too_long(str(error.details())) from None
             return b""
         return b"" if data is self._grpc.aio.EOF else data
 
@@ -205,9 +214,15 @@ class Calls:
     Args:
         greeter: says the first words.
         report: told who was refused.
+        door: looks after connections without a stream.
+        clock: the time.
     """
 
-    def __init__(self, greeter: Greeter, report: Report) -> None:
+    def __init__(self, greeter: Greeter, report: Report, door: Door, clock: Clock) -> None:
+        self._door = door
+        self._clock = clock
+        # Whose streams ended, and when, within the last second.
+        self._ends: dict[str, int] = {}
         self._grpc = grpc_library()
         status = self._grpc.StatusCode
         self._refusals = frozenset({status.PERMISSION_DENIED, status.UNAUTHENTICATED})
@@ -314,13 +329,29 @@ class Calls:
             await context.abort(status.ALREADY_EXISTS, "Another stream stands already.")
             return
         link, stream = opened
+        place = place_of(str(context.peer()).encode()) or ("", 0)
+        self._door.enter(place)
         try:
             await link.read(stream)
         except CronosError as error:
             self._report("warning", error.code, peer=link.peer, detail=error.sentence)
             await context.abort(status.PERMISSION_DENIED, error.sentence)
         finally:
+            self._ends[link.peer] = self._clock.now().boot_ns
+            self._door.leave(place)
             link.detach(stream)
+
+    def too_long(self) -> None:
+        """Tell that some peer's message was too long: one whose stream ended just now.
+
+        gRPC says only that there was one; if several streams have ended, it was one of theirs.
+        """
+        since_ns = self._clock.now().boot_ns - _ENDED_NS
+        for name in [name for name, at_ns in self._ends.items() if at_ns < since_ns]:
+            del self._ends[name]
+        names = sorted(self._ends)
+        why = _too_long(f"it was that of {' or '.join(names) or 'a stranger'}").sentence
+        self._report("warning", LONG, peer=names[0] if len(names) == 1 else "", detail=why)
 
     async def _admitted(
         self, pipe: ServerPipe, chain: tuple[bytes, ...]
@@ -333,6 +364,7 @@ class Calls:
             first = await _in_time(pipe.read())
             return await self._greeter.accepted(pipe, chain, first)
         finally:
+            self._ends[name] = self._clock.now().boot_ns
             self._greeting[name] -= 1
             if not self._greeting[name]:
                 del self._greeting[name]
@@ -366,6 +398,16 @@ async def _in_time(reading: Coroutine[Any, Any, bytes]) -> bytes:
             "If it comes again, look at what runs there.",
         )
     return data
+
+
+def _too_long(why: str) -> DeniedError:
+    return DeniedError(
+        LONG,
+        f"A stream was ended over a message of more than {MOST_STREAM_BYTES} bytes: {plain(why)}."[
+            :400
+        ],
+        "See what runs at that peer: no node sends so much at once.",
+    )
 
 
 def _texts(context: Mapping[str, Any]) -> dict[str, tuple[bytes, ...]]:

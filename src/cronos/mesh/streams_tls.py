@@ -17,7 +17,7 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from cryptography import x509
@@ -34,19 +34,20 @@ from cronos.crypto.pki.revocation import Revocations
 from cronos.crypto.refusal import refused
 from cronos.errors import DeniedError, UnreachableError
 from cronos.link.tls import HANDSHAKE_S, TlsLink
+from cronos.mesh.corelog import core_settings
 from cronos.ports import Clock
 
 GROUP: Final = "X25519MLKEM768"
-_SETTINGS: Final = {"GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA", "GRPC_VERBOSITY": "NONE"}
+_SETTINGS: Final = {"GRPC_SSL_CIPHER_SUITES": "ECDHE-PSK-AES256-CBC-SHA"}
 _MOST_CHAIN: Final = 4
 
 
 def grpc_library() -> Any:
-    """Import gRPC, set to TLS 1.3 alone; what it would print goes nowhere.
+    """Import gRPC, set to TLS 1.3 alone; what it would print goes to a `CoreLog`, or nowhere.
 
     It reads its settings once in each process, from the environment and nowhere else.
     """
-    os.environ.update(_SETTINGS)
+    os.environ.update({**_SETTINGS, **core_settings()})
     return importlib.import_module("grpc")
 
 
@@ -76,9 +77,15 @@ class Identities:
     Args:
         holder: where the credential lies.
         clock: the time.
+
+    Attributes:
+        knocked: told, in gRPC's threads, of each connection that its server takes.
+        probes: where this node has called from to look at its own port.
     """
 
     def __init__(self, holder: Kept, clock: Clock) -> None:
+        self.knocked: Callable[[], None] = lambda: None
+        self.probes: set[tuple[str, int]] = set()
         self._grpc = grpc_library()
         self._holder = holder
         self._clock = clock
@@ -117,6 +124,7 @@ class Identities:
 
     def _renewed(self) -> Any:
         """Give a configuration for new handshakes, None for the last one; from gRPC's threads."""
+        self.knocked()
         with self._lock:
             credential = self.credential
             if credential is self._served:
@@ -172,9 +180,10 @@ class Identities:
         Raises:
             DeniedError: gRPC was begun with other settings before, or is another version.
         """
-        _, group = _shaken(_context(self.credential, SSL.TLS1_3_VERSION), address, self._clock)
+        newer, older_still = SSL.TLS1_3_VERSION, SSL.TLS1_2_VERSION
+        _, group = _shaken(_context(self.credential, newer), address, self._clock, self.probes)
         try:
-            _shaken(_context(self.credential, SSL.TLS1_2_VERSION), address, self._clock)
+            _shaken(_context(self.credential, older_still), address, self._clock, self.probes)
         except (DeniedError, UnreachableError):
             older = False
         else:
@@ -205,8 +214,10 @@ def chain_of(context: Mapping[str, Sequence[bytes]]) -> tuple[bytes, ...]:
     return (ders[0], *[der for der in ders[1:] if der != ders[0]])
 
 
-def _shaken(context: Any, address: tuple[str, int], clock: Clock) -> tuple[tuple[bytes, ...], str]:
-    """Make a connection, agree on keys, and leave again."""
+def _shaken(
+    context: Any, address: tuple[str, int], clock: Clock, probes: set[tuple[str, int]] | None = None
+) -> tuple[tuple[bytes, ...], str]:
+    """Make a connection, agree on keys, and leave again; `probes` takes where it came from."""
     try:
         connected = socket.create_connection(address, HANDSHAKE_S)
     except (OSError, ValueError) as error:
@@ -215,6 +226,8 @@ def _shaken(context: Any, address: tuple[str, int], clock: Clock) -> tuple[tuple
             f"Nothing answers at {address[0]} port {address[1]}.",
             "Check the address, and that a node runs there.",
         ) from error
+    if probes is not None:
+        probes.add(connected.getsockname()[:2])
     tls = SSL.Connection(context, connected)
     tls.set_connect_state()
     link = TlsLink(tls, connected, clock)

@@ -7,7 +7,9 @@ from tests.unit.crypto.pki.plant import Plant
 from tests.unit.mesh.grpc_nodes import Node, holder, plant, running
 
 from cronos.crypto.pki.presence import prove
+from cronos.errors import DeniedError
 from cronos.mesh import streams_pipes
+from cronos.mesh.corelog import LONG, Failed
 from cronos.mesh.streams_pipes import _CHANNEL
 from cronos.mesh.streams_tls import Identities, grpc_library
 from cronos.mesh.streams_wire import METHOD, Batch, Hello, decode, encode
@@ -86,6 +88,35 @@ def test_who_breaks_a_rule_is_told_and_ended(words, code, part):
             assert node.reports[-1][0] == "warning"
             assert "beta" in node.reports[-1][2]["peer"]
         await eventually(lambda: node.mesh.peers() == (), "It is let go.")
+
+    with_server(work)
+
+
+def test_a_message_that_was_too_long_is_told_of_those_whose_streams_ended():
+    async def work(node, _):
+        await said(node, encode(HELLO), b"\xff")
+        node.mesh.failed(Failed(LONG, "", 0))
+        assert node.reports[-1][2]["peer"] == "beta"
+        assert node.reports[-1][2]["detail"].endswith("it was that of beta.")
+        node.mesh._calls._ends["gamma"] = SystemClock().now().boot_ns
+        node.mesh.failed(Failed(LONG, "", 0))
+        assert node.reports[-1][2]["peer"] == ""
+        assert node.reports[-1][2]["detail"].endswith("it was that of beta or gamma.")
+
+    with_server(work)
+
+
+def test_who_was_dialled_and_says_too_much_is_told():
+    async def work(node, _):
+        class Call:
+            async def read(self):
+                details = "CLIENT: Received message larger than max (3000000 vs. 2162688)"
+                raise grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, (), (), details)
+
+        grpc = grpc_library()
+        with pytest.raises(DeniedError, match="larger than max") as caught:
+            await streams_pipes.ClientPipe(None, Call(), grpc).read()
+        assert caught.value.code == LONG
 
     with_server(work)
 
