@@ -14,8 +14,10 @@ from cronos.discover.interpreter import (
     BYTES_A_STEP,
     MAX_CALLS,
     MAX_STEPS,
+    Occurrence,
     Parsed,
     Value,
+    whole,
     write_varint,
 )
 from cronos.errors import InputError
@@ -46,28 +48,52 @@ class _Piece:
         self.raw = raw
 
 
+class _Blocked:
+    """Data in blocks while its message is built: as long as it will be, cut when it is known."""
+
+    __slots__ = ("_node", "_pieces")
+
+    def __init__(self, node: ir.Blocks, pieces: "list[_Piece | _Blocked]") -> None:
+        self._node = node
+        self._pieces = pieces
+
+    @property
+    def raw(self) -> bytes:
+        """Give the blocks with their checksums."""
+        data = b"".join([piece.raw for piece in self._pieces])
+        size, leaf = self._node.size, self._node.checksum
+        over = function_of(leaf.algorithm)
+        out: list[bytes] = []
+        for begin in range(0, len(data), size):
+            block = data[begin : begin + size]
+            out += [block, _written(leaf, over(block), ir.width_of(leaf))]
+        return b"".join(out)
+
+
 class _Builder:
     """Walks a type's tree as the parser does, and takes the fields one after the other."""
 
     def __init__(self, grammar: ir.Grammar, parsed: Parsed) -> None:
         self._rules = grammar.rules
         self._body = grammar.types[parsed.type].body
-        self._fields = iter(parsed.fields)
-        self._left = len(parsed.fields)
+        self._fields = list(reversed(whole(parsed.fields)))
         self._shape = iter(parsed.shape)
         self._steps = MAX_STEPS
         self._calls = 0
-        self._pieces: list[_Piece] = []
+        self._pieces: list[_Piece | _Blocked] = []
         self._env: dict[str, _Piece] = {}
         self._local = 0
         self._sums: list[tuple[int, int]] = []  # piece, and the piece where its item begins
+        self._between = ""  # what the checksums between blocks are called, while in some
+        self._blocks: list[tuple[list[_Piece | _Blocked], list[tuple[int, int]]]] = []
 
     def message(self) -> bytes:
         self._node(self._body)
-        if self._left:
-            raise _unbuildable(f"{self._left} fields are left over")
-        for index, begins in self._sums:
-            self._seal(index, begins)
+        if self._fields:
+            raise _unbuildable(f"{len(self._fields)} fields are left over")
+        for pieces, sums in [*self._blocks, (self._pieces, self._sums)]:
+            for index, begins in sums:
+                self._seal(pieces, index, begins)
         return b"".join([piece.raw for piece in self._pieces])
 
     def _node(self, node: ir.Node) -> None:  # noqa: C901 - one case for each kind of node
@@ -89,8 +115,30 @@ class _Builder:
                     self._node(node.body)
             case ir.Repeat():
                 self._repeat(node.body, node.count)
+            case ir.Blocks():
+                self._blocked(node)
             case _:
                 self._leaf(node)
+
+    def _blocked(self, node: ir.Blocks) -> None:
+        """Build the data in one piece; what its own checksums cover is that data alone."""
+        outer = self._pieces, self._sums, self._local
+        self._pieces, self._sums, self._local = [], [], 0
+        self._between = node.checksum.name
+        self._node(node.body)
+        while self._fields and self._fields[-1].name == self._between:
+            self._fields.pop()
+        self._between = ""
+        self._blocks.append((self._pieces, self._sums))
+        blocked = _Blocked(node, self._pieces)
+        self._pieces, self._sums, self._local = outer
+        self._pieces.append(blocked)
+
+    def _take(self) -> Occurrence:
+        """Give the next field, whole; the checksums between blocks are worked out anew."""
+        while self._fields and self._fields[-1].name == self._between:
+            self._fields.pop()
+        return self._fields.pop()
 
     def _call(self, rule: str) -> None:
         self._calls += 1
@@ -153,8 +201,7 @@ class _Builder:
         piece.raw = _written(piece.leaf, scaled, len(piece.raw))
 
     def _leaf(self, leaf: ir.Leaf) -> None:
-        field = next(self._fields)
-        self._left -= 1
+        field = self._take()
         if field.name != leaf.name:
             raise _unbuildable(f"{field.name} stands where {leaf.name} must")
         piece = _Piece(leaf, field.value, _written(leaf, field.value, field.length))
@@ -169,15 +216,15 @@ class _Builder:
             case ir.Until():
                 _delimited(leaf, piece.raw)
 
-    def _seal(self, index: int, begins: int) -> None:
-        piece = self._pieces[index]
-        leaf = piece.leaf
-        if not isinstance(leaf, ir.Checksum):
+    def _seal(self, pieces: "list[_Piece | _Blocked]", index: int, begins: int) -> None:
+        piece = pieces[index]
+        if isinstance(piece, _Blocked) or not isinstance(piece.leaf, ir.Checksum):
             return
-        before = b"".join([one.raw for one in self._pieces[begins:index]])[leaf.start :]
+        leaf = piece.leaf
+        before = b"".join([one.raw for one in pieces[begins:index]])[leaf.start :]
         after = b""
         if leaf.whole:
-            after = bytes(len(piece.raw)) + b"".join([o.raw for o in self._pieces[index + 1 :]])
+            after = bytes(len(piece.raw)) + b"".join([o.raw for o in pieces[index + 1 :]])
         self._steps -= 1 + (len(before) + len(after)) // BYTES_A_STEP
         if self._steps <= 0:
             raise _unbuildable("it takes too many steps")

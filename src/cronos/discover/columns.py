@@ -83,6 +83,8 @@ def columns_of(grammar: ir.Grammar) -> list[Column]:
     for number, body in enumerate(bodies):
         for node in ir.walk(body):
             inside = ir.walk(node) if isinstance(node, ir.Repeat) else ()
+            if isinstance(node, ir.Blocks):
+                repeated.add(node.checksum.name)
             repeated |= {one.name for one in inside if isinstance(one, ir.LEAVES)}
             if number < len(grammar.rules) and isinstance(node, ir.LEAVES):
                 repeated.add(node.name)  # a rule may be called any number of times

@@ -51,6 +51,8 @@ def _shape(body: ir.Node) -> Iterator[str]:
             case ir.Repeat(_, count, sentinel):
                 until = f" until {sentinel.hex()}" if sentinel else ""
                 yield f"repeat {_size(count)}" if count else f"repeat{until}"
+            case ir.Blocks(size, checksum):
+                yield f"blocks of {size} bytes with {checksum.algorithm}"
             case ir.Call(rule):
                 yield f"rule {rule}"
             case _:

@@ -16,9 +16,10 @@ from typing import Final, Literal
 import msgspec
 
 from cronos.discover import ir
-from cronos.discover.inference import LOST_BITS, Inference, Part
+from cronos.discover.explained import LOST_BITS, Part
+from cronos.discover.inference import Inference
 from cronos.discover.interpreter import Interpreter, Parsed
-from cronos.discover.model import Sem
+from cronos.discover.model import Claim, Sem
 from cronos.discover.namer import Names, named
 from cronos.discover.rows import rows_of
 
@@ -35,6 +36,8 @@ class Sample(msgspec.Struct, frozen=True):
     fields: tuple[tuple[int, int, Sem], ...]
     type: int
     direction: str
+    said: dict[int, tuple[Claim, ...]] = {}
+    """What detectors claim of it; see `attested.said_of`."""
 
 
 class _Group:
@@ -49,7 +52,9 @@ class _Group:
         self.bold = bold
         self.seen: dict[tuple[int, int], frozenset[bytes]] = {}
         inference = Inference(names, work, bold=bold)
-        self.part: Part = inference.body(rows_of((one.data, one.fields) for one in samples))
+        self.part: Part = inference.body(
+            rows_of([(one.data, one.fields) for one in samples], [one.said for one in samples])
+        )
         self.rules = inference.rules
 
     @property
@@ -73,16 +78,23 @@ def divided(samples: Sequence[Sample], name: str, work: int, *, bold: bool = Fal
 
 
 def with_others(grammar: ir.Grammar, samples: Sequence[Sample], work: int) -> ir.Grammar:
-    """Add a last type for what is none of the others: the header that all share, then bytes."""
+    """Add a last type for what is none of the others: the header that all share, then bytes.
+
+    Checksums of the header are of it, and so are those of blocks: what breaks them is no message.
+    """
     names = Names()
     head: list[ir.Node] = []
+    rest: ir.Node = names.put(ir.Data("", ir.Size("rest")), Sem.BYTES, -1)
     for node in _Group(samples, names, work).part.nodes:
-        if not isinstance(node, ir.Number | ir.Data) or not ir.width_of(node):
+        if not isinstance(node, ir.Number | ir.Data | ir.Checksum) or not ir.width_of(node):
+            blocks = node.body if isinstance(node, ir.Maybe) else node
+            if isinstance(blocks, ir.Blocks):
+                whole = msgspec.structs.replace(blocks, body=rest)
+                rest = ir.Maybe(whole) if isinstance(node, ir.Maybe) else whole
             break
         head.append(node)
     if not head or len(grammar.types) >= ir.MAX_TYPES:
         return grammar
-    rest = names.put(ir.Data("", ir.Size("rest")), Sem.BYTES, -1)
     body = named([ir.Seq((*head, rest))], names.places, grammar)[0]
     return msgspec.structs.replace(
         grammar, types=(*grammar.types, ir.MessageType("other", body, 0.0))

@@ -75,6 +75,55 @@ local function put(o, name, p, n, v)
 end
 """
 
+_BLOCKS: Final = """
+-- data in blocks: how the numbers are read that a checksum may cut in two
+local W = {}
+
+-- the data of blocks in one piece; behind each stands a checksum, which is not looked at
+local function unblock(d, p, e, size, width)
+  local parts = {}
+  while p < e do
+    local q = math.min(p + size, e - width)
+    if q <= p then no() end
+    parts[#parts + 1] = d:sub(p + 1, q)
+    p = q + width
+  end
+  return table.concat(parts)
+end
+
+local function number(d, name, p, n)
+  if W[name] == "float" then
+    return Struct.unpack((K[name] and "<" or ">") .. (n == 4 and "f" or "d"), d, p + 1)
+  end
+  if W[name] then return (K[name] and le or be)(d, p, n) end
+end
+
+-- fields of the data at their places in the message, the checksums among them
+local function spread(o, inner, d, begin, e, size, width, sum)
+  local mark = begin < e and math.min(begin + size, e - width) or e
+  local function sums(p)
+    while mark < p do
+      put(o, sum, mark, width)
+      mark = mark + width >= e and e or math.min(mark + width + size, e - width)
+    end
+  end
+  for _, one in ipairs(inner) do
+    local name, p, n, v = one[1], one[2], one[3], one[4]
+    local cut = p % size + n > size
+    if cut and v == nil then v = number(d, name, p, n) end
+    repeat
+      local k = math.min(n, size - p % size)
+      local at = begin + p + math.floor(p / size) * width
+      sums(at)
+      put(o, name, at, k, v)
+      o[#o][5] = cut and W[name]
+      p, n = p + k, n - k
+    until n == 0
+  end
+  sums(e)
+end
+"""
+
 _TAIL: Final = """
 local failed = ProtoExpert.new("cronos_{name}.misfit", "No message type fits",
   expert.group.MALFORMED, expert.severity.ERROR)
@@ -84,7 +133,9 @@ local function add(tree, buf, one)
   local name, p, n, v = one[1], one[2], one[3], one[4]
   if n == 0 then return end
   local field, range = F[name], buf(p, n)
-  if v then
+  if one[5] == "uint" or one[5] == "float" then
+    tree:add(field, range, v)
+  elseif v then
     tree:add(field, range, UInt64.new(v % 2 ^ 32, math.floor(v / 2 ^ 32)))
   elseif K[name] then
     tree:add_le(field, range)
@@ -148,6 +199,7 @@ def render(grammar: ir.Grammar, port: int = 0) -> str:
             *fields,
             "proto.fields = F",
             *little,
+            *([_BLOCKS, *_cut(grammar)] if writer.blocks else []),
             "",
             "local TYPES = {",
             *types,
@@ -156,6 +208,19 @@ def render(grammar: ir.Grammar, port: int = 0) -> str:
             _TAIL.format(name=grammar.name, label=grammar.name.upper()),
         ]
     )
+
+
+def _cut(grammar: ir.Grammar) -> list[str]:
+    """Say how the numbers are read that a checksum may cut in two."""
+    out: list[str] = []
+    for kind in grammar.types:
+        for blocks in ir.walk(kind.body):
+            for leaf in ir.walk(blocks) if isinstance(blocks, ir.Blocks) else ():
+                if isinstance(leaf, ir.Number | ir.Checksum):
+                    wide = "uint" if ir.width_of(leaf) <= 4 else "uint64"
+                    real = isinstance(leaf, ir.Number) and leaf.sem is Sem.FLOAT
+                    out.append(f'W[{_quote(leaf.name)}] = "{"float" if real else wide}"')
+    return sorted(set(out))
 
 
 def _quote(text: str) -> str:
@@ -193,6 +258,7 @@ class _Writer:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.blocks = False
         self._indent = 1
         self._ends = ["e"]
         self._count = 0
@@ -218,7 +284,7 @@ class _Writer:
         self._count += 1
         return f'V["{letter}{self._count}."]'  # no name of a field has a dot
 
-    def _node(self, node: ir.Node) -> None:
+    def _node(self, node: ir.Node) -> None:  # noqa: C901 - one case for each kind of node
         match node:
             case ir.Seq():
                 for one in node.items:
@@ -229,6 +295,8 @@ class _Writer:
                 self._switch(node)
             case ir.Repeat():
                 self._repeat(node)
+            case ir.Blocks():
+                self._blocks(node)
             case ir.Maybe():
                 self._block(f"if p < {self._ends[-1]} then", node.body)
             case ir.Call():
@@ -296,6 +364,22 @@ class _Writer:
         self._node(node.body)
         self._ends.pop()
         self._say(f"if p ~= {end} then no() end")
+
+    def _blocks(self, node: ir.Blocks) -> None:
+        """Read the data of blocks in one piece: another `d` and `o`, until their end."""
+        self.blocks = True
+        end, outer, inner = self._ends[-1], self._fresh("x"), self._fresh("e")
+        how = f"{node.size}, {ir.width_of(node.checksum)}"
+        self._say(f"{outer} = {{ d, o, p }}")
+        self._say(f"d, o = unblock(d, p, {end}, {how}), {{}}")
+        self._say(f"p, {inner} = 0, #d")
+        self._ends.append(inner)
+        self._node(node.body)
+        self._ends.pop()
+        self._say(f"if p ~= {inner} then no() end")
+        name = _quote(node.checksum.name)
+        self._say(f"spread({outer}[2], o, d, {outer}[3], {end}, {how}, {name})")
+        self._say(f"d, o, p = {outer}[1], {outer}[2], {end}")
 
     def _switch(self, node: ir.Switch) -> None:
         tag = self._fresh("t")

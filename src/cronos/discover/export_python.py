@@ -76,6 +76,42 @@ def cover(d, start, p, n, whole):
 
 '''
 
+_BLOCKS: Final = '''
+
+def blocks(d, p, e, size, width, order, total, name):
+    """Give the data of blocks in one piece, and the checksums that stand behind each."""
+    data, sums = [], []
+    while p < e:
+        q = min(p + size, e - width)
+        if q <= p:
+            raise Misfit
+        v = int.from_bytes(d[q : q + width], order)
+        if total(d[p:q]) != v:
+            raise Misfit
+        data.append(d[p:q])
+        sums.append((name, q, width, v))
+        p = q + width
+    return b"".join(data), sums
+
+
+def spread(o, sums, p, size, width):
+    """Give fields of the data at their places; one that a checksum cuts is there in pieces."""
+    for name, at, left, v in o:
+        begin, part = at, v
+        while True:
+            n = min(left, size - at % size)
+            if isinstance(v, bytes):
+                part = v[at - begin : at - begin + n]
+            sums.append((name, p + at + at // size * width, n, part))
+            at += n
+            left -= n
+            if not left:
+                break
+    sums.sort(key=lambda one: (one[1], one[2]))
+    return sums
+
+'''
+
 _TAIL: Final = '''
 
 def parse(data, direction=""):
@@ -124,6 +160,7 @@ def render(grammar: ir.Grammar) -> str:
     return "".join(
         [
             _HEAD.format(name=grammar.name),
+            *([_BLOCKS] if writer.blocks else []),
             *(_checksum_source(name) for name in sorted(writer.algorithms)),
             *(source(name, flat) for name, flat in sorted(writer.flat.items())),
             "\n".join(["", *writer.constants, *writer.lines, "", "TYPES = (", *types, ")", ""]),
@@ -141,6 +178,7 @@ class _Writer:
         self.lines: list[str] = []
         self.constants: list[str] = []
         self.algorithms: set[str] = set()
+        self.blocks = False
         self._indent = 1
         self._static: int | None = 0  # the place where it is known; else it is in `p`
         self._ends = ["e"]
@@ -209,6 +247,8 @@ class _Writer:
                 self._switch(node)
             case ir.Repeat():
                 self._repeat(node)
+            case ir.Blocks():
+                self._blocks(node)
             case ir.Maybe():
                 self._sync()
                 self._block(f"if p < {self._ends[-1]}:", node.body)
@@ -375,6 +415,32 @@ class _Writer:
         self._ends.pop()
         self._say(f"if {self._here()} != {end}:")
         self._say("    raise Misfit")
+
+    def _blocks(self, node: ir.Blocks) -> None:
+        """Read the data of blocks in one piece: another `d` and `o`, until their end."""
+        leaf, end = node.checksum, self._ends[-1]
+        self.blocks = True
+        self.algorithms.add(leaf.algorithm)
+        width, total = ir.width_of(leaf), f"sum_{leaf.algorithm.replace('-', '_')}"
+        order = "big" if leaf.endian == "be" else "little"
+        outer, sums, inner = self._fresh("x"), self._fresh("s"), self._fresh("e")
+        how = f"{node.size}, {width}, {order!r}, {total}, {leaf.name!r}"
+        self._sync()
+        self._say(f"{outer} = d, o, p")
+        self._say(f"d, {sums} = blocks(d, p, {end}, {how})")
+        self._say(f"o, {inner} = [], len(d)")
+        self._say(f"g += {8 * width} * len({sums})")
+        local, self._local, self._static = self._local, "0", 0
+        self._ends.append(inner)
+        self._node(node.body)
+        self._ends.pop()
+        self._say(f"if {self._here()} != {inner}:")
+        self._say("    raise Misfit")
+        self._say(f"{sums} = spread(o, {sums}, {outer}[2], {node.size}, {width})")
+        self._say(f"d, o = {outer}[:2]")
+        self._say(f"o += {sums}")
+        self._local, self._static = local, None
+        self._say(f"p = {end}")
 
     def _switch(self, node: ir.Switch) -> None:
         tag = f"v_{node.ref}"

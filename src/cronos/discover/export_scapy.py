@@ -151,8 +151,43 @@ class Part(Field):
         return s + b"".join(map(bytes, val))
 
 
+class Blocks(Part):
+    """Data to the end in blocks with a checksum behind each, read in one piece.
+
+    The checksums are kept as they came; of data that has more blocks by now the last is repeated.
+    """
+
+    __slots__ = ["block", "width"]
+
+    def __init__(self, name, kind, block, width):
+        Part.__init__(self, name, kind)
+        self.block, self.width = block, width
+
+    def getfield(self, pkt, s):
+        data, sums = b"", []
+        while s:
+            n = min(self.block, len(s) - self.width)
+            if n <= 0:
+                no()
+            data, s = data + s[:n], s[n:]
+            sums, s = sums + [s[: self.width]], s[self.width :]
+        one = self.kind(pkt)(_parent=pkt)
+        one.dissect(data)
+        if one.left:
+            no()
+        one.sums = sums
+        return b"", [one]
+
+    def addfield(self, pkt, s, val):
+        for one in val:
+            data, sums = bytes(one), getattr(one, "sums", [bytes(self.width)])
+            for n in range(0, len(data), self.block):
+                s += data[n : n + self.block] + sums[min(n // self.block, len(sums) - 1)]
+        return s
+
+
 class Base(Packet):
-    __slots__ = ["left"]
+    __slots__ = ["left", "sums"]
 
     def extract_padding(self, s):
         self.left = s
@@ -263,7 +298,7 @@ class _Writer:
         value = f"{self._bits(size.ref, size.mask)} * {size.scale} + {size.constant}"
         return f"lambda p, s: min({size.most or ir.MAX_SIZE}, {value})"
 
-    def _node(self, node: ir.Node) -> None:
+    def _node(self, node: ir.Node) -> None:  # noqa: C901 - one case for each kind of node
         match node:
             case ir.Seq():
                 for one in node.items:
@@ -274,6 +309,10 @@ class _Writer:
                 self._switch(node)
             case ir.Repeat():
                 self._repeat(node)
+            case ir.Blocks():
+                how = f"{node.size}, {ir.width_of(node.checksum)}"
+                kind = self._part(node.body)
+                self._fields.append(f"Blocks({self._fresh()!r}, lambda p: {kind}, {how})")
             case ir.Maybe():
                 self._put(self._part(node.body), "maybe=True")
             case ir.Call():

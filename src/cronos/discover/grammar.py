@@ -15,8 +15,9 @@ import msgspec
 import numpy as np
 
 from cronos.discover import ir
+from cronos.discover.attested import said_of
 from cronos.discover.division import Sample, divided, with_others
-from cronos.discover.interpreter import Interpreter, Parsed, Refused
+from cronos.discover.interpreter import Interpreter, Parsed, Refused, whole
 from cronos.discover.model import Discovery
 from cronos.errors import InputError
 
@@ -32,13 +33,15 @@ _COVERED: Final = 0.6
 
 
 def samples_of(discovery: Discovery, which: Sequence[int]) -> list[Sample]:
-    """Give the messages of these numbers with their fields."""
+    """Give the messages of these numbers with their fields and what is claimed of them."""
+    said = said_of(discovery.claims, len(discovery.messages))
     return [
         Sample(
             discovery.messages[i].payload,
             tuple([(f.offset, f.length, f.sem) for f in discovery.fields[i]]),
             discovery.types[i],
             discovery.messages[i].direction,
+            said[i],
         )
         for i in which
         if discovery.messages[i].payload
@@ -79,7 +82,7 @@ def _with_evidence(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar
     told: list[ir.Node] = []
     at = 0
     for node in nodes:
-        width = ir.width_of(node) if isinstance(node, ir.Number | ir.Data) else 0
+        width = ir.width_of(node) if isinstance(node, ir.LEAVES) else 0
         if isinstance(node, ir.Number | ir.Data) and width:
             seen = Counter([_value(node, one.data[at : at + width]) for one in samples])
             told.append(msgspec.structs.replace(node, known=_known(seen)))
@@ -186,7 +189,7 @@ def estimate(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
         parsed = run.parse(one.data, one.direction, checksums=False, floor=-math.inf)
         if isinstance(parsed, Parsed):
             counts[parsed.type] += 1
-            for field in parsed.fields:
+            for field in whole(parsed.fields):
                 values[f"{parsed.type}/{field.name}"][field.value] += 1
                 values[field.name][field.value] += 1
     total = max(1, sum(counts.values()))

@@ -12,10 +12,31 @@ The work is bounded: `work` rows may be looked at, then everything left becomes 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from cronos.discover import ir
-from cronos.discover.interpreter import text_bits
+from cronos.discover.attested import (
+    Records,
+    ends_in_blocks,
+    said_blocks,
+    said_checksum,
+    said_items,
+    said_order,
+    said_records,
+    said_rest,
+    standing,
+)  # fmt: skip
+from cronos.discover.explained import (
+    LOST_BITS,
+    NODE_BITS,
+    Nodes,
+    Part,
+    Told,
+    lost_bits,
+    restore,
+    save,
+)  # fmt: skip
+from cronos.discover.interpreter import read_varint, text_bits
 from cronos.discover.items import Partition, ber_fits, counted, to_the_end
 from cronos.discover.model import Sem
 from cronos.discover.namer import Names, ber_rule
@@ -26,12 +47,12 @@ from cronos.discover.relations import (
     numbers,
     order_of,
     rest_relation,
+    varint_form,
+    varint_value,
 )  # fmt: skip
 from cronos.discover.rows import Column, Row, common
-from cronos.discover.tags import CASE_BITS, best_tag
+from cronos.discover.tags import best_tag
 
-NODE_BITS: Final = 14.0
-LOST_BITS: Final = 7.0
 MAX_DEPTH: Final = 7  # regions within regions; a region is up to three nodes deep
 _NEAREST: Final = 16
 _WIDEST: Final = 8
@@ -39,58 +60,6 @@ _NO_LENGTHS: Final = (Sem.CHECKSUM, Sem.ADDRESS, Sem.FLOAT)
 _MAX_ITEMS: Final = 3_000
 MAX_LEAVES: Final = 1_200
 _DELIMITERS: Final = (b"\r\n", b"\0", b"\n", b"\r", b" ", b":", b";", b",", b"=", b"|", b"/")
-
-Nodes: TypeAlias = list[ir.Node]
-
-
-class Told(Exception):  # noqa: N818 - no explanation without knowing where the region ends
-    """Raised in a region whose end the parser cannot know."""
-
-
-class Part:
-    """What explains some rows: nodes, the bits of boundaries lost, whether the region is done."""
-
-    __slots__ = ("done", "lost", "nodes")
-
-    def __init__(self, nodes: Nodes, lost: float = 0.0, *, done: bool = False) -> None:
-        self.nodes = nodes
-        self.lost = lost
-        self.done = done
-
-    @property
-    def bits(self) -> float:
-        """Give the description length."""
-        return self.lost + sum([bits_of(node) for node in self.nodes])
-
-
-def bits_of(node: ir.Node) -> float:
-    """Give the bits that it takes to write a tree down."""
-    total = 0.0
-    for one in ir.walk(node):
-        total += NODE_BITS
-        if isinstance(one, ir.Switch):
-            total += CASE_BITS * sum([len(case.values) for case in one.cases])
-    return total
-
-
-def lost_bits(rows: Sequence[Row]) -> float:
-    """Give what it costs to say nothing about what is left of these rows."""
-    return LOST_BITS * sum([max(0, row.left - 1) for row in rows])
-
-
-Saved: TypeAlias = list[tuple[int, int, Sequence[int], Sequence[Sem], int]]
-
-
-def _save(rows: Sequence[Row]) -> Saved:
-    return [(row.i, row.at, row.cuts, row.sems, len(row.env)) for row in rows]
-
-
-def _restore(rows: Sequence[Row], saved: Saved) -> None:
-    for row, (i, at, cuts, sems, known) in zip(rows, saved, strict=True):
-        row.i, row.at, row.cuts, row.sems = i, at, cuts, sems
-        while len(row.env) > known:
-            # Numbers of an explanation that was given up would push out those in scope.
-            row.env.popitem()
 
 
 class Inference:
@@ -133,6 +102,7 @@ class Inference:
         if len(live) < len(rows):
             return self._tail(rows, live, scope, depth, bounded)
         repeat = self._first(rows, (
+            lambda: self._blocks(rows, scope, depth, maybe=False) if bounded else None,
             lambda: self._counted(rows, scope, depth),
             lambda: self._to_the_end(rows, scope, depth, bounded),
         ))  # fmt: skip
@@ -146,7 +116,7 @@ class Inference:
         self, rows: Sequence[Row], options: Sequence[Callable[[], Part | None]]
     ) -> Part | None:
         """Take the first explanation that is one; rows go back to where they were between them."""
-        saved = _save(rows)
+        saved = save(rows)
         for option in options:
             try:
                 part = option()
@@ -154,15 +124,16 @@ class Inference:
                 part = None
             if part is not None:
                 return part
-            _restore(rows, saved)
+            restore(rows, saved)
         return None
 
     # ---- one column ---------------------------------------------------------------------------
 
     def _column(self, rows: list[Row], scope: list[Column], depth: int, bounded: bool) -> Part:
         width, sem = rows[0].width, common([row.sem for row in rows])
-        if sem is Sem.CHECKSUM and width in (1, 2, 4):
-            checksum = checksum_relation(rows, width)
+        checksum = said_checksum(rows, width)
+        if checksum is not None or (sem is Sem.CHECKSUM and width in (1, 2, 4)):
+            checksum = checksum or checksum_relation(rows, width)
             if checksum is not None:
                 found = self.names.put(checksum, Sem.CHECKSUM, self._place(rows))
                 return self._move(rows, width, found)
@@ -186,19 +157,21 @@ class Inference:
         raw = [row.data[row.at : row.at + width] for row in rows]
         before = {row.at + width - row.start for row in rows}
         rests = [row.end - row.at - width for row in rows]
-        found: Relation | None = None
-        if bounded and any(rests):
+        claims = standing(rows, "count.")
+        found = said_rest(rows, width) if bounded and any(rests) else None
+        if found is None and bounded and any(rests):
             found = rest_relation(raw, rests, sem, before.pop() if len(before) == 1 else 1 << 20)
-        if found is not None and found.constant and _says_a_boundary(rows, found, raw):
-            found = None
+            if found is not None and found.constant and _says_a_boundary(rows, found, raw):
+                found = None
         if found is not None and sem is not Sem.COUNT:
             sem = Sem.LENGTH
         if sem is Sem.FLOAT and width not in (4, 8):
             sem = Sem.VALUE
-        endian = found.endian if found else order_of(raw, sem)
+        endian = found.endian if found else said_order(rows, width) or order_of(raw, sem)
         leaf = self.names.put(ir.Number("", width, sem, endian), sem, self._place(rows))
         self._bind(rows, leaf, raw)
         column = Column(leaf.name, sem, width, endian)
+        column.claims = claims
         column.spent = found is not None
         scope.append(column)
         part = self._move(rows, width, leaf)
@@ -231,13 +204,13 @@ class Inference:
         self, rows: list[Row], scope: list[Column], depth: int, bounded: bool
     ) -> Part | None:
         heads = [row.head() for row in rows]
-        form = _varint_form(heads)
+        form = varint_form(heads)
         if form is None:
             return None
         sem = common([row.sem for row in rows])
         leaf = self.names.put(ir.Varint("", form, sem), sem, self._place(rows))
         for row, head in zip(rows, heads, strict=True):
-            row.env[leaf.name] = _varint_value(form, head)
+            row.env[leaf.name] = varint_value(form, head)
             row.env["@" + leaf.name] = row.at + len(head)
             row.skip(len(head))
         scope.append(Column(leaf.name, sem, 0, "be"))
@@ -356,6 +329,7 @@ class Inference:
         self, rows: list[Row], live: list[Row], scope: list[Column], depth: int, bounded: bool
     ) -> Part:
         part = self._first(rows, (
+            lambda: self._blocks(live, scope, depth, maybe=True) if bounded else None,
             lambda: self._counted(rows, scope, depth),
             lambda: self._to_the_end(rows, scope, depth, bounded),
             lambda: self._sized(rows, scope, depth),
@@ -366,11 +340,11 @@ class Inference:
         if not bounded:
             raise Told
         nothing = lost_bits(live)
-        saved = _save(live)
+        saved = save(live)
         inner = self.region(live, scope, depth + 1, bounded=True)
         out = Part([ir.Maybe(_one(inner.nodes))], inner.lost, done=True)
         if out.bits > nothing + 2 * NODE_BITS:
-            _restore(live, saved)
+            restore(live, saved)
             return self._opaque(rows, bounded)
         return out
 
@@ -383,7 +357,7 @@ class Inference:
         if chosen is None:
             return None
         column, groups = chosen
-        nothing, saved = lost_bits(rows), _save(rows)
+        nothing, saved = lost_bits(rows), save(rows)
         cases: list[ir.Case] = []
         lost = 0.0
         spare: list[Row] = []
@@ -403,7 +377,7 @@ class Inference:
             other = self.names.put(ir.Data("", ir.Size("rest"), sem), sem, -1)
         part = Part([ir.Switch(column.name, _merged(cases), 0, other)], lost, done=True)
         if bounded and part.bits > nothing + NODE_BITS:
-            _restore(rows, saved)
+            restore(rows, saved)
             return None
         return part
 
@@ -411,9 +385,9 @@ class Inference:
 
     def _counted(self, rows: list[Row], scope: list[Column], depth: int) -> Part | None:
         for column in scope[-_NEAREST:][::-1]:
-            if column.sem is not Sem.COUNT and column.width > 2:
-                continue
-            found = counted(rows, column.name, sure=column.sem is Sem.COUNT)
+            found = said_items(rows, column)
+            if found is None and (column.sem is Sem.COUNT or column.width <= 2):
+                found = counted(rows, column.name, sure=column.sem is Sem.COUNT)
             if found is None:
                 continue
             part = self._items(rows, scope, depth, found, ir.Size("field", 0, column.name))
@@ -431,13 +405,14 @@ class Inference:
             for row in rows:
                 row.skip(row.end - row.at)
             return Part([ir.Repeat(ir.Call("ber"))], done=True)
-        found = to_the_end(rows)
-        if found is None:
-            return None
-        nothing, saved = lost_bits(rows), _save(rows)
-        part = self._items(rows, scope, depth, found, None)
+        nothing, saved = lost_bits(rows), save(rows)
+        records = said_records(rows)
+        part = self._records(rows, scope, depth, records) if records else None
+        found = to_the_end(rows) if part is None else None
+        if found is not None:
+            part = self._items(rows, scope, depth, found, None)
         if part is None or part.bits > nothing + NODE_BITS:
-            _restore(rows, saved)
+            restore(rows, saved)
             return None
         part.done = True
         return part
@@ -479,17 +454,86 @@ class Inference:
         endian = order_of(raw, sem)
         if index == found.length_at and found.relation is not None:
             sem, endian = Sem.LENGTH, found.relation.endian
-        leaf: ir.Number | ir.Data
         if _numeric(width, sem):
             sem = Sem.VALUE if sem is Sem.FLOAT and width not in (4, 8) else sem
-            leaf = self.names.put(ir.Number("", width, sem, endian), sem, -1)
-            self._bind(items, leaf, raw)
-            scope.append(Column(leaf.name, sem, width, endian))
-        else:
-            leaf = self.names.put(ir.Data("", ir.Size("fixed", width), sem), sem, -1)
+            return self._put_number(items, width, sem, endian, scope)
+        leaf = self.names.put(ir.Data("", ir.Size("fixed", width), sem), sem, -1)
         for row in items:
             row.skip(width)
         return leaf
+
+    def _put_number(
+        self, rows: list[Row], width: int, sem: Sem, endian: ir.Endian, scope: list[Column]
+    ) -> ir.Number:
+        """Put a number at the cursor, wherever the cuts are."""
+        raw = [row.data[row.at : row.at + width] for row in rows]
+        leaf = self.names.put(ir.Number("", width, sem, endian), sem, -1)
+        self._bind(rows, leaf, raw)
+        scope.append(Column(leaf.name, sem, width, endian))
+        for row in rows:
+            row.skip(width)
+        return leaf
+
+    def _put_varint(
+        self, rows: list[Row], form: Literal["leb128", "ber"], scope: list[Column]
+    ) -> ir.Varint:
+        """Put a length at the cursor that says its own width."""
+        leaf = self.names.put(ir.Varint("", form, Sem.LENGTH), Sem.LENGTH, -1)
+        scope.append(Column(leaf.name, Sem.LENGTH, 0, "be"))
+        for row in rows:
+            value, behind = read_varint(form, row.data, row.at, row.end)
+            row.env[leaf.name], row.env["@" + leaf.name] = value, behind
+            row.skip(behind - row.at)
+        return leaf
+
+    # ---- what detectors vouch for ---------------------------------------------------------------
+
+    def _records(
+        self, rows: list[Row], scope: list[Column], depth: int, records: Records
+    ) -> Part | None:
+        """Take records as they are claimed: the cuts within them may be wrong."""
+        items = [
+            row.part(size) for row, sizes in zip(rows, records.sizes, strict=True) for size in sizes
+        ]
+        self.work -= len(items)
+        some = items[:: len(items) // _MAX_ITEMS + 1]
+        head: Nodes = []
+        outer, scope = scope, list(scope)
+        if records.tag:
+            head.append(self._put_number(some, records.tag, Sem.ENUM_FLAGS, records.endian, scope))
+        leaf: ir.Number | ir.Varint
+        if records.form:
+            leaf = self._put_varint(some, records.form, scope)
+        else:
+            leaf = self._put_number(some, records.width, Sem.LENGTH, records.endian, scope)
+        size = ir.Size("field", records.said(), leaf.name)
+        inner = self.region(some, scope, depth + 1, bounded=True)
+        body = ir.Seq((*head, leaf, ir.Sized(size, ir.Seq(tuple(inner.nodes)))))
+        repeat = ir.Repeat(body, None, records.stop)
+        if not records.stop and not records.trailer:
+            return Part([repeat], inner.lost, done=True)
+        last = self.region(rows, outer, depth + 1, bounded=True)
+        node: ir.Node = repeat
+        if records.trailer:
+            node = ir.Sized(ir.Size("rest", records.trailer), repeat)
+        return Part([node, *last.nodes], inner.lost + last.lost, done=True)
+
+    def _blocks(
+        self, rows: list[Row], scope: list[Column], depth: int, *, maybe: bool
+    ) -> Part | None:
+        """Take blocks as they are claimed; there are none without data, so `maybe` none at all."""
+        cut = said_blocks(rows)
+        if cut is None:
+            return None
+        first, width = self._place(rows), ir.width_of(cut.leaf)
+        leaf = self.names.put(cut.leaf, Sem.CHECKSUM, -1)
+        known = self.names.count
+        inner = self.region(cut.rows, scope, depth + 1, bounded=True)
+        self.names.move(known, lambda at: first + at + at // cut.size * width if first >= 0 else -1)
+        for row in rows:
+            row.skip(row.end - row.at)
+        blocks: ir.Node = ir.Blocks(cut.size, leaf, ir.Seq(tuple(inner.nodes)))
+        return Part([ir.Maybe(blocks) if maybe else blocks], inner.lost, done=True)
 
     # ---- checksums at the end -------------------------------------------------------------------
 
@@ -497,7 +541,7 @@ class Inference:
         """Split off a checksum that ends every message, where messages differ in length."""
         if len({row.end for row in rows}) == 1 or any(row.left < 2 for row in rows):
             return None
-        if any(row.sems[-1] is not Sem.CHECKSUM for row in rows):
+        if any(row.sems[-1] is not Sem.CHECKSUM for row in rows) or ends_in_blocks(rows):
             return None
         widths = {row.cuts[-1] - row.cuts[-2] for row in rows}
         if len(widths) > 1:
@@ -533,25 +577,6 @@ def _numeric(width: int, sem: Sem) -> bool:
     if sem in (Sem.TEXT, Sem.BYTES, Sem.ADDRESS):
         return width <= 2 or (sem is Sem.ADDRESS and width <= 4)
     return width <= _WIDEST
-
-
-def _varint_form(heads: Sequence[bytes]) -> Literal["leb128", "ber"] | None:
-    if max(map(len, heads)) > 5 or min(map(len, heads)) < 1:
-        return None
-    if all(all(b > 127 for b in head[:-1]) and head[-1] < 128 for head in heads):
-        return "leb128"
-    if all(
-        (len(head) == 1 and head[0] < 128) or (head[0] > 128 and len(head) == head[0] - 127)
-        for head in heads
-    ):
-        return "ber"
-    return None
-
-
-def _varint_value(form: str, head: bytes) -> int:
-    if form == "leb128":
-        return sum([(byte & 127) << 7 * n for n, byte in enumerate(head)])
-    return head[0] if len(head) == 1 else int.from_bytes(head[1:], "big")
 
 
 def _merged(cases: list[ir.Case]) -> tuple[ir.Case, ...]:

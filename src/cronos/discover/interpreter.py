@@ -9,7 +9,7 @@ what was learnt rises; a message that fits by structure and has less than 0 bits
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -31,12 +31,17 @@ Value: TypeAlias = int | bytes
 
 
 class Occurrence(msgspec.Struct, frozen=True, array_like=True):
-    """One field of one message. `value` is the number, or the bytes."""
+    """One field of one message. `value` is the number, or the bytes.
+
+    A field of data in blocks that a checksum cuts in two is there in pieces, each with its own
+    offset, length and bytes (a number with the whole number); `more` bytes follow the piece.
+    """
 
     name: str
     offset: int
     length: int
     value: Value
+    more: int = 0
 
 
 class Parsed(msgspec.Struct, frozen=True):
@@ -188,6 +193,8 @@ class _Compiler:
                 return _repeat(self.of(node.body), count, node.sentinel)
             case ir.Maybe():
                 return _maybe(self.of(node.body))
+            case ir.Blocks():
+                return _blocks(node.size, node.checksum, self.of(node.body))
             case ir.Call():
                 return _call(self._called[node.rule])
             case _:
@@ -520,3 +527,101 @@ def _call(rule: list[Step]) -> Step:
         return at
 
     return step
+
+
+def _blocks(size: int, leaf: ir.Checksum, body: Step) -> Step:
+    width = ALGORITHMS[leaf.algorithm].width
+
+    def step(run: _Run, at: int, end: int) -> int:
+        run.steps -= (end - at) // BYTES_A_STEP
+        data, sums = _unblocked(run, size, leaf, at, end)
+        message, local, mark = run.data, run.local, len(run.fields)
+        run.data, run.local = data, 0
+        try:
+            reached = body(run, 0, len(data))
+        except _Misfit as misfit:
+            misfit.offset = at + misfit.offset + misfit.offset // size * width
+            raise
+        run.data, run.local = message, local
+        if reached != len(data):
+            raise _Misfit(at + reached, f"{len(data) - reached} bytes of blocks are left over")
+        run.fields[mark:] = spread(run.fields[mark:], sums, at, size, width)
+        return end
+
+    return step
+
+
+def _unblocked(
+    run: _Run, size: int, leaf: ir.Checksum, at: int, end: int
+) -> tuple[bytes, list[Occurrence]]:
+    """Give the data of blocks in one piece, and their checksums."""
+    width, over = ALGORITHMS[leaf.algorithm].width, function_of(leaf.algorithm)
+    order: Final = "big" if leaf.endian == "be" else "little"
+    parts: list[bytes] = []
+    sums: list[Occurrence] = []
+    good = 0
+    while at < end:
+        stop = min(at + size, end - width)
+        run.steps -= 1
+        if stop <= at or run.steps <= 0:
+            raise _Misfit(at, "a block without data, or too many")
+        parts.append(run.data[at:stop])
+        value = int.from_bytes(run.data[stop : stop + width], order)
+        if over(parts[-1]) == value:
+            good += 1
+        elif run.strict:
+            raise _Misfit(stop, f"{leaf.name} does not hold")
+        else:
+            run.bad.append(leaf.name)
+        sums.append(Occurrence(leaf.name, stop, width, value))
+        at = stop + width
+    run.bits += 8 * width * good
+    return b"".join(parts), sums
+
+
+def spread(
+    fields: Sequence[Occurrence], sums: Sequence[Occurrence], at: int, size: int, width: int
+) -> list[Occurrence]:
+    """Give the fields of data in blocks at their places in the message, with the checksums."""
+    out = list(sums)
+    for field in fields:
+        begin, left = field.offset, field.length
+        while True:
+            length = min(left, size - begin % size)
+            left -= length
+            place, value = at + begin + begin // size * width, field.value
+            if isinstance(value, bytes):
+                value = value[begin - field.offset : begin - field.offset + length]
+            out.append(Occurrence(field.name, place, length, value, left))
+            begin += length
+            if not left:
+                break
+    out.sort(key=lambda one: (one.offset, one.length))
+    return out
+
+
+def whole(fields: Sequence[Occurrence]) -> list[Occurrence]:
+    """Give fields in one piece each: what a checksum cuts in two where it begins."""
+    out: list[Occurrence] = []
+    cut: dict[str, tuple[int, list[Occurrence]]] = {}
+    for one in fields:
+        if one.name in cut:
+            at, pieces = cut[one.name]
+            pieces.append(one)
+        elif one.more:
+            at, pieces = cut[one.name] = len(out), [one]
+            out.append(one)
+        else:
+            out.append(one)
+            continue
+        if not one.more:
+            del cut[one.name]
+            out[at] = _joined(pieces)
+    return out
+
+
+def _joined(pieces: Sequence[Occurrence]) -> Occurrence:
+    first = pieces[0]
+    parts = [one.value for one in pieces if isinstance(one.value, bytes)]
+    value = b"".join(parts) if isinstance(first.value, bytes) else first.value
+    return Occurrence(first.name, first.offset, first.length + first.more, value, first.more)

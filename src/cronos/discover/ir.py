@@ -151,6 +151,18 @@ class Repeat(msgspec.Struct, frozen=True, tag="repeat", forbid_unknown_fields=Tr
     sentinel: bytes = b""
 
 
+class Blocks(msgspec.Struct, frozen=True, tag="blocks", forbid_unknown_fields=True):
+    """Data cut into blocks up to the end of the region, each followed by its checksum.
+
+    Every block has `size` bytes, the last one 1 to `size`. `body` reads the data in one piece, as
+    if no checksums stood in it; where it has checksums of its own, the message is that data.
+    """
+
+    size: int
+    checksum: Checksum
+    body: "Node"
+
+
 class Maybe(msgspec.Struct, frozen=True, tag="maybe", forbid_unknown_fields=True):
     """There if any byte of the region is left."""
 
@@ -164,7 +176,7 @@ class Call(msgspec.Struct, frozen=True, tag="call", forbid_unknown_fields=True):
 
 
 Leaf: TypeAlias = Number | Varint | Data | Until | Checksum
-Node: TypeAlias = Leaf | Seq | Sized | Switch | Repeat | Maybe | Call
+Node: TypeAlias = Leaf | Seq | Sized | Switch | Repeat | Blocks | Maybe | Call
 LEAVES: Final = (Number, Varint, Data, Until, Checksum)
 
 
@@ -220,6 +232,8 @@ def children(node: Node) -> tuple[Node, ...]:
             return items
         case Sized() | Repeat() | Maybe():
             return (node.body,)
+        case Blocks():
+            return node.body, node.checksum
         case Switch():
             other = () if node.other is None else (node.other,)
             return (*(case.body for case in node.cases), *other)
@@ -263,6 +277,13 @@ def rewrite(node: Node, change: Callable[[Node], Node]) -> Node:
             node = Seq(tuple([rewrite(one, change) for one in items]))
         case Sized() | Repeat() | Maybe():
             node = msgspec.structs.replace(node, body=rewrite(node.body, change))
+        case Blocks():
+            leaf = change(node.checksum)
+            node = msgspec.structs.replace(
+                node,
+                body=rewrite(node.body, change),
+                checksum=leaf if isinstance(leaf, Checksum) else node.checksum,
+            )
         case Switch():
             cases = tuple(
                 [
@@ -329,11 +350,11 @@ def check(grammar: Grammar) -> None:
     if len({kind.name for kind in grammar.types}) < len(grammar.types):
         raise _refused("two message types have one name")
     checker = _Checker(frozenset(grammar.rules))
-    checker.max_depth = MAX_RULE_DEPTH
+    checker.max_depth, checker.blocks = MAX_RULE_DEPTH, False
     for body in grammar.rules.values():
         checker.names_here = checker.names_of_rules
         checker.visit(body, frozenset(), 0)
-    checker.max_depth = MAX_DEPTH
+    checker.max_depth, checker.blocks = MAX_DEPTH, True
     for kind in grammar.types:
         checker.names_here = set(checker.names_of_rules)
         checker.visit(kind.body, frozenset(), 0)
@@ -352,6 +373,8 @@ class _Checker:
         self._rules = rules
         self._nodes = 0
         self.max_depth = MAX_DEPTH
+        self.blocks = True
+        """Whether blocks may stand here: not in rules, and not in other blocks."""
         self._kinds: dict[str, tuple[object, ...]] = {}
         self.names_of_rules: set[str] = set()
         self.names_here: set[str] = set()
@@ -368,6 +391,8 @@ class _Checker:
             case Call(rule):
                 if rule not in self._rules:
                     raise _refused(f"there is no rule {rule[:80]!r}")
+            case Blocks():
+                self._blocks(node, scope, depth)
             case Sized() | Repeat() | Maybe():
                 self._sizes(node, scope)
                 self.visit(node.body, scope, depth + 1)
@@ -389,6 +414,16 @@ class _Checker:
             _sized(node.count, scope)
         elif isinstance(node, Repeat) and len(node.sentinel) > MAX_NAME:
             raise _refused("a sentinel is too long")
+
+    def _blocks(self, node: Blocks, scope: frozenset[str], depth: int) -> None:
+        if not self.blocks:
+            raise _refused("blocks stand in rules, or in other blocks")
+        if not 1 <= node.size <= MAX_SIZE or node.checksum.start or node.checksum.whole:
+            raise _refused("blocks have a size, and checksums over nothing else than they hold")
+        self.blocks = False
+        self.visit(node.checksum, scope, depth + 1)
+        self.visit(node.body, scope, depth + 1)
+        self.blocks = True
 
     def _switch(self, node: Switch, scope: frozenset[str], depth: int) -> None:
         values = [value for case in node.cases for value in case.values]

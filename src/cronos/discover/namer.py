@@ -4,7 +4,7 @@ A field at a fixed place is called by its meaning and offset (`length_4`), anoth
 and a number (`value_x3`). The same name in two message types means the same kind of field.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -31,6 +31,12 @@ class Names:
         if isinstance(leaf, ir.Checksum):
             return msgspec.structs.replace(leaf, name=name)
         return msgspec.structs.replace(leaf, name=name, sem=sem)
+
+    def move(self, known: int, change: Callable[[int], int]) -> None:
+        """Move what was named since there were `known` names: it stands in blocks, say."""
+        for number in range(known + 1, self.count + 1):
+            place = self.places[f"t{number}"]
+            self.places[f"t{number}"] = change(place) if place >= 0 else place
 
 
 def ber_rule() -> ir.Node:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from cronos.discover import ir
-from cronos.discover.interpreter import Interpreter, Parsed, Value
+from cronos.discover.interpreter import Interpreter, Parsed, Value, whole
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
 
@@ -114,7 +114,7 @@ def _fields(grammar: ir.Grammar, messages: Sequence[Message]) -> dict[str, _Fiel
         parsed = interpreter.parse(message.payload, message.direction, checksums=False)
         if isinstance(parsed, Parsed):
             total += 1
-            for one in parsed.fields:
+            for one in whole(parsed.fields):
                 seen[one.name].append(_Seen(message, one.offset, one.length, one.value))
     roles = dict(_roles(grammar))
     return {

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from cronos.discover import ir
-from cronos.discover.interpreter import Interpreter, Occurrence, Refused
+from cronos.discover.interpreter import Interpreter, Occurrence, Refused, whole
 from cronos.discover.jsonl import read_lines
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
@@ -20,13 +20,17 @@ _FLOATS: Final = {4: ">f", 8: ">d"}
 Shown: TypeAlias = int | float | str | None
 
 
-class FieldRow(msgspec.Struct, frozen=True):
-    """One field: a number, text, or bytes as hexadecimal; None is a float that is no number."""
+class FieldRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One field: a number, text, or bytes as hexadecimal; None is a float that is no number.
+
+    Of what a checksum between blocks cuts in two, `more` bytes stand further on.
+    """
 
     name: str
     offset: int
     length: int
     value: Shown
+    more: int = 0
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -58,14 +62,14 @@ class Parser:
         head = number, message.ts, message.flow, message.direction
         if isinstance(parsed, Refused):
             return Row(*head, "", refused=parsed.reason, at=parsed.offset)
-        fields = tuple([self._field(one) for one in parsed.fields])
+        fields = tuple([self._field(one) for one in whole(parsed.fields)])
         kind = self._types[parsed.type]
         return Row(*head, kind, fields, bad_checksums=parsed.bad_checksums)
 
     def _field(self, one: Occurrence) -> FieldRow:
         leaf = self.leaves[one.name]
         value = shown(leaf, one)
-        return FieldRow(one.name, one.offset, one.length, value)
+        return FieldRow(one.name, one.offset, one.length, value, one.more)
 
 
 def shown(leaf: ir.Leaf, one: Occurrence) -> Shown:

@@ -57,6 +57,27 @@ def order_of(raw: Sequence[bytes], sem: Sem) -> ir.Endian:
     return "be" if big <= little else "le"
 
 
+def varint_form(heads: Sequence[bytes]) -> Literal["leb128", "ber"] | None:
+    """Say in which form numbers of changing width are written, if in one."""
+    if max(map(len, heads)) > 5 or min(map(len, heads)) < 1:
+        return None
+    if all(all(b > 127 for b in head[:-1]) and head[-1] < 128 for head in heads):
+        return "leb128"
+    if all(
+        (len(head) == 1 and head[0] < 128) or (head[0] > 128 and len(head) == head[0] - 127)
+        for head in heads
+    ):
+        return "ber"
+    return None
+
+
+def varint_value(form: str, head: bytes) -> int:
+    """Read such a number."""
+    if form == "leb128":
+        return sum([(byte & 127) << 7 * n for n, byte in enumerate(head)])
+    return head[0] if len(head) == 1 else int.from_bytes(head[1:], "big")
+
+
 def rest_relation(
     raw: Sequence[bytes], rests: Sequence[int], sem: Sem, before: int
 ) -> Relation | None:

@@ -6,23 +6,33 @@ been placed before the cursor and can say a length, a count or a tag.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 
-from cronos.discover.model import Sem
+from cronos.discover.model import Claim, Sem
 
 MAX_CUTS: Final = 2_048  # of one message; what is beyond becomes one field
 _MAX_ENV: Final = 256
+
+Said: TypeAlias = Mapping[int, tuple[Claim, ...]]
+"""What detectors claim of one message, by the offset at which it is claimed."""
+_NOTHING: Final[Said] = {}
 
 
 class Row:
     """A region from the cursor to `end`; `cuts` are where fields begin, the last is the end."""
 
-    __slots__ = ("at", "cuts", "data", "end", "env", "i", "sems", "start")
+    __slots__ = ("at", "cuts", "data", "end", "env", "i", "said", "sems", "start")
 
     def __init__(
-        self, data: bytes, cuts: Sequence[int], sems: Sequence[Sem], env: dict[str, int]
+        self,
+        data: bytes,
+        cuts: Sequence[int],
+        sems: Sequence[Sem],
+        env: dict[str, int],
+        said: Said = _NOTHING,
     ) -> None:
+        self.said = said
         self.data = data
         self.cuts = cuts
         self.sems = sems
@@ -72,16 +82,15 @@ class Row:
     def part(self, length: int) -> "Row":
         """Give the next bytes as a region of their own, and move behind them."""
         if not length:
-            return Row(self.data, (self.at,), (), self._env())
+            return Row(self.data, (self.at,), (), self.known(), self.said)
         end = self.at + length
         stop = bisect_left(self.cuts, end, self.i)
-        row = Row(
-            self.data, (*self.cuts[self.i : stop], end), self.sems[self.i : stop], self._env()
-        )
+        cuts, sems = (*self.cuts[self.i : stop], end), self.sems[self.i : stop]
+        row = Row(self.data, cuts, sems, self.known(), self.said)
         self.skip(length)
         return row
 
-    def _env(self) -> dict[str, int]:
+    def known(self) -> dict[str, int]:
         """Copy what is known, the latest: references go to the nearest columns only."""
         if len(self.env) <= _MAX_ENV:
             return dict(self.env)
@@ -89,13 +98,19 @@ class Row:
 
 
 def rows_of(
-    messages: Iterable[tuple[bytes, Sequence[tuple[int, int, Sem]]]],
+    messages: Iterable[tuple[bytes, Sequence[tuple[int, int, Sem]]]], said: Sequence[Said] = ()
 ) -> list[Row]:
-    """Make rows of messages with their (offset, length, sem); gaps between fields become fields."""
-    return [_row(data, fields) for data, fields in messages]
+    """Make rows of messages with their (offset, length, sem), and of what is claimed of each.
+
+    Gaps between fields become fields.
+    """
+    return [
+        _row(data, fields, said[number] if said else _NOTHING)
+        for number, (data, fields) in enumerate(messages)
+    ]
 
 
-def _row(data: bytes, fields: Sequence[tuple[int, int, Sem]]) -> Row:
+def _row(data: bytes, fields: Sequence[tuple[int, int, Sem]], said: Said) -> Row:
     cuts: list[int] = []
     sems: list[Sem] = []
     at = 0
@@ -111,15 +126,17 @@ def _row(data: bytes, fields: Sequence[tuple[int, int, Sem]]) -> Row:
     if at < len(data):
         cuts.append(at)
         sems.append(Sem.BYTES)
-    return Row(data, (*cuts, len(data)), tuple(sems), {})
+    return Row(data, (*cuts, len(data)), tuple(sems), {}, said)
 
 
 class Column:
     """A number before the cursor; the rows know its value under its name."""
 
-    __slots__ = ("endian", "name", "sem", "spent", "width")
+    __slots__ = ("claims", "endian", "name", "sem", "spent", "width")
 
     def __init__(self, name: str, sem: Sem, width: int, endian: str) -> None:
+        self.claims: Sequence[Claim] = ()
+        """What detectors say of it."""
         self.name = name
         self.sem = sem
         self.width = width

@@ -7,8 +7,12 @@ import random
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from cronos.discover.attested import said_of
+from cronos.discover.checksums import ALGORITHMS, function_of
+from cronos.discover.detectors import registry
 from cronos.discover.grammar import Sample
 from cronos.discover.messages import Message
 from cronos.discover.model import Discovery, Field, Sem
@@ -50,6 +54,61 @@ def requests(count=120, seed=1):
         head += [(size, "length"), (bytes([code]), "enum_flags")]
         out.append(draft(*head, *body, kind=code))
     return out
+
+
+def blocked(data, size=16, algorithm="crc16-dnp"):
+    """Give data in blocks, each with its checksum behind."""
+    leaf = ALGORITHMS[algorithm]
+    out = b""
+    for begin in range(0, len(data), size):
+        block = data[begin : begin + size]
+        out += block + function_of(algorithm)(block).to_bytes(leaf.width, "little")
+    return out
+
+
+@functools.cache
+def stations(count=90, seed=2):
+    """Give a station protocol: a header with its checksum, then data in blocks with theirs.
+
+    Fields of the data are cut in two where a checksum falls into them.
+    """
+    source = random.Random(seed)
+    plain = []
+    for index in range(count):
+        many = source.choice((0, 1, 3, 6, 8, 9, 12))
+        body = [(bytes([192 | index % 16]), "id_seq"), (bytes([many]), "count")]
+        body += [(source.randrange(60_000).to_bytes(4, "little"), "value") for _ in range(many)]
+        body = body if index % 9 else []
+        rest = b"".join(raw for raw, _ in body)
+        head = [(b"\x05\x64", "enum_flags"), (bytes([5 + len(rest)]), "length")]
+        head += [(source.randbytes(2), "value"), (source.choice((b"\1", b"\4")), "enum_flags")]
+        first = b"".join(raw for raw, _ in head)
+        total = function_of("crc16-dnp")(first).to_bytes(2, "little")
+        fields, at = [(len(first), 2, Sem.CHECKSUM)], 0
+        for raw, sem in head:
+            fields.append((at, len(raw), Sem(sem)))
+            at += len(raw)
+        at = 0
+        for raw, sem in body:
+            left = len(raw)
+            while left:
+                length = min(left, 16 - at % 16)
+                fields.append((len(first) + 2 + at + at // 16 * 2, length, Sem(sem)))
+                at, left = at + length, left - length
+        message, at = first + total + blocked(rest), len(first) + 2
+        while at < len(message):
+            stop = min(at + 16, len(message) - 2)
+            fields.append((stop, 2, Sem.CHECKSUM))
+            at = stop + 2
+        plain.append(Sample(message, tuple(sorted(fields)), 0, ""))
+    return attested(plain)
+
+
+def attested(samples):
+    """Give the samples with what the detectors claim of them."""
+    claims = registry.claims([Message(one.data, "", one.direction) for one in samples])
+    said = said_of(claims, len(samples))
+    return [msgspec.structs.replace(one, said=of) for one, of in zip(samples, said, strict=True)]
 
 
 def discovery_of(samples):

@@ -36,6 +36,7 @@ class GrammarMaker:
         self.random = random.Random(seed)
         self.checksums = checksums
         self.count = 0
+        self.within = False  # in blocks already
 
     def grammar(self) -> Grammar:
         types = []
@@ -74,7 +75,10 @@ class GrammarMaker:
         return getattr(self, "_" + self.random.choice(kinds))(depth)
 
     def tail(self, depth: int) -> list:
-        kind = self.random.choice(["rest", "repeat", "maybe", "trailer"])
+        kinds = ["rest", "repeat", "maybe", "trailer"]
+        kind = self.random.choice(kinds if self.within else [*kinds, "blocks"])
+        if kind == "blocks":
+            return [self.blocks(depth)]
         if kind == "rest":
             return [Data(self.name(), Size("rest"))]
         if kind == "repeat":
@@ -82,6 +86,14 @@ class GrammarMaker:
         if kind == "maybe":
             return [Maybe(Seq(tuple(self.items(0, last=False))))]
         return [Data(self.name(), Size("rest", 2), Sem.TEXT), self.number((2,))]
+
+    def blocks(self, depth) -> ir.Blocks:
+        self.within = True
+        body = Seq(tuple(self.items(min(depth, 1), last=True)))
+        self.within = False
+        order = self.random.choice(("be", "le"))
+        leaf = Checksum(self.name(), self.random.choice(sorted(ALGORITHMS)), order)
+        return ir.Blocks(self.random.randint(1, 9), leaf, body)
 
     def _number(self, _depth) -> list:
         return [self.number()]
@@ -185,7 +197,7 @@ class MessageMaker:
             case Seq():
                 for one in node.items:
                     self.node(one)
-            case Sized():
+            case Sized() | ir.Blocks():
                 self.node(node.body)
             case Switch():
                 value = self.values[node.ref]

@@ -6,6 +6,7 @@ import pytest
 from cronos.discover.builder import build
 from cronos.discover.interpreter import Interpreter, Occurrence, Parsed
 from cronos.discover.ir import (
+    Blocks,
     Checksum,
     Data,
     Grammar,
@@ -110,3 +111,24 @@ def test_a_repeat_that_never_ends_is_refused():
     one = grammar(Repeat(Seq(())))
 
     assert refused(one, Parsed(0, (), (1 << 60,)))
+
+
+def test_data_in_blocks_is_cut_anew_where_it_grew_and_a_length_outside_follows():
+    size = Size("field", 0, "n_0")
+    body = Seq((Data("text_0", size, Sem.TEXT), Checksum("inner_0", "xor8")))
+    plant = grammar(Number("n_0", 1, Sem.LENGTH), Blocks(4, Checksum("sum_0", "sum8"), body))
+    fields = [Occurrence("n_0", 0, 1, 0), Occurrence("text_0", 0, 3, b"abc"),
+              Occurrence("inner_0", 0, 1, 0)]  # fmt: skip
+    first = build(plant, Parsed(0, tuple(fields)))
+    parsed = Interpreter(plant).parse(first)
+
+    assert first == b"\3abc\x60\x86"
+    assert isinstance(parsed, Parsed)
+    longer = build(plant, changed(parsed, "text_0", b"abcdefgh"))
+    again = Interpreter(plant).parse(longer)
+    assert isinstance(again, Parsed)
+    assert longer[0] == 8
+    assert [f.name for f in again.fields] == [
+        "n_0", "text_0", "sum_0", "text_0", "sum_0", "inner_0", "sum_0"
+    ]  # fmt: skip
+    assert build(plant, again) == longer

@@ -1,12 +1,15 @@
 """The exported dissector in Wireshark itself: its fields are ours."""
 
 import pytest
-from tests.unit.discover.drafts import labelled, requests
+from tests.unit.discover.drafts import attested, labelled, requests, stations
 from tests.unit.discover.exported import PORT, damaged, material, ours, tshark
 
 from cronos.discover import export_lua, ir
+from cronos.discover.builder import build
 from cronos.discover.grammar import infer
+from cronos.discover.interpreter import Occurrence, Parsed
 from cronos.discover.ir import Grammar, MessageType, Number, Seq, Until, Varint
+from cronos.discover.model import Sem
 
 
 def agree(grammar, messages, directions, folder):
@@ -29,9 +32,24 @@ def test_a_learnt_grammar_is_dissected_alike_damaged_messages_too(tmp_path):
     agree(infer(requests(), "plant"), messages, [""] * len(messages), tmp_path)
 
 
-@pytest.mark.parametrize("protocol", ["modbus", "snmp"])
+def test_data_in_blocks_is_dissected_alike_cut_numbers_too(tmp_path):
+    messages = damaged([one.data for one in stations()])
+    agree(infer(stations(), "station"), messages, [""] * len(messages), tmp_path)
+
+
+def test_a_float_that_a_checksum_cuts_is_dissected_alike(tmp_path):
+    body = Seq((Number("a_0", 4, Sem.FLOAT), Number("b_0", 8, Sem.FLOAT, "le"), Number("c_0", 8)))
+    blocks = ir.Blocks(3, ir.Checksum("sum_0", "sum8"), body)
+    grammar = Grammar("g", (MessageType("a", Seq((blocks,))),))
+    values = [Occurrence(n, 0, k, 2**62 + 1) for n, k in (("a_0", 4), ("b_0", 8), ("c_0", 8))]
+    values[0] = Occurrence("a_0", 0, 4, 0x40490FDB)
+    message = build(grammar, Parsed(0, tuple(values)))
+    agree(grammar, [message], [""], tmp_path)
+
+
+@pytest.mark.parametrize("protocol", ["modbus", "snmp", "dnp3"])
 def test_open_protocols_are_dissected_alike_in_both_directions(protocol, tmp_path):
-    samples = labelled(protocol)[:200]
+    samples = attested(labelled(protocol)[:200])
     grammar = infer(samples, protocol)
     agree(grammar, [s.data for s in samples], [s.direction for s in samples], tmp_path)
 

@@ -7,7 +7,8 @@ from tests.unit.discover.drafts import draft, requests
 
 from cronos.discover import ir
 from cronos.discover.checksums import function_of
-from cronos.discover.inference import Inference, bits_of
+from cronos.discover.explained import bits_of
+from cronos.discover.inference import Inference
 from cronos.discover.ir import (
     Checksum,
     Data,
@@ -29,7 +30,8 @@ SOURCE = random.Random(5)
 
 def body(samples, work=100_000):
     inference = Inference(Names(), work)
-    return Seq(tuple(inference.body(rows_of((s.data, s.fields) for s in samples)).nodes))
+    rows = rows_of([(s.data, s.fields) for s in samples], [s.said for s in samples])
+    return Seq(tuple(inference.body(rows).nodes))
 
 
 def kinds(node):

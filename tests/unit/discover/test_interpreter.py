@@ -8,8 +8,9 @@ from tests.unit.discover.grammars import drawn
 
 from cronos.discover import interpreter
 from cronos.discover.builder import build
-from cronos.discover.interpreter import Interpreter, Parsed, Refused
+from cronos.discover.interpreter import Interpreter, Parsed, Refused, spread, whole
 from cronos.discover.ir import (
+    Blocks,
     Call,
     Case,
     Checksum,
@@ -263,3 +264,62 @@ def test_the_first_type_that_fits_is_taken():
 
     assert run.parse(b"\x02").type == 1
     assert run.parse(b"\x01").type == 0
+
+
+def blocks(*items, size=3):
+    return grammar(Number("n_0", 1), Blocks(size, Checksum("sum_0", "sum8"), Seq(items)))
+
+
+def test_data_in_blocks_is_read_in_one_piece_and_told_where_it_stands():
+    plant = blocks(Number("a_0", 2), Number("b_0", 4), Data("rest_0", Size("rest")))
+    message = b"\x09" + b"\1\2\3\6" + b"\4\5\6\x0f" + b"x\x78"
+    parsed = Interpreter(plant).parse(message)
+
+    assert fields(parsed) == [
+        ("n_0", 0, 1, 9), ("a_0", 1, 2, 0x0102), ("b_0", 3, 1, 0x03040506), ("sum_0", 4, 1, 6),
+        ("b_0", 5, 3, 0x03040506), ("sum_0", 8, 1, 15), ("rest_0", 9, 1, b"x"),
+        ("sum_0", 10, 1, 120),
+    ]  # fmt: skip
+    assert [f.more for f in parsed.fields] == [0, 0, 3, 0, 0, 0, 0, 0]
+    assert [(f.name, f.length) for f in whole(parsed.fields)][2] == ("b_0", 4)
+    assert build(plant, parsed) == message
+
+
+@pytest.mark.parametrize("cut", range(1, 11))
+def test_blocks_that_end_too_early_are_refused(cut):
+    plant = blocks(Number("a_0", 2), Number("b_0", 4), Data("rest_0", Size("rest")))
+    message = b"\x09" + b"\1\2\3\6" + b"\4\5\6\x0f" + b"x\x78"
+    parsed = Interpreter(plant).parse(message[:cut])
+
+    assert isinstance(parsed, Refused) or cut == 9  # where the second block ends, all is there
+
+
+def test_a_wrong_checksum_between_blocks_refuses_or_is_told():
+    plant = blocks(Data("rest_0", Size("rest")))
+    message = b"\x09" + b"\1\2\3\7" + b"\4\4"
+
+    refused = Interpreter(plant).parse(message)
+    assert refused == Refused("a: sum_0 does not hold", 4)
+    told = Interpreter(plant).parse(message, checksums=False)
+    assert isinstance(told, Parsed)
+    assert told.bad_checksums == ("sum_0",)
+
+
+def test_where_data_misfits_is_said_of_the_message():
+    strict = Number("c_0", 1, known=((7, 1.0),), strict=True)
+    plant = blocks(Data("a_0", Size("fixed", 4)), strict, size=2)
+    message = b"\0" + b"\1\1\2" + b"\1\1\2" + b"\6\6"
+
+    assert Interpreter(plant).parse(message) == Refused("a: c_0 is never 6", 7)
+
+
+def test_blocks_of_one_byte_cost_steps():
+    plant = blocks(Data("rest_0", Size("rest")), size=1)
+    message = b"\0" + b"\1\1" * 40_000
+
+    parsed = Interpreter(plant).parse(message)
+    assert isinstance(parsed, Parsed)
+    assert sum(len(f.value) for f in parsed.fields if isinstance(f.value, bytes)) == 40_000
+    assert whole(parsed.fields)[1].value == b"\1" * 40_000
+    assert isinstance(Interpreter(plant).parse(message * 3), Refused)
+    assert spread((), (), 0, 1, 1) == []

@@ -169,3 +169,31 @@ def test_leaves_are_given_in_order_with_their_widths():
     assert ir.width_of(Data("d_0", Size("fixed", 7))) == 7
     assert ir.shift_of(0x0FF0) == 4
     assert list(ir.walk(Maybe(KIND))) == [Maybe(KIND), KIND]
+
+
+SUM = ir.Checksum("sum_0", "sum8")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ir.Blocks(0, SUM, ir.Data("a_0", ir.Size("rest"))),
+        ir.Blocks(4, ir.Checksum("sum_0", "sum8", start=1), ir.Data("a_0", ir.Size("rest"))),
+        ir.Blocks(4, SUM, ir.Blocks(4, ir.Checksum("sum_1", "sum8"), ir.Number("a_0", 1))),
+        ir.Blocks(4, SUM, ir.Number("sum_0", 1)),
+    ],
+)
+def test_blocks_have_a_size_and_hold_no_others(node):
+    with pytest.raises(InputError):
+        ir.check(ir.Grammar("g", (ir.MessageType("a", ir.Seq((node,))),)))
+
+
+def test_no_rule_has_blocks_and_names_within_are_renamed():
+    blocks = ir.Blocks(4, SUM, ir.Seq((ir.Number("a_0", 1), ir.Data("b_0", ir.Size("rest")))))
+    whole = ir.Grammar("g", (ir.MessageType("a", blocks),))
+    with pytest.raises(InputError):
+        ir.check(ir.Grammar("g", (ir.MessageType("a", ir.Call("r")),), {"r": blocks}))
+
+    new = ir.renamed(whole, {"sum_0": "crc", "a_0": "code"})
+    assert list(ir.leaves(new)) == ["code", "b_0", "crc"]
+    assert ir.decode(ir.encode(new)) == new
