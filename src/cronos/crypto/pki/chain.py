@@ -36,6 +36,7 @@ _KEY_HASH_BYTES: Final = 48
 # What a revocation list can name: a certificate that it cannot is none of ours.
 _SERIAL_BITS: Final = 128
 _ISSUERS_KEPT: Final = 32
+_CHAINS_KEPT: Final = 256
 _SIGNED_WITH: Final = {
     P384: SignatureAlgorithmOID.ECDSA_WITH_SHA384,
     MLDSA: x509.ObjectIdentifier("2.16.840.1.101.3.4.3.19"),
@@ -124,7 +125,7 @@ def verify_chain(
         DeniedError: it is not exactly a chain of ours, or expired, or revoked; the code says which
             of the last two.
     """
-    leaf, issuer, identity = _certified(chain, trust)
+    leaf, issuer, identity = _certified(tuple(chain), trust)
     if identity.kind not in kinds:
         raise refused()
     _require_time(leaf, now, identity.name, grace_ns)
@@ -146,12 +147,18 @@ def certified(chain: Sequence[bytes], trust: Trust) -> Identity:
     Raises:
         DeniedError: it is not exactly a chain of ours.
     """
-    return _certified(chain, trust)[2]
+    return _certified(tuple(chain), trust)[2]
 
 
+@functools.lru_cache(_CHAINS_KEPT)
 def _certified(
-    chain: Sequence[bytes], trust: Trust
+    chain: tuple[bytes, ...], trust: Trust
 ) -> tuple[x509.Certificate, x509.Certificate, Identity]:
+    """Give what the same bytes always say: who signed them, and for whom.
+
+    A peer shows its chain with each stream. Its time and its revocation are asked at every use,
+    by the caller; what fails is not kept, so that only what the root let in takes a place.
+    """
     try:
         leaf, issuer, algorithm = _parsed(chain, trust)
         return leaf, issuer, _identity(leaf, issuer, algorithm, trust)

@@ -16,6 +16,7 @@ from cronos.crypto.pki.chain import (
     verify_chain,
     verify_issuer,
 )
+from cronos.crypto.pki.chain import _certified as known
 from cronos.crypto.pki.chain import _issuer as issuers
 from cronos.crypto.pki.profile import ALGORITHMS, MLDSA, P384
 from cronos.crypto.pki.revocation import Revocations
@@ -361,11 +362,23 @@ def test_another_domains_chain_is_refused_though_its_root_were_the_same(tmp_path
 def test_an_issuer_that_was_verified_once_costs_no_second_signature():
     chain = shared_credential().chains.mldsa
     verified(chain)
+    known.cache_clear()
     before = issuers.cache_info()
     verified(chain)
     after = issuers.cache_info()
 
     assert (after.hits, after.misses) == (before.hits + 1, before.misses)
+
+
+def test_a_chain_that_was_verified_once_costs_no_signature_and_what_failed_is_not_kept():
+    chain = shared_credential().chains.mldsa
+    verified(chain)
+    before = known.cache_info()
+    verified(list(chain))
+    assert_refused((chain[0][:-1] + bytes([chain[0][-1] ^ 1]), chain[1]))
+    after = known.cache_info()
+
+    assert (after.hits, after.currsize) == (before.hits + 1, before.currsize)
 
 
 def test_a_remembered_issuer_is_asked_for_its_time_and_its_revocation_at_every_use():
