@@ -73,6 +73,8 @@ class Process:
     def __init__(self, name, command, errors=None, **environment):
         self.name = name
         self.lines = []
+        self.status = {}
+        self.up = {}
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **environment}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
@@ -82,8 +84,13 @@ class Process:
         self.thread.start()
 
     def _read(self):
-        for line in self.process.stdout:
-            self.lines.append(json.loads(line))
+        for text in self.process.stdout:
+            line = json.loads(text)
+            self.lines.append(line)
+            if line["what"] == "changed":
+                self.status[line["peer"]] = line["status"]
+            elif line["what"] == "linked":
+                self.up[line["peer"]] = line["up"]
 
     def say(self, text):
         """Give it a command."""
@@ -194,12 +201,7 @@ class World:
             time.sleep(0.05)
 
     def _sees_all(self, name):
-        status, up = {}, {}
-        for line in list(self.nodes[name].lines):
-            if line["what"] == "changed":
-                status[line["peer"]] = line["status"]
-            elif line["what"] == "linked":
-                up[line["peer"]] = line["up"]
+        status, up = self.nodes[name].status, self.nodes[name].up
         others = [one for one in self.names if one != name]
         # Above 17 members each has links to some.
         full = len(others) <= 16

@@ -21,7 +21,11 @@ from cronos.mesh.overlay import FULL_MESH
 from cronos.mesh.roster import GONE, MAX_EXCUSES, Changed, Meet, News, Roster
 from cronos.types import Ack, Now, Peer, PeerStatus, Ping
 
-MAX_HEALTH: Final = 8
+# How far timeouts and intervals stretch, in halves, by a node's bad health: gently at first, since
+# a slow moment is common; then ever faster, or many slow nodes on one machine would only add to
+# what makes them slow.
+_STRETCH: Final = (2, 3, 4, 6, 8, 12, 16, 24, 32)
+MAX_HEALTH: Final = len(_STRETCH) - 1
 # More come at once over a stream, when two nodes compare what they know.
 MAX_SYNC: Final = 256
 _MAX_REVIVED: Final = 64
@@ -29,6 +33,14 @@ _MAX_REVIVED: Final = 64
 _MET_NS: Final = 30_000_000_000
 _MAX_MET: Final = 64
 _MAX_PROBES: Final = 1024
+# How long a stream is kept that no neighbour is at the end of any more, and how many of them.
+_PARTING_NS: Final = 10_000_000_000
+_MAX_PARTING: Final = 32
+# How often a neighbour is asked for all it knows, longer with the members there are: news that was
+# lost for good, because nobody had time for it, is found so. Nobody is told everything more often.
+_COMPARE_NS: Final = 10_000_000_000
+_COMPARED_AT_ONCE: Final = 64
+_COMPARE_LEAST_NS: Final = 5_000_000_000
 
 Message: TypeAlias = Ping | Ack
 
@@ -107,8 +119,10 @@ class Membership:
         self._met: dict[str, tuple[str, int]] = {}
         self._gone: dict[str, None] = {}
         self._tombs: dict[str, int] = {}
+        self._parting: dict[str, int] = {}
         self._sequence = 0
         self._probes: dict[int, Probe] = {}
+        self._late: dict[int, Probe] = {}
         self._order: list[str] = []
         self._revive: list[str] = []
         self._next_probe_ns = 0
@@ -117,6 +131,8 @@ class Membership:
         self._expected_ns = 0
         self._lively_ns = 0
         self._ailing_ns = 0
+        self._compare_ns = 0
+        self._told_ns: dict[str, int] = {}
 
     @property
     def me(self) -> Peer:
@@ -172,10 +188,37 @@ class Membership:
         if not up:
             # A probe at once, instead of waiting for its turn.
             return self._probe(name, now.boot_ns) if self.roster.is_alive(name) else []
+        return self._everything(name)
+
+    def _everything(self, name: str) -> list[Effect]:
         everyone = sorted(self.peers)
         told = [self.roster.told(one) for one in (self.me.instance, *everyone)]
         parts = [told[at : at + MAX_SYNC] for at in range(0, len(told), MAX_SYNC)]
         return [Sync(name, tuple(part)) for part in parts]
+
+    def _compare(self, boot_ns: int) -> list[Effect]:
+        """Ask a neighbour for all it knows, another each time, by telling it of this node alone."""
+        if boot_ns < self._compare_ns or not self._near:
+            return []
+        first = not self._compare_ns
+        pause_ns = self._stretched(_COMPARE_NS) * (1 + len(self.peers) // _COMPARED_AT_ONCE)
+        self._compare_ns = boot_ns + pause_ns // 2 + self._draw(pause_ns)
+        if first:
+            return []
+        return [
+            Sync(self._near[self._draw(len(self._near))], (self.roster.told(self.me.instance),))
+        ]
+
+    def _asked(self, sender: str, message: Ping, boot_ns: int) -> list[Effect]:
+        """Tell everything to one that spoke of itself alone by stream, unless it just was."""
+        alone = [update.instance for update in message.updates] == [sender]
+        if not alone or boot_ns - self._told_ns.get(sender, -_COMPARE_LEAST_NS) < _COMPARE_LEAST_NS:
+            return []
+        self._told_ns.pop(sender, None)
+        self._told_ns[sender] = boot_ns
+        while len(self._told_ns) > _MAX_REVIVED:
+            del self._told_ns[next(iter(self._told_ns))]
+        return self._everything(sender)
 
     def receive(self, sender: str, message: Message, now: Now) -> list[Effect]:
         """Take a message from a peer that is who it says it is."""
@@ -189,7 +232,7 @@ class Membership:
         effects = self._news(news, now)
         match message:
             case Ping(sequence=0):
-                pass
+                effects += self._asked(sender, message, boot_ns)
             case Ping():
                 updates, _ = self._gossip.pick(sender, self._first(sender))
                 effects.append(Send(sender, Ack(message.sequence, self.me.instance, updates)))
@@ -204,19 +247,22 @@ class Membership:
         effects = self._overdue(boot_ns, now)
         effects += self._news(self.roster.bury(boot_ns, self._patience_ns()), now)
         if boot_ns >= self._next_probe_ns:
-            self._next_probe_ns = boot_ns + self._terms.probe_ns * (2 + self.health) // 2
+            self._next_probe_ns = boot_ns + self._stretched(self._terms.probe_ns)
             effects += self._round(boot_ns)
             effects += self._tidy(boot_ns)
+            effects += self._compare(boot_ns)
         if self._push_ns and boot_ns >= self._push_ns:
             self._push_ns = 0
             self._pushed_ns = boot_ns
+            # Who has yet to answer gets more when it has: so news goes as fast as it is taken.
+            asked = self._asked_now()
             for name in self._near:
-                if self._gossip.waits(name):
+                if name not in asked and self._gossip.waits(name):
                     effects += self._probe(name, boot_ns)
         self._expected_ns = boot_ns + self._timeout_ns() // 4
         return effects
 
-    def regroup(self) -> list[Effect]:
+    def regroup(self, boot_ns: int) -> list[Effect]:
         """Follow the ring: link to whoever is a neighbour now, leave whoever is none."""
         near = self.roster.ring.near(self.me.instance)
         settled = [name for name in self._met if name in self.peers]
@@ -227,17 +273,38 @@ class Membership:
         before, self._near = self._near, near
         self._gossip.follow(near)
         effects: list[Effect] = [Link(self.peers[name]) for name in near if name not in before]
-        kept = {*near, *self._gone, *self._met}
-        effects += [Unlink(name) for name in (*before, *settled) if name not in kept]
+        for name in near:
+            self._parting.pop(name, None)
+        for name in (*before, *settled):
+            if name not in near:
+                self._parting.setdefault(name, boot_ns + _PARTING_NS)
+        return effects + self._part(boot_ns)
+
+    def _part(self, boot_ns: int) -> list[Effect]:
+        """Let streams go that have not been needed for a while, and the oldest where they are many.
+
+        While members come and go the ring turns back and forth, and each new stream costs its
+        handshake at both ends.
+        """
+        effects: list[Effect] = []
+        for name, until_ns in list(self._parting.items()):
+            if until_ns > boot_ns and len(self._parting) <= _MAX_PARTING:
+                break
+            del self._parting[name]
+            if name not in self._near and name not in self._gone and name not in self._met:
+                effects.append(Unlink(name))
         return effects
 
     # --- probing -----------------------------------------------------------------------------
 
     def _timeout_ns(self) -> int:
-        return self._terms.timeout_ns * (2 + self.health) // 2
+        return self._stretched(self._terms.timeout_ns)
 
     def _patience_ns(self) -> int:
-        return self._terms.suspicion_ns * (MAX_HEALTH + self.health) // MAX_HEALTH
+        return self._terms.suspicion_ns * (6 + _STRETCH[self.health]) // 8
+
+    def _stretched(self, span_ns: int) -> int:
+        return span_ns * _STRETCH[self.health] // 2
 
     def _excuse(self, boot_ns: int) -> None:
         """Lay time that this node lost to nobody's charge but its own."""
@@ -254,9 +321,10 @@ class Membership:
     def _round(self, boot_ns: int) -> list[Effect]:
         # Suspects are probed each time, so that they can refute.
         targets = [name for name in self.roster.suspects() if name in self._near]
+        asked = self._asked_now()
         for _ in range(min(self._terms.at_once, len(self._near))):
             following = self._next_target()
-            if following and following not in targets:
+            if following and following not in targets and following not in asked:
                 targets.append(following)
         if revived := self._next_revived():
             targets.append(revived)
@@ -269,6 +337,9 @@ class Membership:
         if len(self._probes) < _MAX_PROBES:
             self._probes[self._sequence] = Probe(target, boot_ns, message, carried)
         return [Send(target, message)]
+
+    def _asked_now(self) -> set[str]:
+        return {probe.target for probe in self._probes.values()}
 
     def _first(self, to: str) -> list[str]:
         """Name what everyone is told each time: of this node, and of `to` where it may refute."""
@@ -311,6 +382,9 @@ class Membership:
                 effects += self._ask_others(probe)
             if waited_ns >= 2 * timeout_ns:
                 del self._probes[sequence]
+                self._late[sequence] = probe
+                while len(self._late) > _MAX_PROBES:
+                    del self._late[next(iter(self._late))]
                 effects += self._failed(probe, now)
         return effects
 
@@ -334,12 +408,15 @@ class Membership:
         return self._news(self.roster.suspect(probe.target, now.boot_ns, self.me.instance), now)
 
     def _acknowledged(self, ack: Ack, sender: str, boot_ns: int) -> None:
-        probe = self._probes.get(ack.sequence)
+        probe = self._probes.get(ack.sequence) or self._late.get(ack.sequence)
         if probe is None or probe.target != sender:
             return
-        del self._probes[ack.sequence]
+        self._late.pop(ack.sequence, None)
+        in_time = self._probes.pop(ack.sequence, None) is not None
         self._gossip.acknowledged(sender, probe.carried)
-        if probe.tries == 1:
+        if self._gossip.waits(sender):
+            self._push_soon(boot_ns)
+        if in_time and probe.tries == 1:
             self.health = max(0, self.health - 1)
             self.rtt_ns[sender] = boot_ns - probe.sent_ns
 
@@ -355,15 +432,14 @@ class Membership:
                     effects.append(one)
                     self._take(peer, now.boot_ns)
         if any(isinstance(one, Changed) for one in news):
-            effects += self.regroup()
+            effects += self.regroup(now.boot_ns)
         return effects
 
     def _take(self, peer: Peer, boot_ns: int) -> None:
         """Note a change for all neighbours, and whether its subject is gone."""
         name = peer.instance
         self._gossip.changed(name)
-        if not self._push_ns:
-            self._push_ns = max(boot_ns + 1, self._pushed_ns + self._terms.push_ns)
+        self._push_soon(boot_ns)
         if name == self.me.instance:
             return
         if peer.status not in GONE:
@@ -375,6 +451,11 @@ class Membership:
             self._gone[name] = None
             while len(self._gone) > _MAX_REVIVED:
                 del self._gone[next(iter(self._gone))]
+
+    def _push_soon(self, boot_ns: int) -> None:
+        if not self._push_ns:
+            pause_ns = self._stretched(self._terms.push_ns)
+            self._push_ns = max(boot_ns + 1, self._pushed_ns + pause_ns)
 
     def _meet(self, meet: Meet, boot_ns: int) -> list[Effect]:
         """Dial whom only one member speaks of: for those who know few, to hear of the others."""
@@ -397,7 +478,7 @@ class Membership:
 
     def _tidy(self, boot_ns: int) -> list[Effect]:
         """Let go of those that have been gone for very long."""
-        effects = self._unmet(boot_ns)
+        effects = self._unmet(boot_ns) + self._part(boot_ns)
         for name, since_ns in list(self._tombs.items()):
             if boot_ns - since_ns < self._terms.tomb_ns:
                 break

@@ -2,7 +2,8 @@
 
 Everything follows from the seed: who is probed when, what is lost, what arrives when. A datagram
 takes `delay_ns` and may be lost; a stream between two that want it loses nothing, takes the same
-time, breaks at once when a process is killed, and says nothing while a network is cut.
+time, breaks at once when a process is killed, and says nothing while a network is cut. What happens
+takes no time, unless it is told to: then all processes share a few processors, as on one machine.
 """
 
 import heapq
@@ -43,6 +44,7 @@ class _Node:
         self.stopped = False
         self.waiting: list[tuple[Any, ...]] = []
         self.ticking_ns = 0
+        self.tick_waits = False
 
 
 class Simulation:
@@ -59,6 +61,8 @@ class Simulation:
         changes: what the members came to believe, in order.
         lie: rewrites what a member tells of another: (teller, listener, update).
         slow_ns: by how much later a member gets everything, if it is slow.
+        work_ns: processor time that each thing that happens to a member takes.
+        free_ns: when each of the processors that all members share is free again.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Simulation:
         self.changes: list[Change] = []
         self.lie: Told | None = None
         self.slow_ns: dict[str, int] = {}
+        self.work_ns = 0
+        self.free_ns = [0]
         self.boot_ns = 1_000_000_000
         self._delay_ns = delay_ns
         self._random = seed & 0xFFFFFFFF or 1
@@ -120,7 +126,7 @@ class Simulation:
             del roster.peers[name]
             roster.ring = ring.copy()
             self._streams.update(frozenset((name, other)) for other in ring.near(name))
-            self._carry(name, self.member(name).regroup())
+            self._carry(name, self.member(name).regroup(self.boot_ns))
 
     def kill(self, name: str) -> None:
         """End a process at once: its streams are reset."""
@@ -159,7 +165,10 @@ class Simulation:
         while self._events and self._events[0][0] <= until_ns:
             at_ns, _, event = heapq.heappop(self._events)
             self.boot_ns = max(self.boot_ns, at_ns)
-            self._happen(event)
+            if self.work_ns and event[0] != "worked":
+                self._work(event)
+            else:
+                self._happen(event[1:] if event[0] == "worked" else event)
         self.boot_ns = until_ns
 
     def status(self, observer: str, subject: str) -> str:
@@ -168,6 +177,16 @@ class Simulation:
         return str(peer.status) if peer else "unknown"
 
     # --- what happens ------------------------------------------------------------------------
+
+    def _work(self, event: tuple[Any, ...]) -> None:
+        """Let what happens wait for the first processor that is free, and take its time there."""
+        node = self._nodes.get(event[1])
+        if node is None or (event[0] == "tick" and event[2] != node.ticking_ns):
+            return
+        node.tick_waits |= event[0] == "tick"
+        first = self.free_ns.index(min(self.free_ns))
+        self.free_ns[first] = max(self.boot_ns, self.free_ns[first]) + self.work_ns
+        self._after(self.free_ns[first] - self.boot_ns, ("worked", *event))
 
     def _happen(self, event: tuple[Any, ...]) -> None:
         kind, name = event[0], event[1]
@@ -194,6 +213,7 @@ class Simulation:
     def _tick(self, name: str, node: _Node, due_ns: int) -> None:
         # Another is due sooner by now.
         if due_ns == node.ticking_ns:
+            node.tick_waits = False
             self._carry(name, node.machine.tick(self.now))
 
     def _resume(self, node: _Node) -> None:
@@ -272,6 +292,8 @@ class Simulation:
 
     def _tick_later(self, name: str, node: _Node, due_ns: int) -> None:
         due_ns = max(due_ns, self.boot_ns + 1)
+        if node.tick_waits:
+            return
         if node.ticking_ns <= self.boot_ns or due_ns < node.ticking_ns:
             node.ticking_ns = due_ns
             self._after(due_ns - self.boot_ns, ("tick", name, due_ns))

@@ -291,3 +291,65 @@ def test_one_who_makes_members_up_keeps_no_newcomer_away():
     assert Unlink("newcomer") not in given_up
     again = member.receive("mallory", Ping(0, "mallory", ghosts[50:60]), at(41))
     assert sum(isinstance(one, Link) for one in again) <= 10
+
+
+def asked(effects, to):
+    return [one for one in effects if isinstance(one, Sync) and one.to == to]
+
+
+def test_a_neighbour_is_asked_for_all_it_knows_now_and_then():
+    member = machine("b", "c")
+
+    effects = run(member, 1, 40, answer="bc")
+    told = [one for one in effects if isinstance(one, Sync)]
+
+    assert 2 <= len(told) <= 8
+    assert all([update.instance for update in one.updates] == ["a"] for one in told)
+
+
+def test_who_asks_is_told_everything_but_not_time_and_again():
+    member = machine("b", "c")
+    question = Ping(0, "b", (peer("b"),))
+
+    first = asked(member.receive("b", question, at(2)), "b")
+    again = asked(member.receive("b", question, at(3)), "b")
+    later = asked(member.receive("b", question, at(8)), "b")
+    answer = asked(member.receive("b", Ping(0, "b", (peer("b"), peer("c"))), at(20)), "b")
+
+    assert [update.instance for update in first[0].updates] == ["a", "b", "c"]
+    assert (again, len(later), answer) == ([], 1, [])
+
+
+def test_news_waits_for_a_neighbour_that_has_yet_to_answer():
+    member = machine("b", "c")
+    run(member, 1, 2, answer="bc")
+    sent = []
+    for n in range(20):
+        now = Now(int(2 * SECOND) + n * 60_000_000, 0)
+        member.receive("c", Ping(n + 1, "c", (peer("c", incarnation=n + 1),)), now)
+        sent += pings(member.tick(now), to="b")
+
+    # Beside its probes, and those again that it did not answer, it gets no ping for each change.
+    assert len({one.message.sequence for one in sent}) <= 10
+
+
+def test_a_late_answer_shows_what_was_heard():
+    member = machine("b", "c")
+    ping = pings(run(member, 1, 1.4, answer="c"), to="b")[0].message
+    run(member, 1.4, 2.4, answer="c")
+    waited = member._gossip.waits("b")
+
+    member.receive("b", Ack(ping.sequence, "b", (peer("b"),)), at(2.5))
+
+    assert waited
+    assert ping.sequence not in member._late
+    assert "c" not in member._gossip._waiting["b"]
+
+
+def test_late_answers_are_waited_for_by_a_bounded_number():
+    member = machine("b")
+    run(member, 1, 90)
+    member._late |= {-n: member._late[next(iter(member._late))] for n in range(2000)}
+    run(member, 90, 92)
+
+    assert len(member._late) <= 1024

@@ -73,3 +73,29 @@ def test_a_thousand_members_bury_one_and_suspect_nobody_else():
     assert max(buried.values()) - killed_ns <= 2 * SECOND
     assert max(len(world.member(name).near()) for name in names if name != "n500") <= 16
     assert sum(world.sent.values()) / 1000 / 4 < 40
+
+
+def test_many_that_share_two_slow_processors_meet_all_the_same():
+    world = Simulation()
+    world.work_ns, world.free_ns = 1_500_000, [0, 0]
+    names = [f"n{n:02}" for n in range(20)]
+    for name in names:
+        world.start(name, () if name == names[0] else names[:1])
+
+    world.run(15 * SECOND)
+
+    assert {world.status(one, other) for one in names for other in names if one != other} == {
+        "alive"
+    }
+
+
+def test_what_happens_waits_for_a_processor():
+    world = Simulation()
+    world.work_ns = SECOND // 10
+    world.acquaint("ab")
+
+    world.run(3 * SECOND)
+
+    # A ping is sent, worked on, answered and the answer worked on, with the ticks between them.
+    assert world.member("a").rtt_ns.get("b", SECOND) >= 2 * world.work_ns
+    assert world.free_ns[0] > world.boot_ns - SECOND
