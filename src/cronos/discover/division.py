@@ -11,7 +11,7 @@ meet, the earlier type demands its own there (`strict`).
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -24,6 +24,8 @@ from cronos.discover.namer import Names, named
 from cronos.discover.rows import rows_of
 
 TYPE_BITS: Final = 24.0
+OTHER: Final = "other"
+Direction: TypeAlias = Literal["", "c2s", "s2c"]
 _MOST_MERGES: Final = 24
 _MAX_VALUES: Final = 24
 _MAX_PLACE: Final = 64
@@ -77,28 +79,45 @@ def divided(samples: Sequence[Sample], name: str, work: int, *, bold: bool = Fal
     return min(grammars, key=lambda one: _bits(one, samples))
 
 
-def with_others(grammar: ir.Grammar, samples: Sequence[Sample], work: int) -> ir.Grammar:
+def with_others(
+    grammar: ir.Grammar, samples: Sequence[Sample], work: int, sides: Sequence[Direction] = ("",)
+) -> ir.Grammar:
     """Add a last type for what is none of the others: the header that all share, then bytes.
 
-    Checksums of the header are of it, and so are those of blocks: what breaks them is no message.
+    One for each of these directions, or one for both.
+
+    Checksums of the header are of it, and so are those of blocks and a length that says where the
+    message ends: what breaks them is no message.
     """
-    names = Names()
+    names, out = Names(), grammar
+    for direction in sides:
+        some = [one for one in samples if direction in ("", one.direction)]
+        head = _header(_Group(some, names, work).part.nodes, names) if some else []
+        if head and len(out.types) < ir.MAX_TYPES:
+            body = named([ir.Seq(tuple(head))], names.places, out)[0]
+            name = f"{OTHER}_{direction}" if direction else OTHER
+            kind = ir.MessageType(name, body, 0.0, direction)
+            out = msgspec.structs.replace(out, types=(*out.types, kind))
+    return out
+
+
+def _header(nodes: Sequence[ir.Node], names: Names) -> list[ir.Node]:
+    """Give the leaves of fixed width that nodes begin with, then bytes; nothing without any."""
     head: list[ir.Node] = []
     rest: ir.Node = names.put(ir.Data("", ir.Size("rest")), Sem.BYTES, -1)
-    for node in _Group(samples, names, work).part.nodes:
-        if not isinstance(node, ir.Number | ir.Data | ir.Checksum) or not ir.width_of(node):
-            blocks = node.body if isinstance(node, ir.Maybe) else node
-            if isinstance(blocks, ir.Blocks):
-                whole = msgspec.structs.replace(blocks, body=rest)
-                rest = ir.Maybe(whole) if isinstance(node, ir.Maybe) else whole
-            break
-        head.append(node)
-    if not head or len(grammar.types) >= ir.MAX_TYPES:
-        return grammar
-    body = named([ir.Seq((*head, rest))], names.places, grammar)[0]
-    return msgspec.structs.replace(
-        grammar, types=(*grammar.types, ir.MessageType("other", body, 0.0))
-    )
+    for node in nodes:
+        if isinstance(node, ir.Number | ir.Data | ir.Checksum) and ir.width_of(node):
+            head.append(node)
+            continue
+        blocks = node.body if isinstance(node, ir.Maybe) else node
+        if isinstance(blocks, ir.Blocks):
+            whole = msgspec.structs.replace(blocks, body=rest)
+            rest = ir.Maybe(whole) if isinstance(node, ir.Maybe) else whole
+        elif isinstance(node, ir.Sized) and node is nodes[-1] and isinstance(node.body, ir.Seq):
+            within = _header(node.body.items, names) or [rest]
+            rest = msgspec.structs.replace(node, body=ir.Seq(tuple(within)))
+        break
+    return [*head, rest] if head else []
 
 
 def _small(grammar: ir.Grammar) -> bool:
@@ -193,7 +212,7 @@ def _grammar(groups: Sequence[_Group], names: Names, name: str) -> ir.Grammar:
     return ir.Grammar(name, tuple(kinds), rules)
 
 
-def _direction(group: _Group) -> Literal["", "c2s", "s2c"]:
+def _direction(group: _Group) -> Direction:
     directions = {one.direction for one in group.samples}
     if directions == {"c2s"}:
         return "c2s"

@@ -7,6 +7,7 @@ gives (type, [(name, offset, length, value), ...]) or None.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -67,6 +68,12 @@ def text(v):
     v = v[:256]
     odd = len(v.translate(None, PRINTABLE))
     return (len(v) - odd) * 1.3 - odd * 5.0
+
+
+def zero(v, z, o):
+    v = v[:256]
+    n = v.count(0)
+    return n * z + (len(v) - n) * o
 
 
 def cover(d, start, p, n, whole):
@@ -194,7 +201,7 @@ class _Writer:
         self._say("g = 0.0")
         self._say("z = 0")
         self._node(kind.body)
-        self._say(f"if {self._here()} != e or g < {max(0.0, kind.floor)!r}:")
+        self._say(f"if {self._here()} != e or g < {kind.floor!r}:")
         self._say("    raise Misfit")
         self._say("return o")
 
@@ -331,6 +338,9 @@ class _Writer:
                 self._say(f"g += {table}.get({name}, {other!r})")
         elif leaf.sem is Sem.TEXT and isinstance(leaf, ir.Data):
             self._say(f"g += text({name})")
+        elif isinstance(leaf, ir.Data) and leaf.zeros:
+            zero, other = math.log2(256 * leaf.zeros), math.log2((1 - leaf.zeros) * 256 / 255)
+            self._say(f"g += zero({name}, {zero!r}, {other!r})")
 
     def _size(self, size: ir.Size) -> str:
         if size.of == "fixed":

@@ -8,7 +8,7 @@ the message needs no more than counting to be a maximum-likelihood PCFG.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -16,7 +16,7 @@ import numpy as np
 
 from cronos.discover import ir
 from cronos.discover.attested import said_of
-from cronos.discover.division import Sample, divided, with_others
+from cronos.discover.division import OTHER, Direction, Sample, divided, with_others
 from cronos.discover.interpreter import Interpreter, Parsed, Refused, whole
 from cronos.discover.model import Discovery
 from cronos.errors import InputError
@@ -27,6 +27,10 @@ NOISE: Final = 300  # random messages that a grammar is tried on
 _SEED: Final = 6
 _GUARDS: Final = 600  # random messages that floors are set by; not those of the proof
 _GUARD_SEED: Final = 16
+_TELLING: Final = 60  # held-back messages of which none must be refused
+_SIDES: Final[tuple[tuple[Direction, ...], ...]] = (("",), ("c2s", "s2c"))
+_MANY_ZEROS: Final = 0.05
+_LEAST_FLOOR: Final = -64.0  # where no random message fits the last type at all
 _SPARED: Final = 400  # one message in so many may fall below
 _MAX_KNOWN: Final = 32
 _COVERED: Final = 0.6
@@ -70,28 +74,66 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
             plain = bold
     if _takes_the_unseen(samples, work):
         return plain
-    wider = _with_evidence(with_others(grammar, chosen, work), samples)
-    wider = guarded(estimate(wider, samples), samples)
-    return wider if _refuses_noise(wider, samples) else plain
+    for sides in _SIDES:
+        wider = _with_evidence(with_others(grammar, chosen, work, sides), samples)
+        wider = _telling(guarded(estimate(wider, samples), samples), samples)
+        if wider.types[-1].name.startswith(OTHER) and _refuses_noise(wider, samples):
+            return wider
+    return plain
+
+
+def _telling(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
+    """Leave out the last types that take random bytes by themselves."""
+    kept = [
+        kind
+        for kind in grammar.types
+        if not kind.name.startswith(OTHER)
+        or _refuses_noise(msgspec.structs.replace(grammar, types=(kind,)), samples)
+    ]
+    return msgspec.structs.replace(grammar, types=tuple(kept) or grammar.types)
 
 
 def _with_evidence(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
-    """Tell the last type what all messages begin with: none may reach it, to be counted there."""
-    last = grammar.types[-1]
-    nodes = last.body.items if isinstance(last.body, ir.Seq) else ()
-    told: list[ir.Node] = []
-    at = 0
-    for node in nodes:
+    """Tell the last types what all messages begin with: none may reach them, to be counted."""
+    types = [
+        msgspec.structs.replace(
+            kind, body=ir.Seq(tuple(_told(kind.body, 0, _meant(kind, samples))))
+        )
+        if kind.name.startswith(OTHER)
+        else kind
+        for kind in grammar.types
+    ]
+    return msgspec.structs.replace(grammar, types=tuple(types))
+
+
+def _meant(kind: ir.MessageType, samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Give the messages of a type's direction."""
+    if not kind.direction:
+        return samples
+    return [one for one in samples if one.direction == kind.direction]
+
+
+def _told(body: ir.Node, at: int, samples: Sequence[Sample]) -> Iterator[ir.Node]:
+    for node in body.items if isinstance(body, ir.Seq) else (body,):
         width = ir.width_of(node) if isinstance(node, ir.LEAVES) else 0
         if isinstance(node, ir.Number | ir.Data) and width:
             seen = Counter([_value(node, one.data[at : at + width]) for one in samples])
-            told.append(msgspec.structs.replace(node, known=_known(seen)))
+            yield msgspec.structs.replace(node, known=_known(seen))
+        elif isinstance(node, ir.Data):
+            yield msgspec.structs.replace(node, zeros=_zeros([one.data[at:] for one in samples]))
+        elif isinstance(node, ir.Sized):
+            inner = ir.Seq(tuple(_told(node.body, at, samples)))
+            yield msgspec.structs.replace(node, body=inner)
         else:
-            told.append(node)
+            yield node
         at += width
-    body = ir.Seq(tuple(told)) if told else last.body
-    types = (*grammar.types[:-1], msgspec.structs.replace(last, body=body))
-    return msgspec.structs.replace(grammar, types=types)
+
+
+def _zeros(rests: Sequence[bytes]) -> float:
+    """Give the share of zeros, 0 where there are hardly more than in random bytes."""
+    total = sum(map(len, rests))
+    share = sum([rest.count(0) for rest in rests]) / max(1, total)
+    return min(round(share, 3), 0.99) if share > _MANY_ZEROS else 0.0
 
 
 def _value(leaf: ir.Number | ir.Data, raw: bytes) -> int | bytes:
@@ -101,11 +143,14 @@ def _value(leaf: ir.Number | ir.Data, raw: bytes) -> int | bytes:
 
 
 def _takes_the_unseen(samples: Sequence[Sample], work: int) -> bool:
-    """Say whether a grammar of four fifths of the messages takes the last fifth."""
+    """Say whether a grammar of four fifths of the messages takes the last fifth.
+
+    Of few messages it cannot be said: when none of `n` is refused, three in `n` may well be.
+    """
     train = [one for index, one in enumerate(samples) if index % 5 != 4]
     held = [one for index, one in enumerate(samples) if index % 5 == 4]
-    if not held:
-        return True
+    if len(held) < _TELLING:
+        return False
     grammar = estimate(divided(_chosen(train), "trial", work), train)
     return _refused(grammar, held) * 250 <= len(held)
 
@@ -127,7 +172,9 @@ def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
 
     A floor is the most that 600 random messages reached, which one in 600 others exceeds, and at
     most half as high as what nearly all of the type's own messages have: an unseen one may say less
-    than any that was learnt from. A type without evidence keeps none: it will not be proved.
+    than any that was learnt from. A type without evidence keeps none: it will not be proved. The
+    last one, for what is none of the others, may ask for less than nothing: a rare message has
+    values that no other has, and each of them speaks against it, though less than random bytes do.
     """
     run = Interpreter(grammar)
     own: dict[int, list[float]] = defaultdict(list)
@@ -136,7 +183,8 @@ def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
         if isinstance(parsed, Parsed):
             own[parsed.type].append(parsed.bits)
     strange: dict[int, float] = {}
-    for data in noise([len(one.data) for one in samples], _GUARDS, _GUARD_SEED):
+    lengths = [len(one.data) for one in samples]
+    for data in noise(lengths, _GUARDS, _GUARD_SEED):
         parsed = run.parse(data)
         if isinstance(parsed, Parsed):
             strange[parsed.type] = max(strange.get(parsed.type, 0.0), parsed.bits)
@@ -145,9 +193,24 @@ def guarded(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:
         least = sorted(bits)[len(bits) // _SPARED]
         floor = max(0.0, min(strange.get(index, 0.0), least / 2))
         kinds[index] = msgspec.structs.replace(kinds[index], floor=round(floor, 3))
+    for index, kind in enumerate(kinds):
+        if kind.name.startswith(OTHER):
+            kinds[index] = msgspec.structs.replace(kind, floor=_last_floor(grammar, kind, lengths))
     # What takes random bytes and none of the messages, as those before it take all, is no type.
     used = tuple([kind for n, kind in enumerate(kinds) if n in own or n not in strange])
     return msgspec.structs.replace(grammar, types=used or grammar.types)
+
+
+def _last_floor(grammar: ir.Grammar, kind: ir.MessageType, lengths: Sequence[int]) -> float:
+    """Give the most that random messages reach in such a type, if that is below nothing."""
+    alone = Interpreter(msgspec.structs.replace(grammar, types=(kind,)))
+    reached = [
+        parsed.bits
+        for data in noise(lengths, _GUARDS, _GUARD_SEED)
+        if isinstance(parsed := alone.parse(data, floor=-math.inf), Parsed)
+    ]
+    most = math.ceil(max(reached, default=_LEAST_FLOOR))
+    return min(kind.floor, max(_LEAST_FLOOR, most))
 
 
 def noise(lengths: Sequence[int], count: int = NOISE, seed: int = _SEED) -> list[bytes]:

@@ -123,7 +123,12 @@ class Interpreter:
         compiler.finish()
 
     def parse(
-        self, data: bytes, direction: str = "", *, checksums: bool = True, floor: float = 0.0
+        self,
+        data: bytes,
+        direction: str = "",
+        *,
+        checksums: bool = True,
+        floor: float | None = None,
     ) -> Parsed | Refused:
         """Take a message apart by the first type that it fits.
 
@@ -131,7 +136,7 @@ class Interpreter:
             data: the whole message.
             direction: ``c2s`` or ``s2c`` leave out the types of the other one.
             checksums: whether a wrong checksum refuses the message; else it is listed.
-            floor: the least evidence in bits, a type's own floor if that is more; minus infinity
+            floor: the least evidence in bits, instead of each type's own floor; minus infinity
                 asks for structure alone.
         """
         if len(data) > MAX_MESSAGE:
@@ -142,7 +147,7 @@ class Interpreter:
                 continue
             run = _Run(data, self._slots, left, checksums)
             try:
-                self._attempt(index, run, floor if floor < 0.0 else max(floor, kind.floor))
+                self._attempt(index, run, kind.floor if floor is None else floor)
             except _Misfit as misfit:
                 if misfit.offset >= best.offset:
                     best = Refused(f"{kind.name}: {misfit.reason}", misfit.offset)
@@ -365,9 +370,17 @@ def text_bits(data: bytes) -> float:
     return (len(head) - strange) * _TEXT_BITS + strange * _UNTEXT_BITS
 
 
+def zero_bits(data: bytes, share: float) -> float:
+    """Give the evidence of so many zeros among the first 256 bytes."""
+    head = data[:256]
+    zeros = head.count(0)
+    return zeros * math.log2(256 * share) + (len(head) - zeros) * math.log2((1 - share) * 256 / 255)
+
+
 def _data(leaf: ir.Data, size: Callable[[_Run, int], int]) -> Step:
     name, strict, text = leaf.name, leaf.strict, leaf.sem is Sem.TEXT
     gains, other = gains_of(leaf)
+    zeros = leaf.zeros
 
     def step(run: _Run, at: int, end: int) -> int:
         length = size(run, end - at)
@@ -381,6 +394,8 @@ def _data(leaf: ir.Data, size: Callable[[_Run, int], int]) -> Step:
             run.bits += gains.get(value, other)
         elif text:
             run.bits += text_bits(value)
+        elif zeros:
+            run.bits += zero_bits(value, zeros)
         run.fields.append(Occurrence(name, at, length, value))
         return at + length
 

@@ -80,6 +80,8 @@ class Data(msgspec.Struct, frozen=True, tag="data", forbid_unknown_fields=True):
     known: tuple[tuple[bytes, float], ...] = ()
     strict: bool = False
     confidence: float = 0.0
+    zeros: float = 0.0
+    """Share of zeros among its bytes, where that is evidence; 0 where nobody looks."""
 
 
 class Until(msgspec.Struct, frozen=True, tag="until", forbid_unknown_fields=True):
@@ -192,7 +194,10 @@ class MessageType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: tuple[int, ...] = ()
     """The discovery's message types that it stands for."""
     floor: float = 0.0
-    """Bits of evidence that a message needs at least, so that random bytes are refused."""
+    """Bits of evidence that a message needs at least, so that random bytes are refused.
+
+    Below 0 where what the type knows speaks against random bytes far more than that.
+    """
 
 
 class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -498,6 +503,8 @@ def _data(leaf: Data) -> None:
     if len(leaf.known) > MAX_KNOWN or sum(len(value) for value, _ in leaf.known) > MAX_SIZE:
         raise _refused(f"{leaf.name!r} knows too many values")
     _shares(leaf)
+    if not 0.0 <= leaf.zeros < 1.0:
+        raise _refused(f"the share of zeros in {leaf.name!r} is not between 0 and 1")
     if leaf.strict and not leaf.known:
         raise _refused(f"{leaf.name!r} is strict and knows no value")
 

@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cronos.discover import ir
-from cronos.discover.interpreter import Interpreter, Parsed, text_bits
+from cronos.discover.interpreter import Interpreter, Parsed, text_bits, zero_bits
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
 
@@ -51,7 +51,7 @@ class Matcher:
             for name, one in sorted(grammars.items())
         }
         self._usual = usual or {}
-        self._texts = {name: _texts(run.grammar) for name, run in self._ready.items()}
+        self._plains = {name: _plains(run.grammar) for name, run in self._ready.items()}
 
     def names(self) -> tuple[str, ...]:
         """Give the profiles that are tried."""
@@ -94,21 +94,27 @@ class Matcher:
         return Match(name, taken / max(1, len(sample)), bits / max(1, taken))
 
     def _plain(self, name: str, parsed: Parsed) -> float:
-        """Give the part of the evidence that any text would have."""
-        texts = self._texts[name]
-        if not texts:
+        """Give the part of the evidence that any text would have, or any row of zeros."""
+        plain = self._plains[name]
+        if not plain:
             return 0.0
-        return sum([text_bits(f.value) for f in parsed.fields
-                    if f.name in texts and isinstance(f.value, bytes)])  # fmt: skip
+        return sum([_plain_bits(plain[f.name], f.value) for f in parsed.fields
+                    if f.name in plain and isinstance(f.value, bytes)])  # fmt: skip
 
 
-def _texts(grammar: ir.Grammar) -> frozenset[str]:
-    """Give the leaves of which nothing is known but that they are text."""
-    return frozenset(
-        [
-            name
-            for name, leaf in ir.leaves(grammar).items()
-            if isinstance(leaf, ir.Data | ir.Until) and leaf.sem is Sem.TEXT
-            and not (isinstance(leaf, ir.Data) and leaf.known)
-        ]
-    )  # fmt: skip
+def _plain_bits(zeros: float, value: bytes) -> float:
+    return zero_bits(value, zeros) if zeros else text_bits(value)
+
+
+def _plains(grammar: ir.Grammar) -> dict[str, float]:
+    """Give the leaves of which nothing is known but that they are text, or have many zeros.
+
+    Of the latter the share of zeros, of text 0.
+    """
+    return {
+        name: leaf.zeros if isinstance(leaf, ir.Data) else 0.0
+        for name, leaf in ir.leaves(grammar).items()
+        if isinstance(leaf, ir.Data | ir.Until)
+        and (leaf.sem is Sem.TEXT or (isinstance(leaf, ir.Data) and leaf.zeros > 0))
+        and not (isinstance(leaf, ir.Data) and leaf.known)
+    }

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 from tests.unit.discover.drafts import draft, requests
 
 from cronos.discover import ir
@@ -44,10 +45,23 @@ def test_formats_with_nothing_in_common_are_told_apart_by_what_they_begin_with()
 def test_a_last_type_takes_the_header_of_what_is_new():
     grammar = divided(requests(), "plant", WORK)
     wider = with_others(grammar, requests(), WORK)
-    new = b"\xc0\xde\x00\x01\xff\xff\x99what is this"
+    new = b"\xc0\xde\x00\x01\x00\x0d\x03" + b"\xff" * 12
 
     assert not isinstance(Interpreter(grammar).parse(new, floor=-100), Parsed)
     parsed = Interpreter(wider).parse(new, floor=-100)
     assert wider.types[parsed.type].name == "other"
-    assert [f.length for f in parsed.fields] == [2, 2, 2, 13]
+    assert [f.length for f in parsed.fields] == [2, 2, 2, 1, 12]
     assert set(ir.leaves(grammar)) < set(ir.leaves(wider))
+
+
+def test_each_direction_may_have_a_last_type_of_its_own():
+    samples = [
+        msgspec.structs.replace(one, direction="s2c" if one.type else "c2s")
+        for one in two_formats()
+    ]
+    wider = with_others(divided(samples, "mixed", WORK), samples, WORK, ("c2s", "s2c"))
+    last = [kind for kind in wider.types if kind.name.startswith("other")]
+
+    assert [kind.direction for kind in last] == ["c2s", "s2c"]
+    assert all(kind.name == f"other_{kind.direction}" for kind in last)
+    ir.check(wider)

@@ -2,14 +2,16 @@
 
 import math
 import random
+import struct
 
 import msgspec
 import pytest
 from tests.unit.discover.drafts import attested, discovery_of, draft, labelled, requests, stations
+from tests.unit.discover.exported import module
 
-from cronos.discover import ir
+from cronos.discover import export_python, ir
 from cronos.discover.detectors import registry
-from cronos.discover.division import with_others
+from cronos.discover.division import divided, with_others
 from cronos.discover.grammar import (
     MAX_SAMPLE,
     _with_evidence,
@@ -18,7 +20,7 @@ from cronos.discover.grammar import (
     noise,
     samples_of,
 )
-from cronos.discover.interpreter import Interpreter, Parsed, Refused
+from cronos.discover.interpreter import Interpreter, Parsed, Refused, zero_bits
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
 from cronos.discover.verify import split, verify
@@ -44,7 +46,7 @@ def test_every_message_it_was_learnt_from_is_taken_with_evidence():
 def test_types_that_share_their_header_become_one_with_a_union():
     grammar = infer(requests(), "plant")
 
-    assert len(grammar.types) == 1
+    assert [kind.name for kind in grammar.types] == ["type_0", "other"]
     assert grammar.types[0].members == (1, 2, 3)
     switch = next(n for n in ir.walk(grammar.types[0].body) if isinstance(n, ir.Switch))
     assert sum(case.probability for case in switch.cases) == pytest.approx(1)
@@ -132,7 +134,7 @@ def test_a_floor_lies_between_random_bytes_and_the_messages_of_a_type():
         for _ in range(200)
     ]
     grammar = infer(samples)
-    (kind,) = grammar.types
+    kind = grammar.types[0]
     run = Interpreter(grammar)
 
     assert kind.floor > 0
@@ -164,9 +166,9 @@ def test_where_no_cut_is_shared_by_nearly_all_most_decide_so_that_noise_is_refus
 
 def test_what_is_none_of_the_types_is_known_by_what_all_messages_begin_with():
     samples = requests()
-    wider = _with_evidence(with_others(infer(samples), samples, 100_000), samples)
-    grammar = estimate(wider, samples)
-    strange = samples[0].data[:2] + b"\xff" * 40
+    wider = with_others(divided(samples, "plant", 100_000), samples, 100_000)
+    grammar = estimate(_with_evidence(wider, samples), samples)
+    strange = samples[0].data[:2] + b"\xff\xff\x00\x28\x03" + b"\xff" * 39
 
     assert grammar.types[-1].name == "other"
     assert grammar.types[-1].body.items[0].known
@@ -210,3 +212,55 @@ def test_what_is_claimed_of_a_discovery_is_told_to_its_grammar():
     found = msgspec.structs.replace(discovery_of(samples), claims=claims)
 
     assert [one.said for one in samples_of(found, [0, 1])] == [one.said for one in samples[:2]]
+
+
+def rare(code, index):
+    """Give a message whose kind decides what follows its length."""
+    rest = {1: struct.pack(">HI", index, 7 * index), 2: bytes(3) + bytes([index % 5])}
+    body = rest.get(code, bytes(9) + b"\x07")
+    parts = [(bytes([code]), "enum_flags"), (bytes([len(body)]), "length")]
+    parts += [(body[:2], "value"), (body[2:], "value")]
+    return draft(*parts, kind=code)
+
+
+def test_of_few_messages_a_last_type_takes_what_is_none_of_the_others_and_no_noise():
+    samples = [rare(1 + index % 2, index) for index in range(60)]
+    grammar = infer(samples)
+    run = Interpreter(grammar)
+
+    assert grammar.types[-1].name == "other"
+    strange = run.parse(rare(9, 1).data)
+    assert isinstance(strange, Parsed)
+    assert grammar.types[strange.type].name == "other"
+    many = noise([12] * 500, 500, 99)
+    assert sum(isinstance(run.parse(one), Parsed) for one in many) <= 5
+
+
+def test_zeros_are_evidence_where_the_last_type_knows_that_there_are_many():
+    samples = [rare(1 + index % 2, index) for index in range(60)]
+    last = [node for node in ir.walk(infer(samples).types[-1].body) if isinstance(node, ir.Data)][
+        -1
+    ]
+
+    assert last.zeros > 0.5
+    assert zero_bits(bytes(8), last.zeros) > 50
+    assert zero_bits(b"\xff" * 8, last.zeros) < -8
+    assert zero_bits(b"", last.zeros) == 0
+
+
+def test_the_exported_parser_takes_and_refuses_by_zeros_as_the_interpreter_does(tmp_path):
+    grammar = infer([rare(1 + index % 2, index) for index in range(60)])
+    loaded = module(export_python.render(grammar), tmp_path / "gen.py")
+    run = Interpreter(grammar)
+    for message in [rare(9, 1).data, *noise([14] * 200, 200, 5), *noise([4] * 50, 50, 5)]:
+        parsed = run.parse(message)
+        assert (loaded.parse(message) is not None) == isinstance(parsed, Parsed)
+
+
+@pytest.mark.parametrize("protocol", ["enip", "opcua", "icmp", "pgsql"])
+def test_what_is_rare_in_open_protocols_is_read_again_and_noise_refused(protocol):
+    samples = attested(labelled(protocol))
+    train, held = split(len(samples))
+    verdict = verify(infer([samples[n] for n in train], protocol), [samples[n] for n in held])
+
+    assert verdict.passed
