@@ -231,7 +231,8 @@ class Stage:
         if most - before > 64:
             self.wrong.append(f"strangers cost {victim} {most - before:.0f} MiB")
         told = {key: value for key, value in process.lines[-1].items() if key not in ("what", "at")}
-        self.must.append((victim, "mesh.strange_datagrams"))
+        codes = ("mesh.strange_datagrams", "mesh.no_tls", "mesh.unfinished", "mesh.crowded_port")
+        self.must += [(victim, code) for code in codes]
         process.end()
         world.settle(60)
         return f"{told}; mesh process {before:.0f} -> {most:.0f} MiB"

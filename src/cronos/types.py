@@ -802,13 +802,15 @@ class Recall(Datum, frozen=True):
 class Recalled(Datum, frozen=True):
     """Incidents from the ledger and when each was written down; the last part is `complete`.
 
-    Given to a kernel that has just started, before anything else.
+    `bulletins` of others that it holds, each by its origin and id. Given to a kernel that has just
+    started, before anything else.
     """
 
     request_id: int
     incidents: tuple[Incident, ...]
     written_wall_ns: tuple[int, ...]
     complete: bool = True
+    bulletins: tuple[tuple[str, str], ...] = ()
 
 
 class Members(Datum, frozen=True):
@@ -862,10 +864,11 @@ class Publish(Datum, frozen=True):
 
 
 class Confirm(Datum, frozen=True):
-    """Every member of the view holds the bulletin: the incident is known to all."""
+    """So many nodes hold the bulletin, this one among them; `silent` are members that do not."""
 
     incident_id: str
     view: int
+    silent: tuple[str, ...] = ()
 
 
 class Note(Datum, frozen=True):

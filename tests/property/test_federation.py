@@ -348,8 +348,9 @@ class Federation:
             )
         }
         others = set(member.view.instances) if member.view else set()
-        assert confirm.view in (0, len(others) + 1)
-        assert not confirm.view or others <= holders, "confirmed by one who does not hold it"
+        answered = others - set(confirm.silent)
+        assert confirm.view in (0, len(answered) + 1)
+        assert not confirm.view or answered <= holders, "confirmed by one who does not hold it"
 
     def check_budgets(self):
         """No node starts more than its part in a minute, nor all together more than the whole."""

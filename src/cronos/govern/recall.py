@@ -1,5 +1,7 @@
 """How incidents last stood, read back from the ledger: what a kernel that starts goes on from.
 
+Which bulletins of peers it holds is told too, so that none is recorded again by the next life.
+
 The ledger is read backwards, piece by piece, so that whoever holds it can serve others between
 two pieces. What is read is bounded in records, bytes and time whatever the ledger holds, newest
 first: where a bound is met, it is the oldest that is left out.
@@ -15,12 +17,16 @@ import msgspec
 
 from cronos.errors import CronosError, UnreachableError
 from cronos.ports import Ledger
-from cronos.types import AuditRecord, Datum, Incident, Recall, Recalled, Unknown, decode
+from cronos.types import AuditRecord, Bulletin, Datum, Incident, Recall, Recalled, Unknown, decode
 
 # The records whose body is an incident as it stood.
 KINDS: Final = frozenset({"state", "closed", "evicted"})
 MAX_RECORDS: Final = 200_000
 MAX_PART_BYTES: Final = 900_000
+# As many as a kernel remembers; and so many of the longest names in a part.
+MAX_BULLETINS: Final = 100_000
+_BULLETINS: Final = 1_500
+_LONGEST: Final = 255
 _MAX_BYTES: Final = 256 << 20
 _MAX_DAMAGED: Final = 1_000
 _MAX_HOURS: Final = 24 * 366
@@ -61,6 +67,7 @@ class Recollection:
         self._last = checkpoint.size
         self._first = max(1, checkpoint.size - max_records + 1)
         self._found: dict[str, _Standing] = {}
+        self._heard: dict[tuple[str, str], None] = {}
         self._bytes = 0
         self._patience = _PATIENCE
         self.damaged = 0
@@ -114,6 +121,10 @@ class Recollection:
             incidents.append(one.incident)
             written.append(one.wall_ns)
             size += one.size
+        heard = list(self._heard)
+        for at in range(0, len(heard), _BULLETINS):
+            some = tuple(heard[at : at + _BULLETINS])
+            yield Recalled(self._request_id, (), (), complete=False, bulletins=some)
         yield Recalled(self._request_id, tuple(incidents), tuple(written))
 
     def _stop(self) -> None:
@@ -138,7 +149,13 @@ class Recollection:
         return records
 
     def _keep(self, record: AuditRecord) -> None:
-        if record.kind not in KINDS or record.wall_ns < self._since_ns:
+        if record.wall_ns < self._since_ns:
+            return
+        if record.kind == "bulletin" and len(self._heard) < MAX_BULLETINS:
+            told = _decoded(record.body)
+            if isinstance(told, Bulletin) and told.origin != record.node:
+                self._heard[told.origin[:_LONGEST], told.bulletin_id[:_LONGEST]] = None
+        if record.kind not in KINDS:
             return
         incident = _decoded(record.body)
         size = len(record.body) + _ITEM_BYTES

@@ -2,7 +2,8 @@
 
 Delivery is at least once; receipts are cumulative for each origin, and an incident is confirmed
 when every live member of the view holds its bulletin. A lone node confirms alone, and says so:
-its view is 1.
+its view is 1. Who has let a deadline pass is *silent*, and waited for no more until it holds what
+the others hold: a confirmation counts those who answered, and names who did not.
 """
 
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from cronos.types import Bulletin, BulletinKind, Confirm, Effect, Members, Publish, Receipt
 
 _REMEMBERED: Final = 100_000
+_NAMED: Final = 64
 
 
 class Communication:
@@ -25,7 +27,10 @@ class Communication:
         self._members: frozenset[str] = frozenset()
         self._held: dict[str, int] = {}
         self._pending: OrderedDict[int, str] = OrderedDict()
+        self._silent: frozenset[str] = frozenset()
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.recorded: set[tuple[str, str]] = set()
+        """What the ledger of an earlier life holds: weighed again, for that life may have died."""
 
     def number(self, bulletin: Bulletin) -> Bulletin:
         """Give a bulletin of this node its place in the sequence its peers acknowledge."""
@@ -59,22 +64,37 @@ class Communication:
             return []
         # A receipt for what was never sent is a lie, or of an earlier incarnation.
         sequence = min(receipt.sequence, self._sequence)
-        self._held[receipt.peer] = max(sequence, self._held.get(receipt.peer, 0))
+        self._held[receipt.peer] = held = max(sequence, self._held.get(receipt.peer, 0))
+        if held >= next(iter(self._pending), self._sequence):
+            self._silent -= {receipt.peer}
         return self._confirmed()
 
     def on_members(self, members: Members) -> list[Effect]:
         """Take the view: who left it need not confirm any more."""
         self._members = frozenset(members.instances)
         self._held = {peer: n for peer, n in self._held.items() if peer in self._members}
+        self._silent &= self._members
         return self._confirmed()
 
+    def overdue(self, incident_id: str) -> list[Effect]:
+        """Confirm an incident in the view of those who answered in time; empty if it is."""
+        late = [sequence for sequence, one in self._pending.items() if one == incident_id]
+        effects: list[Effect] = [self._confirm(sequence) for sequence in late]
+        return effects + self._confirmed()
+
+    def _confirm(self, sequence: int) -> Confirm:
+        behind = [peer for peer in sorted(self._members) if self._held.get(peer, 0) < sequence]
+        self._silent = self._silent.union(behind)
+        view = len(self._members) + 1 - len(behind)
+        return Confirm(self._pending.pop(sequence), view, tuple(behind[:_NAMED]))
+
     def _confirmed(self) -> list[Effect]:
-        held_by_all = min((self._held.get(peer, 0) for peer in self._members), default=None)
+        waited_for = self._members - self._silent
+        held_by_all = min((self._held.get(peer, 0) for peer in waited_for), default=None)
         effects: list[Effect] = []
         while self._pending:
             sequence = next(iter(self._pending))
             if held_by_all is not None and sequence > held_by_all:
                 break
-            incident_id = self._pending.pop(sequence)
-            effects.append(Confirm(incident_id, len(self._members) + 1))
+            effects.append(self._confirm(sequence))
         return effects

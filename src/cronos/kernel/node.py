@@ -67,7 +67,7 @@ class Kernel:
         self._hear: Final[dict[type[t.Event], Callable[[Any, t.Now], list[t.Effect]]]] = {
             t.Finding: defense.on_finding,
             t.Outcome: self._on_outcome,
-            t.Deadline: defense.on_deadline,
+            t.Deadline: self._on_deadline,
             t.Renewal: defense.on_renewal,
             t.Again: defense.on_again,
             t.Bulletin: self._on_bulletin,
@@ -83,7 +83,7 @@ class Kernel:
             t.Release: people.on_release,
             t.Kill: people.on_kill,
             t.Restart: self._on_restart,
-            t.Recalled: self.recovery.on_recalled,
+            t.Recalled: self._on_recalled,
         }
 
     def step(self, event: t.Event, now: t.Now) -> list[t.Effect]:
@@ -118,11 +118,26 @@ class Kernel:
     def _on_outcome(self, outcome: t.Outcome, now: t.Now) -> list[t.Effect]:
         return self.defense.on_outcome(outcome, now) or self.operations.on_outcome(outcome)
 
+    def _on_deadline(self, deadline: t.Deadline, now: t.Now) -> list[t.Effect]:
+        """A confirmation that is overdue goes without the silent; the rest is defense's."""
+        incident = self.cases.open.get(deadline.incident_id)
+        stands = incident and (incident.state, incident.version)
+        if stands == (t.State.ISOLATED, deadline.version):
+            said = self.communication.overdue(deadline.incident_id)
+            if said:
+                return [t.Note("deadline", deadline.incident_id, deadline), *said]
+        return self.defense.on_deadline(deadline, now)
+
+    def _on_recalled(self, recalled: t.Recalled, now: t.Now) -> list[t.Effect]:
+        self.communication.recorded.update(recalled.bulletins)
+        return self.recovery.on_recalled(recalled, now)
+
     def _on_bulletin(self, bulletin: t.Bulletin, now: t.Now) -> list[t.Effect]:
         """A peer's bulletin: recorded and acted upon once, acknowledged every time."""
         said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
-            said += self.audit.on_bulletin(bulletin)
+            if (bulletin.origin, bulletin.bulletin_id) not in self.communication.recorded:
+                said += self.audit.on_bulletin(bulletin)
             if bulletin.kind is not t.BulletinKind.ISOLATED or self.trust.moves(bulletin, now):
                 acting = "operations" in self.duties.held
                 said += self.operations.on_bulletin(bulletin, acting=acting)

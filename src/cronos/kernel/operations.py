@@ -4,23 +4,8 @@ A workload that depends on an isolated asset is paused or rerouted, and restored
 isolation of any of its assets has ended.
 """
 
+from cronos import types as t
 from cronos.config import Workload
-from cronos.types import (
-    WORKFLOW_POINT,
-    Action,
-    Bulletin,
-    BulletinKind,
-    Do,
-    Effect,
-    Entity,
-    EntityKind,
-    Note,
-    Operation,
-    Outcome,
-    Restart,
-    Verb,
-    action_id,
-)
 
 
 class Operations:
@@ -37,41 +22,41 @@ class Operations:
         self._leases: dict[str, str] = {}  # under which incident the enforcer holds a workload
         self._ours = {_action(one, "").action_id: one.name for one in workloads}
 
-    def on_bulletin(self, bulletin: Bulletin, *, acting: bool = True) -> list[Effect]:
+    def on_bulletin(self, bulletin: t.Bulletin, *, acting: bool = True) -> list[t.Effect]:
         """Adjust the workloads of an asset that was isolated, or restore them.
 
         Where another node is to do that, only what would have to be done is remembered.
         """
         if not self._by_asset or bulletin.action is None:
             return []
-        effects: list[Effect] = []
+        effects: list[t.Effect] = []
         for workload in self._by_asset.get(_asset(bulletin.action.target), ()):
-            if bulletin.kind is BulletinKind.ISOLATED:
+            if bulletin.kind is t.BulletinKind.ISOLATED:
                 self._holders.setdefault(workload.name, set()).add(bulletin.incident_id)
                 if acting:
                     self._adjust(workload, bulletin.incident_id, effects)
-            elif bulletin.kind is BulletinKind.RELEASED:
+            elif bulletin.kind is t.BulletinKind.RELEASED:
                 self._let_go(workload, bulletin.incident_id, effects)
         return effects
 
-    def take_over(self) -> list[Effect]:
+    def take_over(self) -> list[t.Effect]:
         """Adjust what whoever did so before may have left."""
-        effects: list[Effect] = []
+        effects: list[t.Effect] = []
         for name, holders in self._holders.items():
             if holders:
                 self._adjust(self._workloads[name], min(holders), effects)
         return effects
 
-    def on_restart(self, restart: Restart) -> list[Effect]:
+    def on_restart(self, restart: t.Restart) -> list[t.Effect]:
         """Take up which incidents hold which workload from what the enforcer still holds."""
         for lease in restart.leases:
             action = lease.plan.action
-            if action.enforcement_point == WORKFLOW_POINT:
+            if action.enforcement_point == t.WORKFLOW_POINT:
                 self._holders.setdefault(action.target.value, set()).add(action.incident_id)
                 self._leases.setdefault(action.target.value, action.incident_id)
         return []
 
-    def on_outcome(self, outcome: Outcome) -> list[Effect]:
+    def on_outcome(self, outcome: t.Outcome) -> list[t.Effect]:
         """Note what became of a workload's adjustment; the enforcer retries what must end.
 
         What is not held is nobody's: the next isolation adjusts the workload anew.
@@ -79,18 +64,18 @@ class Operations:
         name = self._ours.get(outcome.action_id)
         if name is None:
             return []
-        ended = outcome.ok == (outcome.operation is Operation.UNDO)
+        ended = outcome.ok == (outcome.operation is t.Operation.UNDO)
         if ended and self._leases.get(name) == outcome.incident_id:
             del self._leases[name]
             self._holders.pop(name, None)
-        return [Note("workflow", outcome.incident_id, outcome)]
+        return [t.Note("workflow", outcome.incident_id, outcome)]
 
-    def _adjust(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
+    def _adjust(self, workload: Workload, incident_id: str, effects: list[t.Effect]) -> None:
         if workload.name not in self._leases:
             self._leases[workload.name] = incident_id
-            effects.append(Do(Operation.APPLY, _action(workload, incident_id)))
+            effects.append(t.Do(t.Operation.APPLY, _action(workload, incident_id)))
 
-    def _let_go(self, workload: Workload, incident_id: str, effects: list[Effect]) -> None:
+    def _let_go(self, workload: Workload, incident_id: str, effects: list[t.Effect]) -> None:
         holders = self._holders.get(workload.name, set())
         if incident_id not in holders:
             return
@@ -98,15 +83,15 @@ class Operations:
         if not holders and workload.name in self._leases:
             # Whichever case is the last to end: the lease stands for the one that was first.
             first = self._leases.pop(workload.name)
-            effects.append(Do(Operation.UNDO, _action(workload, first)))
+            effects.append(t.Do(t.Operation.UNDO, _action(workload, first)))
 
 
-def _action(workload: Workload, incident_id: str) -> Action:
-    verb = Verb.PAUSE if workload.on_isolated == "pause" else Verb.REDIRECT
-    target = Entity(EntityKind.WORKLOAD, workload.name)
-    return Action(
-        action_id(WORKFLOW_POINT, verb, target),
-        WORKFLOW_POINT,
+def _action(workload: Workload, incident_id: str) -> t.Action:
+    verb = t.Verb.PAUSE if workload.on_isolated == "pause" else t.Verb.REDIRECT
+    target = t.Entity(t.EntityKind.WORKLOAD, workload.name)
+    return t.Action(
+        t.action_id(t.WORKFLOW_POINT, verb, target),
+        t.WORKFLOW_POINT,
         verb,
         target,
         incident_id,
@@ -114,8 +99,8 @@ def _action(workload: Workload, incident_id: str) -> Action:
     )
 
 
-def _asset(target: Entity) -> str:
+def _asset(target: t.Entity) -> str:
     """Give the asset that an action takes away: an address or host, or a flow's client."""
-    if target.kind is EntityKind.FLOW:
+    if target.kind is t.EntityKind.FLOW:
         return target.value.partition("/")[2].partition(">")[0].rpartition(":")[0]
     return target.value.lower()

@@ -7,33 +7,14 @@ that nobody holds any more has ended; one that no incident explains is adopted a
 
 from msgspec.structs import replace
 
+from cronos import types as t
 from cronos.kernel.cases import CLOSED_NS, Cases, filed_under
 from cronos.kernel.incident import Signal
 from cronos.kernel.people import People
-from cronos.types import (
-    WORKFLOW_POINT,
-    After,
-    Decision,
-    Disposition,
-    Effect,
-    EvidenceClass,
-    Incident,
-    Lease,
-    Moment,
-    Note,
-    Now,
-    Operation,
-    Outcome,
-    Provenance,
-    Recalled,
-    Renewal,
-    Restart,
-    State,
-)
 
 _GONE = "The enforcer holds it no more: it ended while nobody looked."
-_HELD = frozenset({State.ISOLATED, State.CONFIRMED})
-_UNAWARE = frozenset({State.WAITING, State.OBSERVED})
+_HELD = frozenset({t.State.ISOLATED, t.State.CONFIRMED})
+_UNAWARE = frozenset({t.State.WAITING, t.State.OBSERVED})
 
 
 class Recovery:
@@ -45,17 +26,17 @@ class Recovery:
         self._unproved: set[str] = set()
         self._told: set[tuple[str, str]] = set()  # what the enforcer has named so far
 
-    def on_recalled(self, recalled: Recalled, now: Now) -> list[Effect]:
+    def on_recalled(self, recalled: t.Recalled, now: t.Now) -> list[t.Effect]:
         """Take up incidents as they last stood; what waits for a person is asked again."""
-        effects: list[Effect] = []
+        effects: list[t.Effect] = []
         for incident, written_ns in zip(recalled.incidents, recalled.written_wall_ns, strict=True):
             cases = self._cases
             if incident.incident_id in cases.open or incident.incident_id in cases.closed:
                 continue
             age_ns = max(0, now.wall_ns - written_ns)
-            if incident.state is State.CLOSED:
+            if incident.state is t.State.CLOSED:
                 if age_ns < CLOSED_NS:
-                    ended = (Moment("closed", now.boot_ns - age_ns),)
+                    ended = (t.Moment("closed", now.boot_ns - age_ns),)
                     cases.closed[incident.incident_id] = replace(
                         incident, moments=(*incident.moments[:-1], *ended)
                     )
@@ -63,7 +44,9 @@ class Recovery:
                 self._take_up(incident, age_ns, now, effects)
         return effects
 
-    def _take_up(self, incident: Incident, age_ns: int, now: Now, effects: list[Effect]) -> None:
+    def _take_up(
+        self, incident: t.Incident, age_ns: int, now: t.Now, effects: list[t.Effect]
+    ) -> None:
         proposed = incident.proposed
         began_ns = incident.moments[-1].boot_ns if incident.moments else 0
         left_ns = max(0, incident.deadline_boot_ns - began_ns - age_ns)
@@ -76,23 +59,23 @@ class Recovery:
             proposed=(),
         )
         effects += self._cases.add(incident, filed_under(incident))
-        effects.append(Note("recalled", incident.incident_id, incident))
+        effects.append(t.Note("recalled", incident.incident_id, incident))
         if incident.state in _HELD:
             self._unproved.add(incident.incident_id)
         self._cases.await_deadline(incident, now, effects)
-        if incident.state is State.WAITING:
+        if incident.state is t.State.WAITING:
             self._people.ask(incident, effects)
         for action in proposed:
             current = self._cases.open[incident.incident_id]
             effects += self._people.propose(current, action, 0)
 
-    def on_restart(self, restart: Restart, now: Now) -> list[Effect]:
+    def on_restart(self, restart: t.Restart, now: t.Now) -> list[t.Effect]:
         """Adopt what the enforcer still holds, so that it ends, or is released, like any other."""
-        effects: list[Effect] = []
+        effects: list[t.Effect] = []
         for lease in restart.leases:
             action = lease.plan.action
             self._told.add((action.incident_id, action.action_id))
-            if action.enforcement_point == WORKFLOW_POINT:
+            if action.enforcement_point == t.WORKFLOW_POINT:
                 continue  # a workload's, which operations takes up
             incident = self._cases.open.get(action.incident_id)
             if incident is None:
@@ -101,7 +84,7 @@ class Recovery:
                 self._recognise(incident, lease, now, effects)
         return effects
 
-    def gone(self, restart: Restart) -> list[Outcome]:
+    def gone(self, restart: t.Restart) -> list[t.Outcome]:
         """Say what counts as held and is not, once the enforcer has named all that it holds.
 
         It ended while nobody looked, and whoever it held must be acted upon anew. What cannot be
@@ -112,7 +95,7 @@ class Recovery:
         told, self._told = self._told, set()
         self._unproved.clear()
         return [
-            Outcome(action.action_id, name, Operation.UNDO, True, True, _GONE)
+            t.Outcome(action.action_id, name, t.Operation.UNDO, True, True, _GONE)
             for name, incident in self._cases.open.items()
             if incident.state in _HELD and incident.decision is not None
             for action in (*incident.beside, incident.decision.action)
@@ -121,7 +104,9 @@ class Recovery:
             and self._people.persons(action) == 1
         ]
 
-    def _recognise(self, incident: Incident, lease: Lease, now: Now, effects: list[Effect]) -> None:
+    def _recognise(
+        self, incident: t.Incident, lease: t.Lease, now: t.Now, effects: list[t.Effect]
+    ) -> None:
         """Take a lease up into the incident that it was granted for.
 
         The ledger's last word may be older than the effect; and what an incident cannot name,
@@ -141,39 +126,39 @@ class Recovery:
             return
         if incident.incident_id in self._unproved:
             # Whoever was to renew it is gone; how much is left of the lease is not looked at.
-            effects.append(After(0, Renewal(incident.incident_id, action.action_id)))
+            effects.append(t.After(0, t.Renewal(incident.incident_id, action.action_id)))
 
-    def _adopt(self, lease: Lease, now: Now, effects: list[Effect]) -> None:
+    def _adopt(self, lease: t.Lease, now: t.Now, effects: list[t.Effect]) -> None:
         action = lease.plan.action
-        decision = Decision(
+        decision = t.Decision(
             action.incident_id,
-            Disposition.EXECUTE,
+            t.Disposition.EXECUTE,
             1.0,
             0.0,
             "adopted",
             action,
             ("held by the enforcer when this process started",),
         )
-        incident = Incident(
+        incident = t.Incident(
             action.incident_id,
-            State.CONFIRMED,
+            t.State.CONFIRMED,
             action.target,
             None,
             f"Held since before a restart: {lease.plan.summary}",
             1.0,
             3,
-            EvidenceClass.DECLARED,
-            Provenance.AUTHENTICATED,
+            t.EvidenceClass.DECLARED,
+            t.Provenance.AUTHENTICATED,
             (),
             (),
             0,
             now.wall_ns,
             lease.expires_boot_ns,
             1,
-            (Moment("adopted", now.boot_ns),),
+            (t.Moment("adopted", now.boot_ns),),
             decision,
             lease_until_boot_ns=lease.expires_boot_ns,
         )
         effects += self._cases.add(incident, action.target)
-        effects.append(Note("adopted", incident.incident_id, lease))
+        effects.append(t.Note("adopted", incident.incident_id, lease))
         self._cases.await_deadline(incident, now, effects)

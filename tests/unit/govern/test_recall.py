@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from cronos.errors import DeniedError, UnreachableError
+from cronos.govern import recall
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
 from cronos.govern.recall import MAX_PART_BYTES, MAX_READING_NS, Recollection
 from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
@@ -15,6 +16,8 @@ from cronos.testing.memory_govern import MemoryLedger, MemorySealer
 from cronos.types import (
     MAX_FRAME_BYTES,
     AuditRecord,
+    Bulletin,
+    BulletinKind,
     EvidenceClass,
     Incident,
     Kill,
@@ -269,3 +272,36 @@ def test_keys_that_do_not_answer_are_waited_for_and_not_for_ever(story):
         tries += 1
     assert tries == 50
     assert [part.complete for part in asked.parts()] == [True]
+
+
+def bulletin(name, origin="b"):
+    return Bulletin(
+        name, BulletinKind.ISOLATED, origin, f"{origin}-1-1", 1, None, None, (), 0.9, None, 300
+    )
+
+
+def test_bulletins_of_peers_are_told_in_parts_that_fit_and_ones_own_are_not():
+    story = Story()
+    story.tell(bulletin("long ago"), "bulletin", hours_ago=30)
+    for n in range(2_000):
+        story.tell(bulletin(f"{n:0255}"), "bulletin")
+    story.tell(bulletin("b-1", origin="local"), "bulletin")
+    story.tell(incident("i"))
+
+    parts = story.recalled()
+
+    heard = [one for part in parts for one in part.bulletins]
+    assert len(heard) == len(set(heard)) == 2_000
+    assert {origin for origin, _ in heard} == {"b"}
+    assert max(len(encode(part)) for part in parts) <= MAX_FRAME_BYTES
+    assert [part.complete for part in parts] == [False, False, True]
+    assert [one.incident_id for one in parts[-1].incidents] == ["i"]
+
+
+def test_no_more_bulletins_are_told_than_a_kernel_remembers(monkeypatch):
+    monkeypatch.setattr(recall, "MAX_BULLETINS", 3)
+    story = Story()
+    for n in range(5):
+        story.tell(bulletin(str(n)), "bulletin")
+
+    assert {name for part in story.recalled() for _, name in part.bulletins} == {"4", "3", "2"}

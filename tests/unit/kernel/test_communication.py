@@ -8,6 +8,7 @@ from cronos.types import (
     Members,
     Note,
     Publish,
+    Recalled,
     Receipt,
     State,
 )
@@ -97,7 +98,57 @@ def test_silent_peers_do_not_hold_the_case_up():
     story.wait(5.1)
 
     assert story.only_incident().state is State.CONFIRMED
-    assert story.only_incident().view == 0
+    assert confirmed(story) == [Confirm(story.only_incident().incident_id, 1, ("b", "c", "d"))]
+
+
+def test_one_that_withholds_its_receipts_is_named_and_waited_for_once():
+    story = Story()
+    story.tell(THREE)
+    for number in range(3):
+        story.tell(finding(number, attacker=f"192.0.2.{number + 1}"))
+    for peer in ("b", "c"):
+        story.tell(receipt(peer, 3))
+    assert confirmed(story) == []
+
+    story.wait(5.1)
+
+    assert [(one.view, one.silent) for one in confirmed(story)] == [(3, ("d",))] * 3
+    notes = [one for one in story.effects if isinstance(one, Note) and one.kind == "confirmed"]
+    assert [one.body for one in notes] == confirmed(story)
+    story.tell(finding(3, attacker="192.0.2.4"))
+    story.tell(receipt("b", 4))
+    assert len(confirmed(story)) == 3
+    story.tell(receipt("c", 4))
+    assert (confirmed(story)[3].view, confirmed(story)[3].silent) == (3, ("d",))
+
+
+def test_who_holds_what_the_others_hold_is_waited_for_again():
+    story = Story()
+    story.tell(THREE)
+    story.tell(finding())
+    story.tell(receipt("b", 1))
+    story.tell(receipt("c", 1))
+    story.wait(5.1)
+    story.tell(receipt("d", 1))
+
+    story.tell(finding(1, attacker="192.0.2.2"))
+    for peer in ("b", "c"):
+        story.tell(receipt(peer, 2))
+    assert len(confirmed(story)) == 1
+    story.tell(receipt("d", 2))
+
+    assert [one.view for one in confirmed(story)] == [3, 4]
+
+
+def test_a_bulletin_that_an_earlier_life_recorded_is_weighed_and_not_recorded_again():
+    story = Story()
+    known = bulletin()
+    story.tell(Recalled(1, (), (), bulletins=(("b", known.bulletin_id),)))
+
+    again, other = story.tell(known), story.tell(bulletin(2))
+
+    assert [type(effect) for effect in again] == [Publish]
+    assert [type(effect) for effect in other] == [Note, Publish]
 
 
 def test_a_peers_bulletin_is_recorded_once_and_acknowledged_every_time():
