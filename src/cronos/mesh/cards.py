@@ -173,6 +173,15 @@ class Cards:
         self._epochs[held.instance] = held.epoch
         return held, True
 
+    @staticmethod
+    def named(packed: bytes) -> str:
+        """Say whose card this claims to be, before it is verified.
+
+        Raises:
+            DeniedError: it is none.
+        """
+        return _read(packed)[1].instance
+
     def of(self, instance: str) -> Held | None:
         """Give a member's card."""
         return self._held.get(instance)

@@ -47,6 +47,7 @@ _STEP_S: Final = 0.1
 _GREETING_NS: Final = 250_000_000
 _MAX_RESEND_NS: Final = 30 * _NS
 _UNSIGNED_NS: Final = 10 * _NS
+_LATE_NS: Final = _NS
 _REPORT_NS: Final = 10 * _NS
 _EXPIRE_NS: Final = _NS
 _WINDOW: Final = 2_048
@@ -144,6 +145,7 @@ class Delivery:
         self._hellos: dict[str, wire.Acked] = {}
         self._early: dict[str, deque[wire.Signatures]] = {}
         self._expired_ns = 0
+        self._ticked_ns = 0
         self._claims = Claims()
         self.crowded: Callable[[], bool] = lambda: False
         self.counts = Counts()
@@ -239,6 +241,7 @@ class Delivery:
             return
         self._outbox.know([peer])
         line = self._lines[peer] = Line(self._clock.now().boot_ns)
+        self._outbox.inbox.excuse(line.since_ns, peer)
         if (hello := self._hellos.pop(peer, None)) is not None:
             self._acked(peer, hello)
         self._tasks.spawn(self._serve(peer, line), f"mesh.delivery.{peer}")
@@ -286,6 +289,10 @@ class Delivery:
     def tick(self) -> None:
         """Do what time asks for: expire, resend, try again. A few times a second is enough."""
         now = self._clock.now()
+        if now.boot_ns - self._ticked_ns >= _LATE_NS:
+            # This node stood still, and what came meanwhile is unread: nobody else is late.
+            self._outbox.inbox.excuse(now.boot_ns)
+        self._ticked_ns = now.boot_ns
         if now.boot_ns - self._expired_ns >= _EXPIRE_NS:
             self._expired_ns = now.boot_ns
             self._expire()
@@ -608,11 +615,23 @@ class Delivery:
         self.counts.expired += self._outbox.expire()
         self._signing.prune()
         patience_ns = _UNSIGNED_NS if self._seals is not None else MAX_TTL_NS
-        for took in self._outbox.inbox.expire(self._clock.now(), patience_ns):
+        now = self._clock.now()
+        for took in self._outbox.inbox.expire(now, patience_ns, self._lines):
             self.counts.missing += 1
             self._outbox.note(took)
             self._storing.owe(took.peer)
-            self._say(took.peer, "mesh.unsigned", f"{took.peer} did not sign what it said.")
+            if self._withheld(took, now):
+                self._say(took.peer, "mesh.unsigned", f"{took.peer} did not sign what it said.")
+
+    def _withheld(self, took: Took, now: Now) -> bool:
+        """Say whether a peer has to answer for a signature that is missing.
+
+        Not where it was away for as long as the message counted, nor where it signed with a key
+        that this node does not know yet.
+        """
+        early = self._early.get(took.peer, ())
+        unproven = any(leaf.position == took.position for one in early for leaf in one.leaves)
+        return took.ends.left_ns(now, self._boot_id) > 0 and not unproven
 
     def _say(self, peer: str, code: str, sentence: str) -> None:
         """Report, at most once in ten seconds for each peer and code."""

@@ -25,6 +25,7 @@ from cronos.mesh.copies import Receiver
 from cronos.mesh.enginewire import LANES, MAGIC, Arrived, Hello, Keys, Notice, Part
 from cronos.mesh.pairwise import Pairwise
 from cronos.mesh.parts import Incoming, Outgoing, Owed
+from cronos.mesh.rates import Rates
 from cronos.ports import Clock, Linked, Mesh, Stream, Tasks
 from cronos.types import MAX_FRAME_BYTES, Lane
 
@@ -92,6 +93,7 @@ class EngineMesh:
         self._mesh = mesh
         self._stream = stream
         self._keys = Pairwise(cards, clock, _CONTEXT)
+        self._rates = Rates(clock, self._too_often)
         self._me = cards.me
         self._clock = clock
         self._tasks = tasks
@@ -160,6 +162,9 @@ class EngineMesh:
                 await known.room.wait()
             out.put(data)
         known.wake[lane].set()
+
+    def _too_often(self, peer: str, why: str, code: str) -> None:
+        self._report("warning", code, peer=peer, detail=why)
 
     # --- links ---------------------------------------------------------------------------------
 
@@ -346,7 +351,8 @@ class EngineMesh:
             return
         match said:
             case Hello(life):
-                self._hello(peer, life)
+                if self._rates.take(peer, "greetings about bulk"):
+                    self._hello(peer, life)
             case Part():
                 await self._take(peer, said)
             case _:
@@ -375,6 +381,10 @@ class EngineMesh:
         try:
             message = memberwire.unpack(frame)
             match message:
+                case memberwire.Offer() | memberwire.Agreed() if not self._rates.take(
+                    known.name, "offers of keys"
+                ):
+                    pass
                 case memberwire.Offer():
                     answer = await self._keys.accept(known.name, message)
                     await self._say(known.name, Keys(memberwire.pack(answer)))

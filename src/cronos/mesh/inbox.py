@@ -11,13 +11,13 @@ This is state alone: it opens nothing and reads no clock.
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from cronos.mesh.entries import Entry, Forgotten, Seen, Stood, Took, Until
+from cronos.mesh.entries import MAX_TTL_NS, Entry, Forgotten, Seen, Stood, Took, Until
 from cronos.types import Now
 
 MAX_KEPT: Final = 16_384
@@ -188,14 +188,25 @@ class Inbox:
         box = self.box(peer)
         return Stood(peer, box.stream, box.held, box.signed)
 
-    def expire(self, now: Now, patience_ns: int) -> list[Took]:
+    def excuse(self, now_ns: int, peer: str = "") -> None:
+        """Wait for signatures from now on, of one peer or all: it, or this node, was away."""
+        boxes = self._boxes.values() if not peer else [self.box(peer)]
+        for box in boxes:
+            box.unsigned = {n: replace(one, since_ns=now_ns) for n, one in box.unsigned.items()}
+            box.left = [replace(one, since_ns=now_ns) for one in box.left]
+
+    def expire(
+        self, now: Now, patience_ns: int, linked: Collection[str] | None = None
+    ) -> list[Took]:
         """Drop what is past; give what was not signed in `patience_ns`, and is waited for no more.
 
+        Who is not `linked` cannot sign, and is waited for as long as any message counts.
         Each call goes through what is kept; a few times a second is often enough.
         """
         missing: list[Took] = []
-        for box in self._boxes.values():
-            since_ns = now.boot_ns - patience_ns
+        for peer, box in self._boxes.items():
+            here = linked is None or peer in linked
+            since_ns = now.boot_ns - (patience_ns if here else MAX_TTL_NS)
             late = [one.took for one in box.unsigned.values() if one.since_ns <= since_ns]
             for took in late:
                 self._settle(box, took.position)

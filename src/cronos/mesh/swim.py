@@ -16,18 +16,22 @@ from msgspec.structs import replace
 
 from cronos.errors import CronosError, UnreachableError
 from cronos.mesh import memberwire
+from cronos.mesh.cards import MAX_CARDS
 from cronos.mesh.datagrams import MAX_DATA_BYTES, SWIM, Datagrams
 from cronos.mesh.membership import Effect, Link, Membership, Send, Sync, Terms, Unlink
 from cronos.mesh.memberwire import (
     MAX_HAVE,
     MAX_WANT,
+    Agreed,
     Card,
     Have,
     Holding,
     Load,
     Notes,
+    Offer,
     Want,
 )
+from cronos.mesh.rates import Rates
 from cronos.mesh.roster import Changed
 from cronos.mesh.seeds import Seed, parse_seed
 from cronos.ports import Clock, Mesh, Tasks
@@ -38,6 +42,9 @@ _RENEW_NS: Final = 60_000_000_000
 _FAREWELL_S: Final = 0.05
 _LOAD_NS: Final = 2_000_000_000
 _SHORTEST_S: Final = 0.001
+_CARDS: Final = "cards"
+# A card that does not hold costs a verification, and was not worth it.
+_FALSE_CARD: Final = 4
 
 
 class Swim:
@@ -80,6 +87,8 @@ class Swim:
         self._changed = changed
         self._seeds: set[str] = set()
         self._shown: set[str] = set()
+        self._asked: dict[str, set[str]] = {}
+        self._rates = Rates(clock, self._too_often)
         self._carded = asyncio.Event()
         self._outgoing: deque[tuple[str, Lane, bytes]] = deque()
         self._wake = asyncio.Event()
@@ -158,6 +167,7 @@ class Swim:
             self._tasks.spawn(self._greet(peer), f"greet {peer}")
         else:
             self._shown.discard(peer)
+            self._asked.pop(peer, None)
             self.loads.pop(peer, None)
         self._carry(self._machine.linked(peer, up, self._clock.now()))
 
@@ -168,7 +178,9 @@ class Swim:
     async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
         """Take what a peer's membership sent by stream; what does not hold is its blame."""
         try:
-            await self._take(peer, lane, memberwire.unpack(data))
+            message = memberwire.unpack(data)
+            if self._may_say(peer, lane, message):
+                await self._take(peer, lane, message)
         except UnreachableError:
             pass  # a card has yet to come, this node's own or the peer's: it is tried again
         except CronosError as error:
@@ -216,7 +228,31 @@ class Swim:
                     self._queue(peer, Lane.MEMBERS, memberwire.pack(Notes(effect.message)))
         self._carry(effects)
 
+    def _too_often(self, peer: str, why: str, code: str) -> None:
+        self.blamed(peer, why, code)  # which is set later than this is made
+
+    def _may_say(self, peer: str, lane: Lane, message: memberwire.Message) -> bool:
+        """Count what costs this node a verification, or an answer that is long or signed."""
+        match message:
+            case Want(instances):
+                return self._rates.take(peer, "questions for cards", len(instances))
+            case Card(data):
+                return self._may_show(peer, data if lane is Lane.MEMBERS else b"")
+            case Offer() | Agreed():
+                return self._rates.take(peer, "offers of keys")
+            case _:
+                return True
+
     # --- cards -------------------------------------------------------------------------------
+
+    def _may_show(self, peer: str, data: bytes) -> bool:
+        """Count a card that was not asked for; one that was is free, once."""
+        asked = self._asked.get(peer, set())
+        name = self._datagrams.cards.named(data) if data and asked else ""
+        if name in asked:
+            asked.discard(name)
+            return True
+        return self._rates.take(peer, _CARDS)
 
     async def _claim(self, roles: tuple[str, ...]) -> None:
         held = await asyncio.to_thread(self._datagrams.cards.claim, roles)
@@ -235,7 +271,11 @@ class Swim:
 
     def _learn(self, peer: str, data: bytes) -> None:
         cards = self._datagrams.cards
-        held, new = cards.learn(data)
+        try:
+            held, new = cards.learn(data)
+        except CronosError:
+            self._rates.charge(peer, _CARDS, _FALSE_CARD)
+            raise
         if held.instance != cards.me:
             self._carry(self._machine.grant(held.instance, held.roles))
         if new:
@@ -249,12 +289,17 @@ class Swim:
                 self._queue(peer, Lane.MEMBERS, frame)
 
     def _wanted(self, peer: str, cards: Sequence[Holding]) -> None:
+        if not self._rates.has(peer, _CARDS):
+            return
         known = self._datagrams.cards
         missing = [
             one.instance
             for one in cards
-            if (held := known.of(one.instance)) is None or held.epoch < one.epoch
+            if (held := known.of(one.instance)) is None
+            or (held.epoch < one.epoch and self._rates.take(peer, "newer cards"))
         ]
+        asked = self._asked.setdefault(peer, set())
+        asked.update(missing[: max(0, MAX_CARDS - len(asked))])
         for at in range(0, len(missing), MAX_WANT):
             wanted = Want(tuple(missing[at : at + MAX_WANT]))
             self._queue(peer, Lane.MEMBERS, memberwire.pack(wanted))

@@ -366,8 +366,9 @@ def test_a_signature_that_does_not_come_is_reported_and_waited_for_no_more(tmp_p
         one.mesh.send = withhold
         await one.delivery.post(bulletin("one", 1))
         await until(lambda: two.bulletins() == ["one-1-b1"])
-        two.clock.advance(11 * SECOND)
-        two.delivery.tick()
+        tick(two, 9)
+        assert two.reports == []
+        tick(two, 2)
         assert ("one", "mesh.unsigned") in two.reports
         await until(lambda: one.holds("two"), ticking=[two])
         await two.vanish()
@@ -375,6 +376,100 @@ def test_a_signature_that_does_not_come_is_reported_and_waited_for_no_more(tmp_p
         await two.start()
         assert two.bulletins() == ["one-1-b1"]
         assert two.bulletins(signed=True) == []
+        await end(one, two)
+
+    run(story())
+
+
+def tick(node, seconds):
+    """Let time pass for a node that looks at it as often as it should."""
+    for _ in range(2 * seconds):
+        node.clock.advance(SECOND // 2)
+        node.delivery.tick()
+
+
+def test_a_node_that_stood_still_blames_nobody_for_what_it_has_not_read(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        send, kept = one.mesh.send, []
+
+        async def hold_back(peer, lane, data):
+            if isinstance(wire.unpack(data), wire.Signatures):
+                kept.append((peer, lane, data))
+            else:
+                await send(peer, lane, data)
+
+        one.mesh.send = hold_back
+        await one.delivery.post(bulletin("one", 1))
+        await until(lambda: bool(kept), ticking=[one])
+        two.clock.advance(60 * SECOND)
+        two.delivery.tick()
+        tick(two, 2)
+        for frame in kept:
+            await send(*frame)
+        await until(lambda: two.bulletins(signed=True) == ["one-1-b1"])
+        tick(two, 20)
+        assert two.reports == []
+        await end(one, two)
+
+    run(story())
+
+
+def test_a_peer_that_was_away_signs_when_it_is_back_and_is_not_blamed(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        send = one.mesh.send
+
+        async def withhold(peer, lane, data):
+            if not isinstance(wire.unpack(data), wire.Signatures):
+                await send(peer, lane, data)
+
+        one.mesh.send = withhold
+        await one.delivery.post(bulletin("one", 1))
+        await until(lambda: two.bulletins() == ["one-1-b1"])
+        await one.vanish()
+        await until(lambda: two.mesh.peers() == ())
+        tick(two, 60)
+        assert two.reports == []
+        await one.start()
+        await until(lambda: two.bulletins(signed=True) == ["one-1-b1"], ticking=[one, two])
+        tick(two, 20)
+        assert two.reports == []
+        await end(one, two)
+
+    run(story())
+
+
+def test_who_signed_with_a_key_that_is_not_known_yet_is_not_blamed(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        del two.bound["one"]
+        await one.delivery.post(bulletin("one", 1))
+        await until(lambda: two.delivery._early, ticking=[one])
+        two.reports.clear()
+        tick(two, 20)
+        assert ("one", "mesh.unsigned") not in two.reports
+        assert two.delivery.counts.missing == 1
+        await end(one, two)
+
+    run(story())
+
+
+def test_what_does_not_count_any_more_is_not_missed(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        send = one.mesh.send
+
+        async def withhold(peer, lane, data):
+            if not isinstance(wire.unpack(data), wire.Signatures):
+                await send(peer, lane, data)
+
+        one.mesh.send = withhold
+        await one.delivery.post(bulletin("one", 1, ttl_s=5))
+        await until(lambda: two.bulletins() == ["one-1-b1"])
+        tick(two, 20)
+        assert two.reports == []
+        assert not two.outbox.inbox.box("one").unsigned
         await end(one, two)
 
     run(story())

@@ -42,6 +42,28 @@ class Spoilt(MemoryStream):
         return self.change(list(await super().fetch(subject, after, count)))
 
 
+def test_a_flood_of_greetings_and_offers_makes_no_keys():
+    async def story():
+        _, nodes, _ = await pair(MemoryStream())
+        alpha, made = nodes["alpha"], []
+        offer = alpha._keys.offer
+
+        async def counted(peer):
+            made.append(peer)
+            return await offer(peer)
+
+        alpha._keys.offer = counted
+        for n in range(300):
+            await alpha._heard("beta", Lane.BULK, enginewire.pack(enginewire.Hello(n + 1)))
+        await until(lambda: len(made) >= 14)
+        assert len(made) <= 18
+        assert alpha.reports.count("mesh.too_often") == 1
+        for mesh in nodes.values():
+            await mesh.stop()
+
+    asyncio.run(story())
+
+
 async def pair(stream):
     network, nodes = made.in_memory(stream, "alpha", "beta")
     boxes = {name: Mailbox() for name in nodes}

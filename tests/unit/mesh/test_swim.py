@@ -6,9 +6,9 @@ import pytest
 from tests.unit.mesh.nodes import Node, cluster, credential, stop, until
 
 from cronos.crypto.pki.node import own_bound
-from cronos.mesh import memberwire
+from cronos.mesh import memberwire, rates
 from cronos.mesh.cards import _ENCODER, CONTEXT, Claim, _Packed
-from cronos.mesh.memberwire import Card, Load, Notes
+from cronos.mesh.memberwire import Card, Have, Holding, Load, Notes
 from cronos.testing.memory_mesh import MemoryNetwork
 from cronos.types import Lane, Peer, PeerStatus, Ping
 
@@ -126,6 +126,100 @@ def test_a_role_that_no_certificate_allows_is_refused_and_told():
         assert peer == "beta"
         assert "operations" in why
         await until(lambda: nodes["alpha"].swim.members()[0].roles == ("defense", "audit"))
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def signed_card(name, epoch, roles=("audit",)):
+    """Give a member's own card of an epoch, in its true signature."""
+    held = credential(name)
+    body = _ENCODER.encode(Claim(1, "plant.example", name, epoch, roles))
+    bound = own_bound(held.keys)
+    packed = _Packed(body, bound.public, held.chains.mldsa, bound.sign(body, CONTEXT))
+    return memberwire.pack(Card(_ENCODER.encode(packed)))
+
+
+def test_a_flood_of_cards_is_dropped_told_once_and_passed_on_no_further():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        node = nodes["alpha"]
+        learnt, learn = [], node.datagrams.cards.learn
+        node.datagrams.cards.learn = lambda data: learnt.append(data) or learn(data)
+        for n in range(300):
+            await node.swim.receive("beta", Lane.MEMBERS, signed_card("beta", (1 << 62) + n))
+        assert 20 <= len(learnt) <= 40
+        assert [why for _, why in node.blamed] == ["beta sends cards too often: cards left out."]
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_false_cards_cost_their_sender_more_and_then_nothing_is_asked_of_it():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        node = nodes["alpha"]
+        frame = memberwire.pack(Card(b"\x93 no card"))
+        for _ in range(100):
+            await node.swim.receive("beta", Lane.MEMBERS, frame)
+        assert not node.swim._rates.has("beta", "cards")
+        await node.swim.receive("beta", Lane.MEMBERS, memberwire.pack(Have((Holding("x", 1),))))
+        assert node.swim._asked.get("beta", set()) == set()
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_cards_that_were_asked_for_count_as_none():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        node = nodes["alpha"]
+        for n in range(100):
+            have = memberwire.pack(Have((Holding("beta", (1 << 62) + n),)))
+            await node.swim.receive("beta", Lane.MEMBERS, have)
+            await node.swim.receive("beta", Lane.MEMBERS, signed_card("beta", (1 << 62) + n))
+        assert node.blamed == []
+        assert node.datagrams.cards.of("beta").epoch == (1 << 62) + 99
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_who_renews_its_card_without_end_is_asked_for_it_a_few_times_a_second(monkeypatch):
+    monkeypatch.setitem(rates.LIMITS, "newer cards", (8, 0.1))
+
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        node = nodes["alpha"]
+        for n in range(100):
+            have = memberwire.pack(Have((Holding("beta", (1 << 62) + n),)))
+            await node.swim.receive("beta", Lane.MEMBERS, have)
+            await node.swim.receive("beta", Lane.MEMBERS, signed_card("beta", (1 << 62) + n))
+        assert node.datagrams.cards.of("beta").epoch < (1 << 62) + 60
+        assert len(node.blamed) == 2
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_flood_of_key_offers_makes_no_keys():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        node, answered = nodes["alpha"], []
+        agree = node.datagrams.agree
+
+        async def counted(peer, message):
+            answered.append(message)
+            return await agree(peer, message)
+
+        node.datagrams.agree = counted
+        offer = await nodes["beta"].datagrams.offer("alpha")
+        for _ in range(200):
+            await node.swim.receive("beta", Lane.KEYS, offer)
+        assert 10 <= len(answered) <= 18
+        assert [why for _, why in node.blamed] == [
+            "beta sends offers of keys too often: offers of keys left out."
+        ]
         await stop(nodes)
 
     asyncio.run(story())
