@@ -6,8 +6,9 @@ the folder before the first record leaves; a restart, a fork or a limit begins a
 that no counter is ever taken up again. What is given out is
 
 * ``01 | suite | short id 4 | seq u64 | ciphertext | tag 16``: a record of the epoch as it is, or
-* ``02 | record``, where what the record holds is encrypted once more under the key of a subject
-  (`cronos.crypto.subjects`): both keys are needed, and the subject's can be destroyed.
+* ``04 | record``, where what the record holds is encrypted once more under the key of a subject
+  (`cronos.crypto.subjects`): both keys are needed, and the subject's can be destroyed. Under ``02``
+  lies what was sealed so while keys of subjects grew from a binary tree.
 
 A record is bound to its store (the epoch's topic), to the caller's context and to this layout.
 
@@ -33,6 +34,7 @@ from cronos.crypto.epoch import (
     rewrap_epoch,
 )
 from cronos.crypto.epochfile import EpochFile
+from cronos.crypto.keytree import NARROW, WIDE
 from cronos.crypto.records import RecordReader, RecordWriter, record_epoch
 from cronos.crypto.refusal import refused
 from cronos.crypto.signatures import SCHEMES, VerifyingKey
@@ -43,7 +45,8 @@ from cronos.ports import Clock, KeyProvider
 from cronos.types import Manifest
 
 _PLAIN: Final = b"\x01"
-_SUBJECT: Final = b"\x02"
+_SUBJECT: Final = b"\x04"
+_SUBJECTS: Final = {_SUBJECT: WIDE, b"\x02": NARROW}
 _WHOLE: Final = b"\x03"
 _CACHED_EPOCHS: Final = 64
 _MAX_RECORDS: Final = 1 << 32
@@ -138,12 +141,13 @@ class EpochSealer:
         layout = sealed[:1]
         if layout == _PLAIN:
             return self._reader(sealed).open(sealed, _PLAIN + context)
-        if layout != _SUBJECT:
+        bits = _SUBJECTS.get(layout)
+        if bits is None:
             raise refused()
         record = sealed[1:]
-        inner = self._reader(record).open(record, _SUBJECT + context)
+        inner = self._reader(record).open(record, layout + context)
         with self._lock:
-            return self._subjects.open(inner, context)
+            return self._subjects.open(inner, context, bits)
 
     def shred(self, subject: str) -> bool:
         """Destroy a subject's key for good; False when nothing was sealed for it.

@@ -1,28 +1,28 @@
 """The keys of subjects: one for each person or address, any of which can be destroyed for good.
 
-No key is stored for a subject. All of them grow from one secret along a binary tree: the subject's
-keyed tag is the path, each step is SHA-256 of the step's bit and the node's key. To shred a
-subject its path is cut out: the secret of the node above it is replaced by those of all side
-branches of the path (80 of them), from which every other leaf can be reached and this one
-cannot. A new subject therefore costs no write, and a shredded one 2.6 kB.
-
-Source: Goldreich, Goldwasser, Micali 1986 (the tree); Boneh, Waters 2013 (its puncturing).
+No key is stored for a subject. All of them grow from one secret along a tree (`KeyTree`), in which
+the subject's keyed tag is the path; to shred a subject is to cut its path out. A new subject
+therefore costs no write.
 
 The file ``subjects`` (and its mirror ``subjects.bak``) holds the tree, sealed under an epoch of
 its own: ``"CRSJ" | version u8 | generation u64 | packet length u32 | packet | record``. It is
 rewritten whole, and what it held before is overwritten. ``subjects.seen`` lists the tags that
 something was sealed for; it only answers whether there was anything to shred.
 
+Trees were binary once, and what was sealed under one opens under it. The first seal begins a wide
+tree beside it; from then on a subject is cut out of both. Who knows the binary one alone cannot
+read the file any more, rather than write it back without the other.
+
 A subject's name is never stored: its tag is HMAC-SHA256 under a key that lies in the sealed file.
 After shredding, the subject's generation counts up, so that it gets another key from then on.
 """
 
-import hashlib
 import hmac
 import os
 import secrets
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -33,11 +33,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cronos.crypto.durable import read_bounded
 from cronos.crypto.epochfile import MAX_PACKET_BYTES, explained, replace_file
+from cronos.crypto.keytree import NARROW, PATH_BYTES, WIDE, KeyTree, Place
 from cronos.crypto.refusal import REFUSED, refused
 from cronos.errors import DeniedError
 
 TAG_BYTES: Final = 16
-_PATH_BITS: Final = 80
 _NONCE_BYTES: Final = 12
 _SEAL_BYTES: Final = TAG_BYTES + _NONCE_BYTES + 16
 _MAGIC: Final = b"CRSJ\x01"
@@ -45,12 +45,20 @@ _HEAD_BYTES: Final = len(_MAGIC) + 8 + 4
 _MAX_FILE_BYTES: Final = 1 << 30
 _COPIES: Final = 2
 _CACHED: Final = 16_384
-_LABELS: Final = (b"cronos subject 0", b"cronos subject 1", b"cronos subject k")
 SHREDDED: Final = "crypto.shredded"
 
 SealWhole: TypeAlias = Callable[[bytes], tuple[bytes, bytes]]
 OpenWhole: TypeAlias = Callable[[bytes, bytes], bytes]
 Writing: TypeAlias = Callable[[], AbstractContextManager[None]]
+
+
+class Node(msgspec.Struct, frozen=True, array_like=True):
+    """A node that leaves still grow from: where it is, its secret, and of which tree."""
+
+    depth: int
+    path: bytes
+    secret: bytes
+    bits: int = NARROW
 
 
 class Tree(msgspec.Struct, array_like=True):
@@ -59,13 +67,13 @@ class Tree(msgspec.Struct, array_like=True):
     Attributes:
         generation: counts the rewrites; the file's head says the same.
         tag_key: what names are hashed with.
-        nodes: (depth, path so far, secret) of each node that leaves still grow from.
+        nodes: of both trees.
         shredded: how often a subject was shredded, by its first tag.
     """
 
     generation: int
     tag_key: bytes
-    nodes: list[tuple[int, bytes, bytes]]
+    nodes: list[Node]
     shredded: dict[bytes, int]
 
 
@@ -90,12 +98,13 @@ class SubjectKeys:
         self._open_whole = open_whole
         self._writing = writing
         self._tree: Tree | None = None
-        self._nodes: dict[tuple[int, int], bytes] = {}
+        self._trees: dict[int, KeyTree] = {}
         self._generation = 0
         self._seen: tuple[int, int] | None = None
-        self._ciphers: OrderedDict[bytes, AESGCM] = OrderedDict()
+        self._ciphers: dict[int, OrderedDict[bytes, AESGCM]] = {}
         self._tags: OrderedDict[str, bytes] = OrderedDict()
         self._listed: set[bytes] = set()
+        self._list = -1
 
     def seal(self, plain: bytes, context: bytes, subject: str) -> bytes:
         """Encrypt under the subject's key: ``tag 16 | nonce 12 | ciphertext | GCM tag 16``.
@@ -104,12 +113,12 @@ class SubjectKeys:
         """
         self._refresh()
         tag = self._tags.get(subject) or self._tag_of(subject)
-        cipher = self._ciphers.get(tag) or self._cipher(tag)
+        cipher = self._ciphers[WIDE].get(tag) or self._cipher(tag, WIDE)
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return tag + nonce + cipher.encrypt(nonce, plain, tag + context)
 
-    def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Decrypt.
+    def open(self, sealed: bytes, context: bytes, bits: int = WIDE) -> bytes:
+        """Decrypt what was sealed under the tree whose steps have so many bits.
 
         Raises:
             DeniedError: ``crypto.shredded`` where the subject was shredded; else refused.
@@ -120,7 +129,7 @@ class SubjectKeys:
         if self._tree is None:
             raise self._lost()
         tag = sealed[:TAG_BYTES]
-        cipher = self._ciphers.get(tag) or self._cipher(tag)
+        cipher = self._ciphers[bits].get(tag) or self._cipher(tag, bits)
         nonce = sealed[TAG_BYTES : TAG_BYTES + _NONCE_BYTES]
         try:
             return cipher.decrypt(nonce, sealed[TAG_BYTES + _NONCE_BYTES :], tag + context)
@@ -140,15 +149,8 @@ class SubjectKeys:
             times = tree.shredded.get(first, 0)
             tag = _tag(tree.tag_key, subject, times)
             known = self._was_seen(tag)
-            nodes = _punctured(self._nodes, _path(tag))
-            self._write(
-                tree.tag_key,
-                [
-                    (depth, prefix.to_bytes(10, "big"), key)
-                    for (depth, prefix), key in nodes.items()
-                ],
-                {**tree.shredded, first: times + 1},
-            )
+            trees = [one.cut(_path(tag)) for one in self._trees.values()]
+            self._write(tree.tag_key, _nodes(trees), {**tree.shredded, first: times + 1})
         return known
 
     def reseal(self, fresh: Callable[[bytes], bool]) -> None:
@@ -170,12 +172,9 @@ class SubjectKeys:
 
     def _begin(self) -> Tree:
         """Draw the secret that all keys grow from; durable before anything is sealed under it."""
-        root = (0, bytes(10), secrets.token_bytes(32))
-        return self._write(secrets.token_bytes(32), [root], {})
+        return self._write(secrets.token_bytes(32), [_root()], {})
 
-    def _write(
-        self, tag_key: bytes, nodes: list[tuple[int, bytes, bytes]], shredded: dict[bytes, int]
-    ) -> Tree:
+    def _write(self, tag_key: bytes, nodes: list[Node], shredded: dict[bytes, int]) -> Tree:
         tree = Tree(self._generation + 1, tag_key, nodes, shredded)
         packet, record = self._seal_whole(msgspec.msgpack.encode(tree))
         head = _MAGIC + tree.generation.to_bytes(8, "big") + len(packet).to_bytes(4, "big")
@@ -188,9 +187,9 @@ class SubjectKeys:
     def _take(self, tree: Tree) -> None:
         self._tree = tree
         self._generation = tree.generation
-        self._nodes = {(n[0], int.from_bytes(n[1], "big")): n[2] for n in tree.nodes}
+        self._trees = {bits: _grown(tree.nodes, bits) for bits in (NARROW, WIDE)}
         self._seen = _identity(self._name)
-        self._ciphers.clear()
+        self._ciphers = {bits: OrderedDict() for bits in self._trees}
         self._tags.clear()
 
     def _refresh(self) -> None:
@@ -235,10 +234,12 @@ class SubjectKeys:
 
     def _tag_of(self, subject: str) -> bytes:
         tree = self._tree
-        if tree is None:
+        if tree is None or not self._trees[WIDE]:
             with self._writing():
                 self._refresh()
                 tree = self._tree or self._begin()
+                if not self._trees[WIDE]:
+                    tree = self._write(tree.tag_key, [*tree.nodes, _root()], tree.shredded)
         tag = _tag(tree.tag_key, subject, 0)
         if generation := tree.shredded.get(tag, 0):
             tag = _tag(tree.tag_key, subject, generation)
@@ -246,22 +247,21 @@ class SubjectKeys:
         self._note_seen(tag)
         return tag
 
-    def _cipher(self, tag: bytes) -> AESGCM:
+    def _cipher(self, tag: bytes, bits: int) -> AESGCM:
         """Walk down to the subject's leaf.
 
         Raises:
             DeniedError: the path was cut out of the tree.
         """
-        path = _path(tag)
-        above = _above(self._nodes, path)
-        if above is None:
+        key = self._trees[bits].leaf(_path(tag))
+        if key is None:
             raise DeniedError(
                 SHREDDED,
                 "It was sealed for a subject whose key has been destroyed.",
                 "Nothing brings it back; the chain that holds it still verifies.",
             )
-        cipher = AESGCM(_step(_walked(self._nodes[above], path, above[0]), 2))
-        _keep(self._ciphers, tag, cipher)
+        cipher = AESGCM(key)
+        _keep(self._ciphers[bits], tag, cipher)
         return cipher
 
     # --- what was sealed for -------------------------------------------------------------------
@@ -274,12 +274,12 @@ class SubjectKeys:
             self._listed.clear()
         self._listed.add(tag)
         with suppress(OSError):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            file = os.open(self._folder / "subjects.seen", flags, 0o600)
-            try:
-                os.write(file, tag)
-            finally:
-                os.close(file)
+            if self._list < 0:
+                # Kept open: new subjects come by the thousand, and opening costs five writes.
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+                self._list = os.open(self._folder / "subjects.seen", flags, 0o600)
+                weakref.finalize(self, os.close, self._list)
+            os.write(self._list, tag)
 
     def _was_seen(self, tag: bytes) -> bool:
         # At any place: a write that was cut short (a full disk) shifts all that come after it.
@@ -304,43 +304,26 @@ def _tag(tag_key: bytes, subject: str, generation: int) -> bytes:
 
 
 def _path(tag: bytes) -> int:
-    return int.from_bytes(tag[: _PATH_BITS // 8], "big")
+    return int.from_bytes(tag[:PATH_BYTES], "big")
 
 
-def _step(key: bytes, bit: int) -> bytes:
-    # Both inputs have one length, so a bare hash is as good as HMAC here, and twice as fast.
-    return hashlib.sha256(_LABELS[bit] + key).digest()
+def _root() -> Node:
+    return Node(0, bytes(PATH_BYTES), secrets.token_bytes(32), WIDE)
 
 
-def _walked(key: bytes, path: int, depth: int) -> bytes:
-    """Go from a node at `depth` down to the leaf; what `_step` does, without its calls."""
-    zero, one, sha256 = _LABELS[0], _LABELS[1], hashlib.sha256
-    for bit in f"{path:0{_PATH_BITS}b}"[depth:]:
-        key = sha256((one if bit == "1" else zero) + key).digest()
-    return key
+def _grown(nodes: Iterable[Node], bits: int) -> KeyTree:
+    def placed(node: Node) -> tuple[Place, bytes]:
+        return (node.depth, int.from_bytes(node.path, "big")), node.secret
+
+    return KeyTree(bits, [placed(one) for one in nodes if one.bits == bits])
 
 
-def _above(nodes: dict[tuple[int, int], bytes], path: int) -> tuple[int, int] | None:
-    """Find the node that the leaf of `path` grows from; None when it was cut out."""
-    for depth in range(_PATH_BITS + 1):
-        place = (depth, path >> (_PATH_BITS - depth))
-        if place in nodes:
-            return place
-    return None
-
-
-def _punctured(nodes: dict[tuple[int, int], bytes], path: int) -> dict[tuple[int, int], bytes]:
-    """Replace the node above a leaf by all side branches of the way down to it."""
-    above = _above(nodes, path)
-    if above is None:
-        return dict(nodes)
-    left = {place: key for place, key in nodes.items() if place != above}
-    key = nodes[above]
-    for depth in range(above[0] + 1, _PATH_BITS + 1):
-        prefix = path >> (_PATH_BITS - depth)
-        left[depth, prefix ^ 1] = _step(key, prefix & 1 ^ 1)
-        key = _step(key, prefix & 1)
-    return left
+def _nodes(trees: Iterable[KeyTree]) -> list[Node]:
+    return [
+        Node(depth, path.to_bytes(PATH_BYTES, "big"), secret, tree.bits)
+        for tree in trees
+        for (depth, path), secret in tree
+    ]
 
 
 def _parts(path: Path) -> tuple[int, bytes, bytes] | None:

@@ -10,12 +10,15 @@ import threading
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.unit.crypto.sealed_store import keystore, sealer
 
 from cronos.crypto.epoch import parse_epoch
 from cronos.crypto.epochfile import EpochFile
+from cronos.crypto.keytree import NARROW, KeyTree
 from cronos.crypto.refusal import REFUSED
 from cronos.crypto.sealer import EpochsConfig
+from cronos.crypto.subjects import Node, _tag
 from cronos.errors import DeniedError, InputError, UnreachableError
 from cronos.testing.clock import VirtualClock
 
@@ -48,7 +51,7 @@ def test_a_record_is_30_bytes_longer_and_a_subjects_record_75(folder, keys):
     assert len(plain) == 100 + 30
     assert len(named) == 100 + 1 + 30 + 16 + 12 + 16
     assert plain[:2] == b"\x01\x01"
-    assert named[:3] == b"\x02\x01\x01"
+    assert named[:3] == b"\x04\x01\x01"
     assert plain[2:6] == named[3:7] == _packets(folder)[0].short_id
 
 
@@ -472,3 +475,28 @@ def test_a_subjects_record_needs_the_epochs_key_too(folder, keys):
     assert not {first[at : at + 8] for at in range(15, len(first) - 8)} & {
         second[at : at + 8] for at in range(15, len(second) - 8)
     }
+
+
+def test_records_of_before_the_wide_tree_open_and_are_shredded(folder, keys):
+    """Made as they were then: layout 02, a binary tree alone in the file."""
+    one = sealer(folder, keys)
+    one.seal(b"x", b"c", "address 192.0.2.8")
+    subjects = one._subjects
+    root = Node(0, bytes(10), bytes(range(32)))
+    subjects._write(subjects._tree.tag_key, [root], {})
+    tag = _tag(subjects._tree.tag_key, _WHO, 0)
+    cipher = AESGCM(KeyTree(NARROW, [((0, 0), root.secret)]).leaf(int.from_bytes(tag[:10], "big")))
+    inner = tag + bytes(12) + cipher.encrypt(bytes(12), b"old", tag + b"c")
+    old = b"\x02" + one._seal(inner, b"\x02c")
+    later = sealer(folder, keys)
+    assert later.open(old, b"c") == b"old"
+    new = later.seal(b"new", b"c", _WHO)
+    assert new[:1] == b"\x04"
+    for each in (one, later, sealer(folder, keys)):
+        assert (each.open(old, b"c"), each.open(new, b"c")) == (b"old", b"new")
+        with pytest.raises(DeniedError):
+            each.open(b"\x04" + old[1:], b"c")
+    assert later.shred(_WHO)
+    for data in (old, new):
+        with pytest.raises(DeniedError, match="has been destroyed"):
+            sealer(folder, keys).open(data, b"c")

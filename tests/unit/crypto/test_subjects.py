@@ -1,10 +1,15 @@
 """The tree that subjects' keys grow from: cut out for good, mirrored, never half written."""
 
 import contextlib
+import hashlib
+import hmac
 import resource
 
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from cronos.crypto.keytree import NARROW, WIDE
 from cronos.crypto.refusal import REFUSED
 from cronos.crypto.subjects import SubjectKeys
 from cronos.errors import DeniedError
@@ -58,12 +63,12 @@ def test_what_the_file_holds_after_shredding_cannot_make_the_key_again(tmp_path)
     keys = _keys(tmp_path)
     keys.seal(b"x", b"c", "a")
     before = (tmp_path / "subjects").read_bytes()
-    root = next(iter(keys._nodes.values()))
+    ((_, root),) = keys._trees[WIDE]
     keys.shred("a")
     after = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert root in before
     assert root not in after
-    assert len(keys._nodes) == 80
+    assert len(keys._trees[WIDE]) == 300
 
 
 def test_a_stranger_was_not_there_but_gets_a_new_key_all_the_same(tmp_path):
@@ -166,3 +171,69 @@ def test_what_a_kill_left_under_the_first_name_is_overwritten(tmp_path):
     with (tmp_path / "subjects.new").open("rb") as left:
         keys.shred("a")
         assert left.read() == bytes(len("the tree of before"))
+
+
+# --- trees of before ------------------------------------------------------------------------------
+
+
+def _old_tag(name, times=0):
+    return hmac.digest(b"t" * 32, times.to_bytes(4, "big") + name.encode(), "sha256")[:16]
+
+
+def _old(folder, name):
+    """Make the file that was written while trees were binary, and what was sealed for a subject."""
+    folder.mkdir(exist_ok=True)
+    body = msgspec.msgpack.encode([3, b"t" * 32, [(0, bytes(10), b"r" * 32)], {}])
+    record = MemorySealer().seal(body, b"whole")
+    for one in ("subjects", "subjects.bak"):
+        (folder / one).write_bytes(
+            b"CRSJ\x01" + (3).to_bytes(8, "big") + (6).to_bytes(4, "big") + b"packet" + record
+        )
+    tag, key = _old_tag(name), b"r" * 32
+    for bit in f"{int.from_bytes(tag[:10], 'big'):080b}":
+        key = hashlib.sha256(b"cronos subject " + bit.encode() + key).digest()
+    cipher = AESGCM(hashlib.sha256(b"cronos subject k" + key).digest())
+    return tag + bytes(12) + cipher.encrypt(bytes(12), b"old", tag + b"c")
+
+
+def test_what_was_sealed_under_a_binary_tree_opens_and_what_comes_grows_from_a_wide_one(tmp_path):
+    old = _old(tmp_path, "a")
+    keys = _keys(tmp_path)
+    assert keys.open(old, b"c", NARROW) == b"old"
+    new = keys.seal(b"new", b"c", "a")
+    assert new[:16] == old[:16] == _old_tag("a")
+    for each in (keys, _keys(tmp_path)):
+        assert each.open(old, b"c", NARROW) == b"old"
+        assert each.open(new, b"c") == b"new"
+        for data, bits in ((old, WIDE), (new, NARROW)):
+            with pytest.raises(DeniedError, match="not its key"):
+                each.open(data, b"c", bits)
+    assert (tmp_path / "subjects").read_bytes()[5:13] == (4).to_bytes(8, "big")
+
+
+@pytest.mark.parametrize("sealed_since", [False, True])
+def test_who_is_shredded_is_cut_out_of_both_trees(tmp_path, sealed_since):
+    old = _old(tmp_path, "a")
+    keys = _keys(tmp_path)
+    new = keys.seal(b"new", b"c", "a") if sealed_since else b""
+    keys.shred("a")
+    for each in (keys, _keys(tmp_path)):
+        for data, bits in ((old, NARROW), (new, WIDE))[: 1 + sealed_since]:
+            with pytest.raises(DeniedError) as refused:
+                each.open(data, b"c", bits)
+            assert refused.value.code == "crypto.shredded"
+    held = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"r" * 32 not in held
+    after = keys.seal(b"after", b"c", "a")
+    assert after[:16] == _old_tag("a", 1)
+    assert _keys(tmp_path).open(after, b"c") == b"after"
+
+
+def test_who_knows_binary_trees_alone_does_not_take_the_file_for_one(tmp_path):
+    """It would write the file back without the wide tree, and all would be lost."""
+    _old(tmp_path, "a")
+    _keys(tmp_path).seal(b"x", b"c", "a")
+    stored = (tmp_path / "subjects").read_bytes()[5 + 8 + 4 + 6 :]
+    then = tuple[int, bytes, list[tuple[int, bytes, bytes]], dict[bytes, int]]
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.msgpack.decode(MemorySealer().open(stored, b"whole"), type=then)
