@@ -12,6 +12,7 @@ This is state alone: it opens nothing and reads no clock.
 import heapq
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -49,6 +50,7 @@ class Box(msgspec.Struct):
         left: what waited for it when its sender began another stream: it stays owed.
         kept: what still counts and is heard again after a restart; the newest of it.
         ids: what was heard -> until when, its time to count included.
+        look_ns: nothing of the last two is past before this time of the boot.
     """
 
     stream: int = 0
@@ -61,6 +63,7 @@ class Box(msgspec.Struct):
     kept: OrderedDict[int, Took] = msgspec.field(default_factory=OrderedDict[int, Took])
     kept_bytes: int = 0
     ids: OrderedDict[str, Until] = msgspec.field(default_factory=OrderedDict[str, Until])
+    look_ns: int = 0
 
     @property
     def signed(self) -> int:
@@ -201,13 +204,13 @@ class Inbox:
         """Drop what is past; give what was not signed in `patience_ns`, and is waited for no more.
 
         Who is not `linked` cannot sign, and is waited for as long as any message counts.
-        Each call goes through what is kept; a few times a second is often enough.
+        A call goes through what is kept only when some of it may be past.
         """
         missing: list[Took] = []
         for peer, box in self._boxes.items():
             here = linked is None or peer in linked
             since_ns = now.boot_ns - (patience_ns if here else MAX_TTL_NS)
-            late = [one.took for one in box.unsigned.values() if one.since_ns <= since_ns]
+            late = _since(box.unsigned.values(), since_ns)
             for took in late:
                 self._settle(box, took.position)
                 lapsed = replace(took, lapsed=True)
@@ -215,7 +218,8 @@ class Inbox:
                     box.kept[took.position] = lapsed
                 missing.append(lapsed)
             missing += self._given_up(box, since_ns)
-            self._drop_past(box, now)
+            if now.boot_ns >= box.look_ns:
+                self._drop_past(box, now)
         return missing
 
     @staticmethod
@@ -233,10 +237,14 @@ class Inbox:
         over = [one for one, ends in box.ids.items() if not ends.left_ns(now, self._boot_id)]
         for ident in over:
             del box.ids[ident]
+        kept = (took.ends.left_ns(now, self._boot_id) for took in box.kept.values())
+        ids = (ends.left_ns(now, self._boot_id) for ends in box.ids.values())
+        box.look_ns = now.boot_ns + min(chain(kept, ids), default=MAX_TTL_NS)
 
     def _remember(self, box: Box, took: Took) -> None:
         before = box.kept.get(took.position)
         box.kept[took.position] = took
+        box.look_ns = min(box.look_ns, took.ends.boot_ns)
         box.kept_bytes += took.size - (before.size if before else 0)
         while len(box.kept) > MAX_KEPT or box.kept_bytes > MAX_KEPT_BYTES:
             box.kept_bytes -= box.kept.popitem(last=False)[1].size
@@ -311,3 +319,13 @@ class Inbox:
                 yield Seen(peer, ident, ends)
             yield from box.kept.values()
             yield self.stood(peer)
+
+
+def _since(unsigned: Iterable[Unsigned], since_ns: int) -> list[Took]:
+    """Give those that have waited since then; the longest that wait come first."""
+    late: list[Took] = []
+    for one in unsigned:
+        if one.since_ns > since_ns:
+            break
+        late.append(one.took)
+    return late

@@ -23,6 +23,7 @@ import msgspec
 from cronos.config import Positive, Section
 from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.mesh.entries import (
+    MAX_TTL_NS,
     Began,
     Entry,
     Forgotten,
@@ -102,6 +103,7 @@ class Outbox:
         self._size = 0
         self._next = 1
         self._whole = False
+        self._look_ns = 0
         self.signs = signs
         self.stream = incarnation
         self.inbox = Inbox(self._boot_id, config.skew_ms * 1_000_000, signs=signs)
@@ -248,7 +250,11 @@ class Outbox:
     def expire(self) -> int:
         """Drop what is past; give how many messages that somebody has not got."""
         now = self._clock.now()
-        past = [n for n, one in self._posted.items() if not one.ends.left_ns(now, self._boot_id)]
+        if now.boot_ns < self._look_ns:
+            return 0
+        left = {n: one.ends.left_ns(now, self._boot_id) for n, one in self._posted.items()}
+        past = [n for n, left_ns in left.items() if not left_ns]
+        self._look_ns = now.boot_ns + min(filter(None, left.values()), default=MAX_TTL_NS)
         lost = sum(not self._held_by_all(self._posted[position]) for position in past)
         for position in past:
             self._remove(position)
@@ -359,6 +365,7 @@ class Outbox:
         self._posted[posted.position] = posted
         self._order.append(posted.position)
         self._size += posted.size
+        self._look_ns = min(self._look_ns, posted.ends.boot_ns)
         if posted.to:
             self._addressed.setdefault(posted.to, {})[posted.position] = None
 

@@ -194,3 +194,27 @@ def test_what_is_not_signed_is_bounded_in_bytes_whatever_stream_it_was_in(monkey
     assert stream < 10
     box.expire(CLOCK.now(), 0)
     assert box.has_room("two")
+
+
+def test_what_ends_first_is_looked_for_when_it_ends_and_not_before():
+    clock = VirtualClock()
+    box = inbox(signs=False)
+    for position, ttl_s in ((5, 60), (6, 20), (7, 40)):
+        box.take(took(position, clock=clock, ttl_s=ttl_s), clock.now())
+        box.passed("two", position, position - 1)
+    box.expire(clock.now(), SECOND)
+    left = []
+    for _ in range(8):
+        clock.advance(10 * SECOND)
+        before = box.box("two").look_ns
+        box.expire(clock.now(), SECOND)
+        kept, ids = len(box.box("two").kept), len(box.box("two").ids)
+        left.append((kept, ids, before != box.box("two").look_ns))
+    assert [kept for kept, _, _ in left] == [3, 2, 2, 1, 1, 0, 0, 0]
+    assert [ids for _, ids, _ in left] == [3, 3, 2, 2, 1, 1, 0, 0]
+    assert [looked for *_, looked in left] == [False, *[True] * 6, False]
+    clock.advance(100 * SECOND)
+    box.take(took(9, clock=clock, ttl_s=5), clock.now())
+    clock.advance(5 * SECOND)
+    box.expire(clock.now(), SECOND)
+    assert not box.box("two").kept

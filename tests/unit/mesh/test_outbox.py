@@ -240,3 +240,21 @@ def test_who_left_is_forgotten_for_good(tmp_path):
     again, _ = outbox(tmp_path)
     assert "b" not in again.known()
     assert list(again.posted()) == []
+
+
+def test_what_ends_first_is_looked_for_when_it_ends(tmp_path):
+    clock = VirtualClock()
+    box, _ = outbox(tmp_path, clock=clock)
+    for ttl_s in (60, 20, 40):
+        say(box, ttl_ns=ttl_s * SECOND)
+    left = []
+    for _ in range(6):
+        box.expire()
+        clock.advance(10 * SECOND)
+        left.append(len(list(box.posted())))
+    assert left == [3, 3, 2, 2, 1, 1]
+    say(box, ttl_ns=SECOND)
+    clock.advance(1 * SECOND)
+    box.expire()
+    assert not list(box.posted())
+    box.close()
