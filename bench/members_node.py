@@ -76,6 +76,7 @@ class Node:
         self.mesh = streams
         if os.environ.get("CRONOS_BENCH_COPIES", "1") == "1":
             self.mesh = CopyingMesh(streams, self.datagrams, CLOCK, self.tasks)
+            self.mesh.stalled_ns = streams.stalled_ns
         me = Peer(name, address, CLOCK.now().wall_ns // 1_000_000, roles=("defense", "audit"))
         self.swim = Swim(me, self.mesh, self.datagrams, CLOCK, self.tasks, self.changed)
         if isinstance(self.mesh, CopyingMesh):

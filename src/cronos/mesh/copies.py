@@ -4,9 +4,12 @@ A stream that loses a packet holds up all behind it, for a fifth of a second and
 stream has lately hung, a message also goes as datagrams, at once, after 25 and 75 ms and then at
 growing intervals, from the second time on through another member too, each until its receiver has
 answered for it. Whichever way is first counts; the receiver puts both into one order and gives each
-message on once. A stream hangs when nothing on it was answered for 100 ms while something waited;
-it is doubted for five seconds after the last message that its first copy did not save. One that is
-not doubted carries alone: copies cost four times what the stream does.
+message on once. Whether it hangs is asked when nothing on it was answered for 100 ms while
+something waited, and its receiver has taken nothing off it for as long: by an empty datagram, and a
+receiver that answers at once, and still lacks what waits, proves it. One that is only short of
+processor time answers late, and would be slower still for the copies. A stream that hung is doubted
+for five seconds after the last message that its first copy did not save. One that is not doubted
+carries alone: copies cost four times what the stream does.
 
 Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
@@ -71,6 +74,9 @@ _IDLE_S: Final = 0.5
 _LATELY_NS: Final = 1_000 * _MS
 _LATE_NS: Final = 15 * _MS
 _HANGS_NS: Final = 100 * _MS
+_ASK_NS: Final = 25 * _MS
+_PROMPT_NS: Final = 50 * _MS
+_GONE_NS: Final = 1_000_000 * _MS
 _DOUBT_NS: Final = 5_000 * _MS
 _LOOK_S: Final = 0.05
 
@@ -87,12 +93,17 @@ class _Waiting(msgspec.Struct):
 
 
 class _Outgoing:
-    """What goes to one peer: when it last answered, and until when its stream is doubted."""
+    """What goes to one peer: when it last answered, and until when its stream is doubted.
+
+    Numbers begin with 1: what is asked goes by the number before all that still count.
+    """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number = 1
         self.moved_ns = 0
         self.doubted_ns = 0
+        self.asked = 0
+        self.asked_ns = 0
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self.size = 0
         self.lock = asyncio.Lock()
@@ -220,6 +231,7 @@ class CopyingMesh:
     Attributes:
         broken: told at once of a peer whose stream broke.
         chosen: gives whose turn it is among the members that may pass a copy on.
+        stalled_ns: says for how long a peer has taken nothing off its stream.
     """
 
     def __init__(self, mesh: Mesh, datagrams: Datagrams, clock: Clock, tasks: Tasks) -> None:
@@ -237,6 +249,7 @@ class CopyingMesh:
         self._left_ns = 0
         self._held: set[str] = set()
         self.broken: Callable[[str], None] = _intact
+        self.stalled_ns: Callable[[str], int] = _unknown_ns
         self._receive: Receiver = _nobody
         self._linked: Linked = _unheard
         self._running = False
@@ -371,12 +384,41 @@ class CopyingMesh:
         if not out.hangs(now_ns):
             heapq.heappush(self._due, (out.moved_ns + _HANGS_NS, peer, number))
             return
+        if now_ns >= out.doubted_ns and (wait_ns := self._ask(peer, out, now_ns)):
+            heapq.heappush(self._due, (now_ns + wait_ns, peer, number))
+            return
         out.doubted_ns = now_ns + _DOUBT_NS
         if self._patient(waiting, out, now_ns) and self._may_copy(waiting.data, 2):
             self._copy(peer, out, number)
             self._schedule(peer, number, waiting.sent_ns, waiting.tries)
         else:
             heapq.heappush(self._due, (now_ns + _LATER_NS, peer, number))
+
+    def _ask(self, peer: str, out: _Outgoing, now_ns: int) -> int:
+        """Ask whether a stream hangs; give how long to wait for that, 0 where there is none."""
+        stalled_ns = self.stalled_ns(peer)
+        if stalled_ns >= _GONE_NS:
+            return 0
+        if stalled_ns < _HANGS_NS:
+            return _HANGS_NS - stalled_ns
+        if now_ns - out.asked_ns >= _ASK_NS:
+            empty = Whole(self._session, out.floor() - 1, out.floor(), b"")
+            (part,) = pack_parts(empty, MAX_DATA_BYTES)
+            self._datagrams.send(peer, THREAT, part)
+            if out.asked and (helper := self._next_helper(peer)):
+                self._datagrams.send(peer, THREAT, part, helper)
+            out.asked, out.asked_ns = out.floor(), now_ns
+        return _ASK_NS
+
+    def _told(self, peer: str, out: _Outgoing, now_ns: int) -> None:
+        """Learn from an answer that came by datagram whether the stream hangs."""
+        asked, out.asked = out.asked, 0
+        if asked in out.waiting and now_ns - out.asked_ns < _PROMPT_NS:
+            out.doubted_ns = now_ns + _DOUBT_NS
+            # What waits for this peer has waited long enough.
+            self._due = [(now_ns if to == peer else at, to, n) for at, to, n in self._due]
+            heapq.heapify(self._due)
+            self._wake.set()
 
     def _patient(self, waiting: _Waiting, out: _Outgoing, now_ns: int) -> bool:
         """Say whether the stream has had its time: longer for what goes many times its length."""
@@ -457,8 +499,12 @@ class CopyingMesh:
         except CronosError:
             return
         incoming = self._heard(peer, read)
-        if incoming is not None:
-            incoming.copied_ns = self._clock.now().boot_ns
+        if isinstance(read, Answer):
+            if (out := self._to.get(peer)) is not None and read.session == self._session:
+                self._told(peer, out, self._clock.now().boot_ns)
+        elif incoming is not None:
+            if read.data:
+                incoming.copied_ns = self._clock.now().boot_ns
             self._datagrams.send(peer, THREAT, pack_answer(incoming.answer()))
             if incoming.ready and not incoming.giving:
                 self._tasks.spawn(self._give(peer, incoming), f"copies of {peer}")
@@ -542,3 +588,9 @@ def _unheard(peer: str, up: bool) -> None:
 
 def _intact(peer: str) -> None:
     del peer
+
+
+def _unknown_ns(peer: str) -> int:
+    """Stand where nobody can tell: then only answers count."""
+    del peer
+    return _HANGS_NS

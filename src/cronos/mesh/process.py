@@ -179,6 +179,7 @@ class MeshProcess:
         )
         links, counted = self._links(cards)
         mesh = CopyingMesh(links, datagrams, clock, tasks)
+        mesh.stalled_ns = self._ports.mesh.stalled_ns
         me = Peer(place.instance, place.listen, place.incarnation, roles=place.roles)
         courier = Courier(me, mesh, self._server.tell, Board(clock))
         courier.beside.append(datagrams)

@@ -31,7 +31,7 @@ from cronos.mesh.corelog import LONG, Failed
 from cronos.mesh.door import Door
 from cronos.mesh.strangers import Strangers
 from cronos.mesh.streams_dial import Dialler, parse_address, target_of
-from cronos.mesh.streams_link import Attachment, Link, Surroundings
+from cronos.mesh.streams_link import NEVER_NS, Attachment, Link, Surroundings
 from cronos.mesh.streams_pipes import Calls, Greeter
 from cronos.mesh.streams_session import Bounds
 from cronos.mesh.streams_tls import Identities, Kept
@@ -316,6 +316,14 @@ class GrpcMesh:
         link = self._links.get(peer)
         active = link.active if link is not None else None
         return active.terms.identity.mldsa_hash if active is not None else None
+
+    def stalled_ns(self, peer: str) -> int:
+        """Say for how long a peer's process has taken nothing off its stream, 0 while it does.
+
+        What it has taken and not worked off yet does not count.
+        """
+        link = self._links.get(peer)
+        return link.stalled_ns() if link is not None else NEVER_NS
 
     def states(self) -> tuple[LinkState, ...]:
         """Say how each link stands, sorted by peer."""

@@ -35,6 +35,7 @@ from cronos.types import Lane
 _WORD_S: Final = 0.05
 _BEATS_SINCE: Final = 2
 _S_NS: Final = 1_000_000_000
+NEVER_NS: Final = 1 << 62
 # A worker gives way after so long, and looks at the clock after so many bytes: to what one peer
 # sends the others must not have to listen.
 _TURN_NS: Final = 1_000_000
@@ -158,6 +159,8 @@ class Link:
         self.down_ns = around.clock.now().boot_ns
         """Since when it has not been linked, while it is not."""
         self.rtt_ns = 0
+        self.moved_ns = 0
+        """When the peer last acknowledged a batch, or the first that it has not was sent."""
         self.refusing = False
         """Set while its circuit breaker is open: what could wait for credits is not taken."""
         self._around = around
@@ -271,11 +274,21 @@ class Link:
             if stream.session != session.peer:
                 return  # the peer has begun another life since
             if isinstance(word, Batch):
+                oldest = session.out.oldest
                 self._take(stream, session.take(word))
+                if session.out.oldest != oldest:
+                    self.moved_ns = stream.heard_ns
             elif isinstance(word, Beat) and stream.terms.version >= _BEATS_SINCE:
                 self._beat(stream, word)
             else:
                 raise broken("greeted in the middle of a stream")
+
+    def stalled_ns(self) -> int:
+        """Say for how long the peer has acknowledged nothing of what it owes an answer for."""
+        if self.active is None:
+            return NEVER_NS
+        owed = self.session.out.owed
+        return self._around.clock.now().boot_ns - self.moved_ns if owed else 0
 
     def beat(self, stream: Attachment) -> None:
         """Ask whether the peer is there, where it knows the question."""
@@ -332,6 +345,8 @@ class Link:
         if stream.beats:
             return stream.beats.popleft()
         batch = self.session.next()
+        if batch is not None and batch.number == self.session.out.oldest:
+            self.moved_ns = self._around.clock.now().boot_ns
         if batch is None and stream.speak:
             batch = self.session.word()
         stream.speak = stream.speak and batch is None

@@ -77,6 +77,11 @@ class Outgoing:
         return self._kept[0][0] if self._kept else self._next
 
     @property
+    def owed(self) -> bool:
+        """Whether the peer has not acknowledged all that was sent."""
+        return bool(self._kept)
+
+    @property
     def queued(self) -> int:
         """How many messages wait or are not acknowledged."""
         kept = sum(len(messages) for _, runs in self._kept for _, messages in runs)

@@ -154,15 +154,15 @@ def test_answers_are_cumulative_and_name_what_came_early():
     out = _Outgoing()
     for n in range(5):
         out.put(b"%d" % n, 0)
-    incoming = _Incoming(1, 0)
-    incoming.take(0, 0, b"0")
-    incoming.take(3, 0, b"3")
+    incoming = _Incoming(1, 1)
+    incoming.take(1, 1, b"0")
+    incoming.take(4, 1, b"3")
 
     overtaken = out.answered(incoming.answer(), 7)
 
-    assert list(out.waiting) == [1, 2, 4]
-    assert overtaken == [1, 2]
-    assert out.floor() == 1
+    assert list(out.waiting) == [2, 3, 5]
+    assert overtaken == [2, 3]
+    assert out.floor() == 2
     assert out.moved_ns == 7
 
 
@@ -186,6 +186,48 @@ def test_a_stream_that_answers_carries_alone_and_one_that_hung_is_doubted_for_a_
         assert out.hangs(out.doubted_ns - 1)
         out.moved_ns = out.doubted_ns
         assert not out.hangs(out.doubted_ns)
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_receiver_that_takes_what_comes_and_answers_late_is_sent_no_copies():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        stalled(alpha)
+        alpha.mesh.stalled_ns = lambda _peer: 99_000_000
+        await alpha.mesh.send("beta", Lane.THREAT, b"taken, and not worked off")
+        out = alpha.mesh._to["beta"]
+        await asyncio.sleep(0.3)
+        assert out.hangs(alpha.clock.now().boot_ns)
+        assert not out.asked
+        assert not alpha.mesh.copies
+        # Nor where it takes nothing, and does not answer the datagram at once either.
+        alpha.mesh.stalled_ns = lambda _peer: 100_000_000
+        answers, beta.wire.send = beta.wire.send, lambda *_: None
+        await until(lambda: out.asked == 1)
+        out.asked_ns -= 50_000_000
+        asked = out.asked_ns
+        await until(lambda: out.asked_ns > asked)
+        assert not alpha.mesh.copies
+        beta.wire.send = answers
+        await until(lambda: beta.threats == [("alpha", b"taken, and not worked off")])
+        assert alpha.mesh.copies
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_stream_that_is_gone_is_not_asked_for():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        stalled(alpha)
+        alpha.mesh.stalled_ns = lambda _peer: 1 << 62
+        await alpha.mesh.send("beta", Lane.THREAT, b"x")
+        await until(lambda: beta.threats == [("alpha", b"x")])
+        assert not alpha.mesh._to["beta"].asked_ns
         await stop(nodes)
 
     asyncio.run(story())

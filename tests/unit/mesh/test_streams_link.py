@@ -290,3 +290,38 @@ def test_what_one_peer_sends_at_length_lets_others_have_their_turn():
         return longest
 
     assert asyncio.run(run()) <= 8
+
+
+def test_a_stream_stalls_while_its_receiver_takes_nothing_off_it_and_not_while_it_works_that_off():
+    held, reads = asyncio.Event(), asyncio.Event()
+
+    async def works(_peer, _lane, _data):
+        await held.wait()
+
+    async def run():
+        one, two = End("a", "b"), End("b", "a", works)
+        assert one.link.stalled_ns() > 10**15
+        _, there = connect(one, two)
+        assert one.link.stalled_ns() == 0
+        taken = there.pipe.read
+
+        async def later():
+            await reads.wait()
+            return await taken()
+
+        there.pipe.read = later
+        out = one.link.session.out
+        await one.link.send(Lane.THREAT, b"x")
+        await eventually(lambda: out.owed, "it is sent")
+        one.clock.advance(3_000_000_000)
+        await one.link.send(Lane.THREAT, b"y")
+        assert one.link.stalled_ns() == 3_000_000_000
+        reads.set()
+        await eventually(lambda: not out.owed, "it is taken, and that is said")
+        assert one.link.stalled_ns() == 0
+        assert not two.link.session.incoming._worked[0]
+        held.set()
+        await one.end()
+        await two.end()
+
+    asyncio.run(run())
