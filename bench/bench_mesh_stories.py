@@ -263,10 +263,10 @@ class Stage:
         world.start(victim)
         world.settle(90)
         ballast = place / "ballast"
-        with ballast.open("wb") as file, contextlib.suppress(OSError):
+        # Unbuffered: what was kept would be written when it is closed, and refused then.
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
-                file.flush()
         self.load(victim, EACH)
         time.sleep(self.each * self.gap_ms / 1000)
         numbers = range(self.base, self.base + NUMBERS)

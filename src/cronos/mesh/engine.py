@@ -58,6 +58,8 @@ class _Peer:
         self.gone = False
         self.linked_ns = 0
         self.offered_ns = 0
+        self.rests_until_ns = 0
+        self.failures = 0
         self.agreed = False
         self.out = {lane: Outgoing(lane, session) for lane in LANES}
         self.into = {lane: Incoming() for lane in LANES}
@@ -68,6 +70,7 @@ class _Peer:
         self.noticed = asyncio.Event()
         self.fetched: dict[Lane, int] = dict.fromkeys(LANES, 0)
         self.owes: dict[Lane, bool] = dict.fromkeys(LANES, False)
+        self.answers: dict[Lane, bool] = dict.fromkeys(LANES, False)
         self.subjects = {lane: f"mesh.{me}.{name}.{lane.value}" for lane in LANES}
         self.sources = {lane: f"mesh.{name}.{me}.{lane.value}" for lane in LANES}
 
@@ -260,7 +263,7 @@ class EngineMesh:
             if late:
                 out.again(late)
                 known.wake[lane].set()
-                self._rest(TimeoutError(f"{len(late)} parts did not arrive"))
+                self._spare(known, len(late), now_ns)
 
     # --- what goes -----------------------------------------------------------------------------
 
@@ -310,8 +313,8 @@ class EngineMesh:
 
     async def _published(self, known: _Peer, part: Part) -> int:
         """Give a part to the engine; its position there, 0 where it did not take it."""
-        now_ns = self._clock.now().boot_ns
-        sealed = self._keys.seal(known.name, enginewire.pack(part)) if self._awake(now_ns) else None
+        awake = self._awake(known, self._clock.now().boot_ns)
+        sealed = self._keys.seal(known.name, enginewire.pack(part)) if awake else None
         if sealed is None:
             return 0
         try:
@@ -325,8 +328,19 @@ class EngineMesh:
             self._report("info", "mesh.engine_back", detail="The engine takes bulk again.")
         return position
 
-    def _awake(self, now_ns: int) -> bool:
-        return now_ns >= self._rests_until_ns
+    def _awake(self, known: _Peer, now_ns: int) -> bool:
+        return now_ns >= max(self._rests_until_ns, known.rests_until_ns)
+
+    def _spare(self, known: _Peer, late: int, now_ns: int) -> None:
+        """Send a peer nothing by the engine for a while: what it was given did not arrive.
+
+        Be it the engine's fault or the peer's, the others are not concerned.
+        """
+        if not known.failures:
+            why = f"{late} parts for {known.name} did not arrive by the engine in time."
+            self._report("warning", "mesh.parts_late", peer=known.name, detail=why)
+        known.rests_until_ns = now_ns + min(_REST_NS << min(known.failures, 6), _MOST_REST_NS)
+        known.failures += 1
 
     def _rest(self, error: Exception) -> None:
         """Leave the engine alone for a while; what goes meanwhile goes by stream."""
@@ -372,6 +386,7 @@ class EngineMesh:
                 known.noticed.set()
             case Arrived(lane, session, number):
                 if known.out[lane].arrived(session, number):
+                    known.failures = 0
                     await self._notify(known)
                 known.wake[lane].set()
             case _:
@@ -460,13 +475,19 @@ class EngineMesh:
             into.take(part)
             while into.ready:
                 await self._receive(peer, part.lane, into.ready.popleft())
-        if not known.owes[part.lane]:
-            known.owes[part.lane] = True
+        known.owes[part.lane] = True
+        if not known.answers[part.lane]:
+            known.answers[part.lane] = True
             self._tasks.spawn(self._answer(known, part.lane), f"mesh.engine.held.{peer}")
 
     async def _answer(self, known: _Peer, lane: Lane) -> None:
-        await asyncio.sleep(_HELD_S)
-        known.owes[lane] = False
-        into = known.into[lane]
-        if into.following:
-            await self._say(known.name, Arrived(lane, into.session, into.following - 1))
+        """Say what has arrived; one task, for a peer that takes in no answers must cost no more."""
+        try:
+            while known.owes[lane] and not known.gone:
+                await asyncio.sleep(_HELD_S)
+                known.owes[lane] = False
+                into = known.into[lane]
+                if into.following:
+                    await self._say(known.name, Arrived(lane, into.session, into.following - 1))
+        finally:
+            known.answers[lane] = False

@@ -206,7 +206,9 @@ class Pairwise:
     def stale(self) -> tuple[str, ...]:
         """Give the peers whose keys are due to be made anew."""
         now_ns = self._clock.now().boot_ns
-        return tuple(peer for peer, at_ns in self._agreed_ns.items() if now_ns - at_ns >= REKEY_NS)
+        # In one piece: threads that make offers write into it meanwhile.
+        agreed = list(self._agreed_ns.items())
+        return tuple(peer for peer, at_ns in agreed if now_ns - at_ns >= REKEY_NS)
 
     def forget(self, peer: str) -> None:
         """Drop all keys of a peer."""

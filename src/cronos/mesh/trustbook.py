@@ -46,7 +46,7 @@ class TrustBook:
         self._tasks = tasks
         self._report = report
         self._worth: dict[str, float] = {}
-        self._changed = False
+        self._changed = self._due = False
         self._writing = asyncio.Lock()
 
     async def open(self) -> tuple[Reproach, ...]:
@@ -63,20 +63,24 @@ class TrustBook:
         self._worth[said.peer] = min(max(said.trust, 0.0), 1.0)
         while len(self._worth) > MAX_PEERS:
             del self._worth[next(iter(self._worth))]
-        if not self._changed:
-            self._changed = True
+        self._changed = True
+        if not self._due:
+            self._due = True
             self._tasks.spawn(self.flush(), "mesh.trust")
 
     async def flush(self) -> None:
         """Write what has changed; more than once is harmless."""
         async with self._writing:
+            self._due = False
             if not self._changed:
                 return
             self._changed = False
             try:
                 await asyncio.to_thread(self._write, dict(self._worth))
             except CronosError as error:
-                # With the next change it is tried again; until then a restart forgets this one.
+                # With the next change, and at the end, it is tried again; until then a restart
+                # forgets this one.
+                self._changed = True
                 self._report("error", error.code, detail=error.sentence)
 
     def _read(self) -> dict[str, float]:

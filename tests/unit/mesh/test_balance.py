@@ -1,9 +1,15 @@
 """Who does something next: those of the role first, the idle before the busy, each in its turn."""
 
-import pytest
+import asyncio
 
+import msgspec
+import pytest
+from tests.unit.mesh.nodes import cluster, stop, until
+
+from cronos.mesh import memberwire
 from cronos.mesh.balance import BUSY, Balance, Burden, step
-from cronos.mesh.memberwire import Load
+from cronos.mesh.health import health
+from cronos.mesh.memberwire import Have, Holding, Load
 from cronos.testing.clock import VirtualClock
 
 ROLES = {"a": ("audit",), "b": ("audit", "defense"), "c": ("defense",), "d": ()}
@@ -62,3 +68,47 @@ def test_a_node_knows_what_waits_and_what_it_keeps_and_looks_twice_a_minute(tmp_
     assert burden().kept_mib == 0
     clock.advance(30 * 10**9)
     assert burden().kept_mib == 3
+
+
+class _OldHave(msgspec.Struct, frozen=True, array_like=True, tag="h"):
+    """The frame as the version before knows it."""
+
+    cards: tuple[Holding, ...]
+
+
+def test_an_older_node_reads_the_cards_alone_and_what_it_says_has_no_load():
+    new = memberwire.pack(Have((Holding("b", 7),), Load(9, 9, 2)))
+    old = msgspec.msgpack.decode(new[1:], type=_OldHave)
+    assert old.cards == (Holding("b", 7),)
+    said = memberwire.unpack(new[:1] + msgspec.msgpack.encode(old))
+    assert said == Have((Holding("b", 7),), None)
+
+
+def test_beside_an_older_node_work_goes_round_and_to_it_where_all_others_are_busy():
+    async def story():
+        _, nodes = await cluster("alpha", "beta", "gamma")
+        alpha, gamma = nodes["alpha"], nodes["gamma"]
+        nodes["beta"].swim._tell_load = lambda _boot_ns: None  # as before it could
+        alpha.swim.loads.clear()
+        await until(lambda: "gamma" in alpha.swim.loads)
+        chosen = Balance(
+            lambda: {"beta": ("audit",), "gamma": ("audit",)}, lambda: alpha.swim.loads
+        )
+        both = ["beta", "gamma"]
+        assert "beta" not in alpha.swim.loads
+        assert sorted(chosen.in_turn("audit", both) for _ in range(4)) == sorted(2 * both)
+        assert chosen.least_loaded("audit", ["gamma", "beta"]) == ["gamma", "beta"]
+        gamma.swim.load = lambda: Load(1 << 20, 0)
+        await until(lambda: alpha.swim.loads["gamma"].queued)
+        assert {chosen.in_turn("audit", both) for _ in range(4)} == {"beta"}
+        assert chosen.least_loaded("audit", ["gamma", "beta"]) == ["beta", "gamma"]
+        shown = {"status": "alive", "breaker": "closed"}
+        loads = msgspec.structs.asdict(alpha.swim.loads["gamma"])
+        peers = [
+            {"instance": "beta", "load": None, **shown},
+            {"instance": "gamma", "load": loads, **shown},
+        ]
+        assert health(peers, Load()) == "gamma busy"
+        await stop(nodes)
+
+    asyncio.run(story())

@@ -146,7 +146,7 @@ def test_what_the_engine_keeps_back_comes_by_stream(monkeypatch):
     (alpha, _), reports = story(stream, all_arrives)
 
     assert alpha["direct"] > 10
-    assert "mesh.engine_away" in reports
+    assert "mesh.parts_late" in reports
 
 
 def test_an_engine_that_is_away_costs_nothing_but_its_way_and_is_taken_up_again(monkeypatch):
@@ -161,7 +161,8 @@ def test_an_engine_that_is_away_costs_nothing_but_its_way_and_is_taken_up_again(
 
     async def back(_network, nodes, boxes):
         before, every = nodes["alpha"].counts["engine"], [b"secret %d" % n for n in range(20)]
-        await until(lambda: nodes["alpha"]._awake(nodes["alpha"]._clock.now().boot_ns))
+        alpha = nodes["alpha"]
+        await until(lambda: alpha._awake(alpha._peers["beta"], alpha._clock.now().boot_ns))
         every += await sent(nodes["alpha"], 20, 40)
         await arrived(boxes, every)
         assert nodes["alpha"].counts["engine"] > before
@@ -231,6 +232,61 @@ def test_a_node_without_an_engine_is_served_by_stream(monkeypatch):
         await nodes["alpha"].send("beta", Lane.RECORDS, b"plain")
         await until(lambda: b"plain" in boxes["beta"].arrived("alpha"))
         await plain.stop()
+        await stop(nodes)
+
+    asyncio.run(told())
+
+
+def test_a_peer_that_answers_for_nothing_takes_the_engine_from_no_other(monkeypatch):
+    monkeypatch.setattr(engine, "PATIENCE_NS", 200_000_000)
+    stream = Spoilt()
+
+    async def told():
+        _, nodes = made.in_memory(stream, "alpha", "beta", "gamma")
+        boxes = {name: Mailbox() for name in nodes}
+        for name, mesh in nodes.items():
+            await mesh.start(boxes[name].receive, boxes[name].linked)
+        for other in ("beta", "gamma"):
+            nodes["alpha"].connect(other, other)
+            await until(lambda other=other: ready(nodes["alpha"], other))
+        alpha = nodes["alpha"]
+        nodes["beta"]._answer = never
+        await alpha.send("beta", Lane.RECORDS, b"lost?")
+        await until(lambda: alpha._peers["beta"].failures > 0)
+        before = alpha.counts["engine"]
+        for n in range(20):
+            await alpha.send("gamma", Lane.RECORDS, b"%d" % n)
+        await until(lambda: len(boxes["gamma"].received) == 20)
+        assert alpha.counts["engine"] == before + 20
+        assert alpha.reports == ["mesh.parts_late"]
+        await until(lambda: boxes["beta"].arrived("alpha") == [b"lost?"])
+        await stop(nodes)
+
+    async def never(_known, _lane):
+        pass
+
+    asyncio.run(told())
+
+
+def test_a_peer_that_takes_in_no_answers_costs_one_task_for_each_lane():
+    async def told():
+        _, nodes, _ = await pair(Spoilt())
+        beta, gate, spawned = nodes["beta"], asyncio.Event(), []
+        spawn, say = beta._tasks.spawn, beta._say
+
+        async def stuck(peer, said, lane=Lane.BULK):
+            await gate.wait()
+            return await say(peer, said, lane)
+
+        beta._say = stuck
+        beta._tasks.spawn = lambda work, name: spawned.append(name) or spawn(work, name)
+        for n in range(50):
+            part = enginewire.Part(Lane.BULK, 1 << 62, n, enginewire.WHOLE, b"x")
+            await beta._take("alpha", part)
+            await asyncio.sleep(0.004)
+        assert len(spawned) == 1
+        gate.set()
+        await until(lambda: not beta._peers["alpha"].answers[Lane.BULK])
         await stop(nodes)
 
     asyncio.run(told())

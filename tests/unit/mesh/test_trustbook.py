@@ -78,7 +78,21 @@ def test_a_disk_that_refuses_is_told_and_costs_nothing_else(tmp_path):
     (tmp_path / "trust.new").mkdir()
     kept(tmp_path / "trust", Reproach("b", "it lied", 0.45), reports=reports)
 
-    assert reports == [("error", "mesh.trust_unwritten")]
+    assert set(reports) == {("error", "mesh.trust_unwritten")}
+
+
+def test_what_a_full_disk_refused_is_written_at_the_end_at_the_latest(tmp_path):
+    async def story():
+        one = book(tmp_path / "trust")
+        await one.open()
+        (tmp_path / "trust.new").mkdir()
+        one.keep(Reproach("b", "it lied", 0.45))
+        await one.flush()
+        (tmp_path / "trust.new").rmdir()
+        await one.flush()
+
+    asyncio.run(story())
+    assert [known.peer for known in opened(tmp_path / "trust")] == ["b"]
 
 
 def test_the_book_is_bounded_and_the_latest_stay(tmp_path):
