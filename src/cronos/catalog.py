@@ -49,6 +49,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "forwarding-tap": "cronos.gateway.tap:Tap",
         "certificate-renewal": "cronos.link.renewal:CertificateRenewal",
         "metrics": "cronos.link.exposition:MetricsService",
+        "library": "cronos.discover.feeding:LibraryService",
     },
     "workflow": {
         "command": "cronos.respond.hooks:CommandWorkflow",
@@ -137,7 +138,6 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "read-playbook": "cronos.respond.cacao:read_playbook",
         "discover-child": "cronos.discover.parts:serve_child",
         "discover-jobs": "cronos.discover.jobs:Jobs",
-        "discover-launch": "cronos.discover.jobs:Launch",
         "discover-limits": "cronos.discover.model:Limits",
         "discover-train": "cronos.discover.train:train",
         "discover-phases": "cronos.discover.learned:Phase",

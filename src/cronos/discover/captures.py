@@ -84,7 +84,7 @@ def read_capture(source: Readable, head: bytes, wanted: Test, bounds: Bounds) ->
     Raises:
         InputError: it is no capture, or nothing in it passes the filter.
     """
-    reader, collector = CaptureReader(), _Collector(wanted, bounds)
+    reader, collector = CaptureReader(), Collector(wanted, bounds)
     data = head or source.read(_READ_BYTES)
     while data and not reader.broken and not collector.full:
         collector.packets(reader.feed(data), reader.buffer)
@@ -113,7 +113,7 @@ def read_capture(source: Readable, head: bytes, wanted: Test, bounds: Bounds) ->
     return services
 
 
-class _Collector:
+class Collector:
     """Keeps what passes the filter until the capture ends."""
 
     def __init__(self, wanted: Test, bounds: Bounds) -> None:

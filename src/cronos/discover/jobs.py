@@ -75,12 +75,12 @@ class Jobs:
 
     def __init__(
         self,
-        launch: Launch,
+        launch: tuple[tuple[str, ...], Mapping[str, str]],
         clock: Clock,
         heard: Callable[[Event], None] = lambda _event: None,
         at_once: int = AT_ONCE,
     ) -> None:
-        self._launch = launch
+        self._launch = Launch(*launch)
         self._clock = clock
         self._heard = heard
         self._at_once = max(1, min(at_once, AT_ONCE))

@@ -30,7 +30,6 @@ from cronos.discover.messages import Message, Service
 from cronos.discover.model import Limits
 from cronos.discover.profile import Profile, named
 from cronos.discover.report import profile_of
-from cronos.discover.store import ProfileStore
 from cronos.errors import DeniedError
 from cronos.ports import Clock, Metrics
 
@@ -94,6 +93,30 @@ class Queue(Protocol):
         ...
 
 
+class Profiles(Protocol):
+    """Where profiles lie: a `ProfileStore`, or one that is opened when it is asked."""
+
+    def names(self) -> tuple[str, ...]:
+        """Give the names there are, sorted."""
+        ...
+
+    def actives(self) -> dict[str, Profile]:
+        """Give the active version of each name that has one."""
+        ...
+
+    def add(self, profile: Profile) -> Profile:
+        """Store a candidate."""
+        ...
+
+    def promote(self, name: str, version: int) -> Profile:
+        """Put a version into use."""
+        ...
+
+    def note(self, name: str, version: int, *, parsed: int, failed: int) -> None:
+        """Add to what a version parsed and failed."""
+        ...
+
+
 class _Buffer:
     """The latest messages, bounded by number and bytes."""
 
@@ -152,7 +175,7 @@ class Library:
 
     def __init__(
         self,
-        store: ProfileStore,
+        store: Profiles,
         queue: Queue,
         clock: Clock,
         metrics: Metrics,

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -10,16 +9,13 @@ from typing import Any, Final, NamedTuple, Self
 from cronos.errors import CronosError, DeniedError, InputError
 from cronos.front import settings
 from cronos.front.documents_discover import DiscoverDocument, ServiceView
+from cronos.front.learner import launch
 from cronos.front.outputs import as_text, reading, writing
 from cronos.front.plugins import load
 from cronos.front.profiles import FOLDER, store_of
 from cronos.front.result import to_line
 from cronos.front.text import console, is_terminal
 
-# What a child sees of our environment: how to find Python's own files.
-_KEPT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME")
-# One thread each: several discoveries run beside one another, and threads cost memory.
-_THREADS: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 _MIN_MESSAGES: Final = 8
 _MAX_SERVICES: Final = 32
 _MIN_SECONDS: Final = 1.0
@@ -66,13 +62,9 @@ class Work:
         self._clock = clock
         self._began_ns = clock.now().boot_ns
         self._shown = Shown()
-        environment = {one: os.environ[one] for one in _KEPT if one in os.environ}
-        launch = load("entry", "discover-launch")(
-            (sys.executable, "-m", "cronos.front.learner"), {**environment, **_THREADS}
-        )
         at_once = options.jobs or max(1, min(10, os.cpu_count() or 1))
         self._at_once = at_once
-        self._jobs = load("entry", "discover-jobs")(launch, clock, self._shown.heard, at_once)
+        self._jobs = load("entry", "discover-jobs")(launch(), clock, self._shown.heard, at_once)
         self._limits = load("entry", "discover-limits")
 
     def __enter__(self) -> Self:

@@ -2,14 +2,16 @@
 
 import argparse
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
 
+from cronos.config import Config
 from cronos.front import settings
 from cronos.front.keyring import using_keys
 from cronos.front.plugins import load
 from cronos.front.sealed import sealer_of, seals
+from cronos.ports import Clock
 
 FOLDER: Final = "profiles"
 
@@ -39,13 +41,27 @@ def store_of(options: argparse.Namespace) -> Generator[Any]:
         DeniedError: another process writes to it, or the keys do not open it.
     """
     config, state = settings.config_of(options), settings.state_of(options)
-    folder = state / config.node.instance / FOLDER
-    clock = load("entry", "clock")()
     with contextlib.ExitStack() as held:
         keys: Any = None
         if seals(config):
             keys = held.enter_context(using_keys(config, state, ensure=True))
-        sealer = sealer_of(config, folder, clock, FOLDER, lambda: keys)
-        store = load("entry", "profile-store")(folder, sealer, clock)
-        held.callback(store.close)
+        clock = load("entry", "clock")()
+        yield held.enter_context(node_store(config, state, clock, lambda: keys))
+
+
+@contextlib.contextmanager
+def node_store(
+    config: Config, state: Path, clock: Clock, keys: Callable[[], Any]
+) -> Generator[Any]:
+    """Open a node's store of profiles with its keys.
+
+    Raises:
+        DeniedError: another process writes to it, or the keys do not open it.
+    """
+    folder = state / config.node.instance / FOLDER
+    sealer = sealer_of(config, folder, clock, FOLDER, keys)
+    store = load("entry", "profile-store")(folder, sealer, clock)
+    try:
         yield store
+    finally:
+        store.close()

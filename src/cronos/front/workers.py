@@ -27,6 +27,7 @@ from cronos.front.sealed import LateSealer, agent_keys, held_in, sealer_of, seal
 from cronos.link.egress import EgressGate
 from cronos.link.frames import connect, listen
 from cronos.link.killswitch import FILE_NAME
+from cronos.link.packetfeed import PacketSender
 from cronos.link.urgency import take_priority
 from cronos.ports import Clock, KeyProvider, Sensor, Source
 from cronos.runtime.telemetry import Log
@@ -40,6 +41,8 @@ _TELL_NS: Final = 2_000_000_000
 _STEP_S: Final = 60.0
 _SPOOLING: Final = frozenset(("stdin", "syslog-udp", "syslog-tcp"))
 _WORKFLOW: Final = "workflow"
+_LIBRARY: Final = "library"
+_PATIENCE_S: Final = 5.0
 # What the process of a foreign executor sees of ours: how to find Python's own files.
 _KEPT_OF_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 _KINDS: Final = (DeniedError, UnreachableError, InputError)
@@ -135,7 +138,14 @@ def _open(
     if name is None:
         source.close()
         raise _unrecognised(source.name, empty=not head)
-    return _Peeked(source, head or b""), make("sensor", name, config, clock=clock)
+    packets = _handed(spec) if _LIBRARY in config.services else None
+    return _Peeked(source, head or b""), make("sensor", name, config, clock=clock, packets=packets)
+
+
+def _handed(spec: Spec) -> Any:
+    """Give what hands packets to the library; of a file it may wait a little, never in all."""
+    patience_s = 0.0 if spec.live else _PATIENCE_S
+    return PacketSender(Path(spec.run) / "library.sock", patience_s)
 
 
 def _unrecognised(name: str, *, empty: bool) -> InputError:
@@ -200,10 +210,10 @@ def _wiring(spec: Spec, name: str) -> dict[str, Any]:
 
 def _serve_service(spec: Spec, clock: Clock) -> None:
     """Run a service; its event loop is a fifth of what the other workers would have to import."""
-    from cronos.front.services import serve  # noqa: PLC0415 - it alone loads asyncio
+    from cronos.front.services import Place, serve  # noqa: PLC0415 - it alone loads asyncio
 
-    state = Path(spec.keys).parent.parent
-    serve(spec.service, spec.config, _wiring(spec, spec.service), Path(spec.run), state, clock)
+    place = Place(Path(spec.run), Path(spec.keys).parent.parent, partial(_agent_keys, spec))
+    serve(spec.service, spec.config, _wiring(spec, spec.service), place, clock)
 
 
 def _serve_mesh(spec: Spec, clock: Clock) -> None:

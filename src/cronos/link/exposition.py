@@ -68,6 +68,7 @@ class MetricsService:
         tasks: where the counting runs.
         control: the node's control socket.
         rates: counts what became of decisions; blocks for as long as the ledger takes to read.
+        gauges: what other services of the node tell of themselves.
 
     Attributes:
         port: where it listens, once it has started.
@@ -88,6 +89,7 @@ class MetricsService:
         tasks: Tasks,
         control: Path,
         rates: Callable[[], Any],
+        gauges: Callable[[], Mapping[str, float]] = dict[str, float],
     ) -> None:
         self.port: int | None = None
         self._config = config
@@ -95,6 +97,7 @@ class MetricsService:
         self._tasks = tasks
         self._control = control
         self._rates = rates
+        self._gauges = gauges
         self._counted: Any = None
         self._counted_wall_ns = 0
         self._server: asyncio.Server | None = None
@@ -178,7 +181,7 @@ class MetricsService:
         except CronosError:
             return ["# TYPE cronos_up untyped\ncronos_up 0\n"]
         rates = rate_lines(self._counted, self._counted_wall_ns) if self._counted else ()
-        return list(exposed([*status_lines(status), *rates]))
+        return list(exposed([*status_lines(status), *rates, *gauge_lines(self._gauges())]))
 
 
 def status_lines(status: Mapping[str, Any]) -> Iterator[Line]:
@@ -201,6 +204,14 @@ def status_lines(status: Mapping[str, Any]) -> Iterator[Line]:
             yield f"cronos_{_fit(name)}", _labels(kind=rest[0], result=rest[1]), value
         else:
             yield f"cronos_{_fit('_'.join((name, *rest)))}", "", value
+
+
+def gauge_lines(gauges: Mapping[str, float]) -> Iterator[Line]:
+    """Translate what other services tell: `a.b` is a name, `a.b.c` has `c` for its kind."""
+    for key, value in sorted(gauges.items()):
+        name, *rest = key.split(".")
+        labels = _labels(kind=rest[1]) if len(rest) == 2 else ""
+        yield f"cronos_{_fit('_'.join((name, *rest[:1])))}", labels, float(value)
 
 
 def rate_lines(tracked: Any, at_wall_ns: int) -> Iterator[Line]:

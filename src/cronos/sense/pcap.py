@@ -5,9 +5,9 @@ own. Sequence numbers count observations and depend on the packets alone, also t
 which follow the capture's clock: a live capture without packets tells of nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeAlias
 
 from cronos.config import Positive, Section
 from cronos.errors import InputError
@@ -21,6 +21,8 @@ from cronos.types import Defect, Entity, EntityKind, Manifest, Observation, Prov
 _READ_BYTES: Final = 1 << 18
 _NAMES: Final = {TCP: "tcp", 17: "udp", ICMP: "icmp", ICMPV6: "icmp"}
 _MS_NS: Final = 1_000_000
+
+Handed: TypeAlias = Callable[[Sequence[Packet], bytes], None]
 
 
 class PcapConfig(Section, frozen=True):
@@ -38,6 +40,7 @@ class PcapSensor:
     Args:
         config: bounds and timeouts.
         clock: stamps when an observation was sensed; None where nobody waits.
+        packets: is handed the packets too, as they lie in a buffer; it must not wait.
     """
 
     config_type: ClassVar[type[Section]] = PcapConfig
@@ -47,9 +50,12 @@ class PcapSensor:
         ("packets", "live"),
     )
 
-    def __init__(self, config: PcapConfig, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: PcapConfig, clock: Clock | None = None, packets: Handed | None = None
+    ) -> None:
         self._config = config
         self._clock = clock
+        self._packets = packets
 
     @classmethod
     def recognise(cls, head: bytes) -> float:
@@ -62,7 +68,7 @@ class PcapSensor:
         Raises:
             InputError: the source broke, or nothing in it is a capture.
         """
-        capture = _Capture(source, self._config, self._clock)
+        capture = _Capture(source, self._config, self._clock, self._packets)
         try:
             while (data := source.read(_READ_BYTES)) != b"":
                 yield capture.feed(data) if data else ()
@@ -78,9 +84,12 @@ class PcapSensor:
 class _Capture:
     """One reading of one source."""
 
-    def __init__(self, source: Source, config: PcapConfig, clock: Clock | None) -> None:
+    def __init__(
+        self, source: Source, config: PcapConfig, clock: Clock | None, packets: Handed | None
+    ) -> None:
         self.reader = CaptureReader()
         self._source = source
+        self._packets = packets
         self._clock = clock
         self._decoder = PacketDecoder()
         self._flows = FlowTable(config.max_flows, config.answer_timeout_ms * _MS_NS)
@@ -92,6 +101,8 @@ class _Capture:
         """Take bytes and give what they amount to."""
         self._bytes += len(data)
         packets = self.reader.feed(data)
+        if self._packets is not None and packets:
+            self._packets(packets, self.reader.buffer)
         self._follow(packets)
         return self._readings()
 

@@ -9,6 +9,7 @@ import msgspec
 from tests.unit.front.worker_spec import spec_for
 
 from cronos.config import Config
+from cronos.front.services import _gauges
 
 LOADED = """
 import sys
@@ -42,3 +43,10 @@ def test_a_service_says_where_it_listens_and_ends_when_told(tmp_path):
             assert process.wait(30) == 0
         finally:
             process.kill()
+
+
+def test_what_services_tell_of_themselves_is_gathered_and_broken_files_are_not(tmp_path):
+    (tmp_path / "library.gauges").write_bytes(b'{"discover.hit_rate":0.5}')
+    (tmp_path / "other.gauges").write_bytes(b"half a fi")
+
+    assert _gauges(tmp_path) == {"discover.hit_rate": 0.5}

@@ -14,6 +14,7 @@ from cronos.link.exposition import (
     MetricsConfig,
     MetricsService,
     exposed,
+    gauge_lines,
     rate_lines,
     status_lines,
 )
@@ -206,6 +207,14 @@ def test_names_become_labels():
         "cronos_findings 7",
     ):
         assert f"\n{line}\n" in text
+
+
+def test_what_other_services_tell_is_shown_beside():
+    gauges = {"discover.hit_rate": 0.75, "discover.flows.known": 3, "discover.flows.cached": 5}
+    text = "".join(exposed(list(gauge_lines(gauges))))
+
+    assert "\ncronos_discover_hit_rate 0.75\n" in text
+    assert '\ncronos_discover_flows{kind="known"} 3\n' in text
 
 
 def test_what_a_stranger_named_cannot_leave_its_label():

@@ -219,3 +219,16 @@ def test_every_real_capture_is_read_without_an_error_and_reading_again_gives_the
     assert counts["modbus"] > 6000
     assert counts["dns_activity"] > 2000
     assert counts["defect"] < 10
+
+
+@pytest.mark.parametrize("step", [7, 64, 1 << 16])
+def test_packets_are_handed_on_as_they_are_read(step: int) -> None:
+    handed: list[bytes] = []
+
+    def hear(packets: Sequence[tuple[int, int, int, int]], buffer: bytes) -> None:
+        handed.extend(buffer[start:end] for _, _, start, end in packets)
+
+    sensor = PcapSensor(PcapConfig(), packets=hear)
+    told = read(Bytes(capture(conversation()), step), sensor)
+    assert told == read(Bytes(capture(conversation()), step))
+    assert handed == [b"\x02" * 12 + b"\x08\0" + packet for packet in conversation()]
