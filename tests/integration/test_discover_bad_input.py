@@ -146,7 +146,7 @@ def test_memory_is_bounded_and_the_best_so_far_is_given(discover):
 
 def test_a_capture_of_very_many_services_learns_only_some(discover):
     frames = [udp(CLIENT, 40_000, SERVER, 1 + n % 5_000, b"x%d" % n) for n in range(20_000)]
-    code, document, rows, _ = discover(pcap(frames), "--max-seconds", "20", "--min-messages", "4")
+    code, document, rows, _ = discover(pcap(frames), "--max-seconds", "300", "--min-messages", "4")
 
     assert code == 0
     assert len(document["services"]) == 32

@@ -192,9 +192,9 @@ SITE = Guard(
         (K.PROCESS, "plc-2"),
         (K.PROCESS, "plc-2/x"),
         (K.PROCESS, "plc-2/\u0664\u0667"),
-        (K.PROCESS, f"localhost/{os.getpid()}"),
-        (K.PROCESS, f"{socket.gethostname()}/{os.getppid()}"),
-        (K.PROCESS, f"192.0.2.99/{os.getpid()}"),
+        pytest.param(K.PROCESS, f"localhost/{os.getpid()}", id="this process"),
+        pytest.param(K.PROCESS, f"{socket.gethostname()}/{os.getppid()}", id="what began it"),
+        pytest.param(K.PROCESS, f"192.0.2.99/{os.getpid()}", id="this process by an address"),
         (K.PROCESS, "scada/4711"),
     ],
 )
@@ -219,7 +219,7 @@ def test_every_kind_of_target_can_be_protected(kind, value):
         (K.HOST, "plc-2"),
         (K.HOST, "scada.other.example"),
         (K.PROCESS, "plc-2/4711"),
-        (K.PROCESS, f"plc-2/{os.getpid()}"),
+        pytest.param(K.PROCESS, f"plc-2/{os.getpid()}", id="its number elsewhere"),
     ],
 )
 def test_what_is_not_named_is_not_protected(kind, value):
