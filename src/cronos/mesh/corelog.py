@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import ClassVar, Final, NamedTuple, TextIO
+from urllib.parse import unquote
 
 _SETTINGS: Final = {"GRPC_VERBOSITY": "INFO", "GRPC_TRACE": "handshaker,call_error"}
 _QUIET: Final = {"GRPC_VERBOSITY": "NONE"}
@@ -88,10 +89,13 @@ def messages(text: bytes) -> Iterator[bytes]:
 
 
 def place_of(address: bytes) -> tuple[str, int] | None:
-    """Read an address as gRPC writes it: ``ipv4:192.0.2.1:80``, ``ipv6:%5B::1%5D:80``."""
+    """Read an address as gRPC writes it: ``ipv4:192.0.2.1:80``, ``ipv6:%5B::1%5D:80``.
+
+    Without its zone, if it has one.
+    """
     _, _, place = address.partition(b":")
     host, _, port = place.decode("ascii", "replace").rpartition(":")
-    host = host.replace("%5B", "").replace("%5D", "").strip("[]")
+    host = unquote(host).strip("[]").partition("%")[0]
     if not host or not (port.isascii() and port.isdigit()) or len(port) > 5:
         return None
     return host.removeprefix("::ffff:"), int(port)

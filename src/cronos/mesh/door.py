@@ -169,4 +169,4 @@ def _end_of(one: socket.socket, port: int) -> Place | None:
     if one.getsockname()[1] != port:
         return None
     host, other = one.getpeername()[:2]
-    return str(host).removeprefix("::ffff:"), int(other)
+    return str(host).removeprefix("::ffff:").partition("%")[0], int(other)

@@ -69,6 +69,7 @@ def test_several_in_one_piece_are_told_apart():
         (b"ipv4:192.0.2.1:80", ("192.0.2.1", 80)),
         (b"ipv6:[::ffff:192.0.2.1]:80", ("192.0.2.1", 80)),
         (b"ipv6:%5B::1%5D:80", ("::1", 80)),
+        (b"ipv6:%5Bfe80::1%25eth0%5D:80", ("fe80::1", 80)),
         (b"ipv4:192.0.2.1", None),
         (b"ipv4::80", None),
         (b"unix:/run/x", None),
