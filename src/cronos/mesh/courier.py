@@ -6,13 +6,15 @@ there to take it. Rule 2: who speaks is whom the link has verified; a message in
 its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from cronos.errors import InputError
+from cronos.errors import CronosError, InputError
 from cronos.mesh.delivery import Counts, Standing
 from cronos.mesh.health import health
 from cronos.mesh.memberwire import Load
@@ -38,6 +40,7 @@ from cronos.types import (
 _GONE: Final = frozenset({PeerStatus.DEAD, PeerStatus.LEFT})
 _MEMBERSHIP: Final = frozenset({Lane.KEYS, Lane.MEMBERS})
 _REMEMBERED: Final = 100_000
+_AGAIN_S: Final = 1.0
 FORGED: Final = "it spoke in another's name"
 
 
@@ -63,6 +66,10 @@ class Delivers(Protocol):
 
     async def post_all(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> list[int]:
         """Send each to one peer, or to all; returns once they are durable."""
+        ...
+
+    async def post_again(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> None:
+        """Post those that have no place yet; returns once all of them are durable."""
         ...
 
     async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
@@ -161,6 +168,9 @@ class Courier:
         self._view: Members | None = None
         self._heard: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._left = False
+        self._owed: OrderedDict[int, Publish] = OrderedDict()
+        self._owing = asyncio.Event()
+        self._durable = self._said = 0
 
     async def start(self, seeds: Sequence[str]) -> None:
         """Begin to take from peers; the reflex process must be there."""
@@ -185,12 +195,44 @@ class Courier:
             for told in said:
                 if isinstance(told, Reproach):
                     self.book.keep(told)
-        await self.delivery.post_all([(one.message, one.to) for one in published])
-        bulletins = [one.message for one in published if isinstance(one.message, Bulletin)]
-        if bulletins:
-            # In its own name: so far this node itself holds what it tells, for good.
-            name = self._me.instance
-            self._tell(Receipt(name, name, max(one.sequence for one in bulletins)))
+        bulletins = {
+            one.message.sequence: one for one in published if isinstance(one.message, Bulletin)
+        }
+        try:
+            await self.delivery.post_all([(one.message, one.to) for one in published])
+        except CronosError:
+            # Which of them found no place, or no disk, is not known: all of them are owed.
+            self._owed.update(bulletins)
+            while len(self._owed) > _REMEMBERED:
+                self._owed.popitem(last=False)
+            self._owing.set()
+            raise
+        self._say_durable(max(bulletins, default=0))
+
+    async def post_again(self) -> None:
+        """Post what was refused until it is durable, for as long as this process lives."""
+        while True:
+            await self._owing.wait()
+            await asyncio.sleep(_AGAIN_S)
+            owed = dict(self._owed)
+            with suppress(CronosError):  # it was told when it was refused first
+                await self.delivery.post_again([(one.message, one.to) for one in owed.values()])
+                for sequence in owed:
+                    self._owed.pop(sequence, None)
+                if not self._owed:
+                    self._owing.clear()
+                self._say_durable(max(owed, default=0))
+
+    def _say_durable(self, sequence: int) -> None:
+        """Say, in its own name, up to where this node holds what it tells, for good.
+
+        That is cumulative, so it ends before the first that is owed.
+        """
+        self._durable = max(self._durable, sequence)
+        upto = min(self._durable, next(iter(self._owed), self._durable + 1) - 1)
+        if upto > self._said:
+            self._said, name = upto, self._me.instance
+            self._tell(Receipt(name, name, upto))
 
     def heard(self, peer: str, datum: Datum, signed: bool) -> None:
         """Hand on what a peer's delivery brought, once, if it speaks for itself."""

@@ -30,6 +30,7 @@ from cronos.mesh.claims import Claims
 from cronos.mesh.entries import MAX_TTL_NS, Posted, Took, until
 from cronos.mesh.line import RESEND_NS, Line
 from cronos.mesh.outbox import Message, Outbox
+from cronos.mesh.rates import Rates
 from cronos.mesh.signing import Signing
 from cronos.mesh.storing import Storing
 from cronos.ports import Clock, Mesh, Tasks
@@ -111,6 +112,7 @@ class Delivery:
 
     Attributes:
         crowded: says whether nothing more should be heard for now; its sender tells it again.
+        pressed: says whether one peer should not be heard at the others' cost.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its ports, each another one
@@ -148,6 +150,8 @@ class Delivery:
         self._ticked_ns = 0
         self._claims = Claims()
         self.crowded: Callable[[], bool] = lambda: False
+        self.pressed: Callable[[], bool] = lambda: False
+        self._rates = Rates(clock, lambda peer, why, code: self._say(peer, code, why))
         self.counts = Counts()
 
     # --- beginning and end ---------------------------------------------------------------------
@@ -219,6 +223,16 @@ class Delivery:
         if refused is not None:
             raise refused
         return positions
+
+    async def post_again(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> None:
+        """Post those that have no place in the outbox; returns once all of them are durable.
+
+        Raises:
+            CronosError: as `post_all`.
+        """
+        placed = {(one.to, one.data) for one in self._outbox.posted()}
+        await self.post_all([one for one in messages if (one[1], encode(one[0])) not in placed])
+        await self._storing.wait()
 
     def _add(self, message: Bulletin | Receipt, to: str) -> int:
         """Give a message its place in the outbox; 0 where it has to wait for another one."""
@@ -478,7 +492,7 @@ class Delivery:
 
     def _take(self, peer: str, parcels: wire.Parcels) -> None:
         inbox = self._outbox.inbox
-        if self.crowded() or not inbox.begin(peer, parcels.stream):
+        if not self._may_hear(peer, len(parcels.items)) or not inbox.begin(peer, parcels.stream):
             self.counts.refused += len(parcels.items)
             return
         after, now = parcels.after, self._clock.now()
@@ -495,6 +509,18 @@ class Delivery:
             after = item.position
         self._release(peer)
         self._storing.owe(peer)
+
+    def _may_hear(self, peer: str, count: int) -> bool:
+        """Say whether a peer is heard now; what is not heard is told again.
+
+        Where the reflex process is behind, who has told much has to wait, and nobody for it.
+        """
+        if self.crowded():
+            return False
+        if self.pressed():
+            return self._rates.take(peer, "messages", count)
+        self._rates.charge(peer, "messages", count)
+        return True
 
     def _hear(self, peer: str, stream: int, item: wire.Item, after: int, now: Now) -> None:
         inbox = self._outbox.inbox

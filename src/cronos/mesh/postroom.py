@@ -54,6 +54,10 @@ class PostRoom:
         """Tell several at once; see `Delivery.post_all`."""
         return await self._delivery.post_all(messages)
 
+    async def post_again(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> None:
+        """Post what was refused; see `Delivery.post_again`."""
+        await self._delivery.post_again(messages)
+
     async def receive(self, peer: str, lane: Lane, data: bytes) -> None:
         """Take a frame of a peer; never raises for what is in it."""
         machine = self._replica if lane is Lane.RECORDS else self._delivery

@@ -184,6 +184,7 @@ class MeshProcess:
         courier = Courier(me, mesh, self._server.tell, Board(clock))
         courier.beside.append(datagrams)
         tasks.spawn(self._watch(datagrams), "strange datagrams")
+        tasks.spawn(courier.post_again(), "post again")
         kept = place.home / "outbox" / "trust"
         courier.book = TrustBook(place.instance, kept, self._ports.sealer, tasks, self.report)
         courier.members = self._swim = members = Swim(
@@ -247,7 +248,7 @@ class MeshProcess:
             courier.heard,
             self._wrong,
         )
-        delivery.crowded = self._server.crowded
+        delivery.crowded, delivery.pressed = self._server.crowded, self._server.pressed
         return delivery
 
     def _replica(self, mesh: Mesh) -> Replica:

@@ -26,6 +26,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "newer cards": (4_096, 4),
     "questions for cards": (4_096, 64),
     "greetings about bulk": (16, 1),
+    "messages": (4_096, 256),
 }
 
 Told = Callable[[str, str, str], None]
@@ -56,7 +57,7 @@ class Rates:
         """Take from a bucket, one of `LIMITS`; False, and told, where it is empty."""
         bucket = self._bucket(peer, kind)
         if bucket.left >= 1:
-            bucket.left -= count
+            bucket.left = max(bucket.left - count, -LIMITS[kind][0])
             return True
         bucket.dropped += 1
         self.dropped += 1
@@ -68,7 +69,8 @@ class Rates:
 
     def charge(self, peer: str, kind: str, count: float) -> None:
         """Take more for what turned out to be worth nothing; what is owed is waited for."""
-        self._bucket(peer, kind).left -= count
+        bucket = self._bucket(peer, kind)
+        bucket.left = max(bucket.left - count, -LIMITS[kind][0])
 
     def has(self, peer: str, kind: str) -> bool:
         """Say whether there is something left in a bucket."""

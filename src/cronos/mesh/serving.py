@@ -25,6 +25,7 @@ REFLEX: Final = "reflex"
 _MAX_CLIENTS: Final = 8
 _MAX_SAID: Final = 2_000  # carried together; the reflex process waits when more is under way
 _PAUSE_AT: Final = 20_000
+_PRESSED: Final = 256 << 10
 _MOST_UNREAD: Final = 16 << 20  # what the reflex process has not read yet, of what peers said
 
 Hear = Callable[[Sequence[Datum]], Awaitable[None]]
@@ -88,6 +89,10 @@ class MeshServer:
     def crowded(self) -> bool:
         """Say whether the reflex process reads less than it is told."""
         return self.reflex is not None and self.reflex.unread > _MOST_UNREAD
+
+    def pressed(self) -> bool:
+        """Say whether it is behind: then no peer should be heard at another's cost."""
+        return self.reflex is not None and self.reflex.unread > _PRESSED
 
     def said(self, datum: Datum) -> None:
         """Queue what the reflex process said."""

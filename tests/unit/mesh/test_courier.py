@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+from tests.unit.mesh.nodes import until
 
-from cronos.errors import InputError
+from cronos.errors import DeniedError, InputError
+from cronos.mesh import courier
 from cronos.mesh.courier import FORGED, Courier
 from cronos.mesh.delivery import Counts, Standing
 from cronos.mesh.memberwire import Load
@@ -48,6 +50,7 @@ class Post:
         self.known = []
         self.forgotten = []
         self.running = False
+        self.refuses = None
 
     async def start(self):
         self.running = True
@@ -65,7 +68,12 @@ class Post:
         return (Standing("b", True, 4, 3, 2),)
 
     async def post_all(self, messages):
+        if self.refuses is not None:
+            raise self.refuses
         self.posted += messages
+
+    async def post_again(self, messages):
+        await self.post_all(messages)
 
     async def receive(self, peer, lane, data):
         self.received.append((peer, lane, data))
@@ -127,6 +135,27 @@ def test_what_the_reflex_says_is_posted_in_its_order_and_said_to_be_durable_afte
 
     assert stage.post.posted == [(one.message, one.to) for one in said]
     assert stage.told == [Receipt("a", "a", 5)]
+
+
+def test_what_is_refused_is_not_said_to_be_durable_and_is_posted_again(monkeypatch):
+    monkeypatch.setattr(courier, "_AGAIN_S", 0.01)
+
+    async def story():
+        stage = Stage()
+        again = asyncio.ensure_future(stage.courier.post_again())
+        await stage.courier.hear([Publish(bulletin(1))])
+        stage.post.refuses = DeniedError("mesh.outbox_full", "It is full.", "Wait.")
+        with pytest.raises(DeniedError):
+            await stage.courier.hear([Publish(bulletin(2)), Publish(bulletin(3))])
+        stage.post.refuses = None
+        await stage.courier.hear([Publish(bulletin(4))])
+        assert stage.told == [Receipt("a", "a", 1)]
+        await until(lambda: len(stage.told) == 2)
+        assert stage.told[1] == Receipt("a", "a", 4)
+        assert [one.sequence for one, _ in stage.post.posted] == [1, 4, 2, 3]
+        again.cancel()
+
+    asyncio.run(story())
 
 
 def test_a_peer_speaks_for_itself_alone():

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.mesh.mail import SECOND, THREAT, Node, bulletin, end, federation, until
 
 from cronos.errors import CronosError, DeniedError
-from cronos.mesh import wire
+from cronos.mesh import rates, wire
 from cronos.mesh.outbox import OutboxConfig
 from cronos.testing.memory_mesh import MemoryNetwork
 from cronos.types import Receipt, encode
@@ -376,6 +376,55 @@ def test_a_signature_that_does_not_come_is_reported_and_waited_for_no_more(tmp_p
         await two.start()
         assert two.bulletins() == ["one-1-b1"]
         assert two.bulletins(signed=True) == []
+        await end(one, two)
+
+    run(story())
+
+
+def test_where_the_reflex_process_is_behind_a_flood_waits_and_others_do_not(tmp_path, monkeypatch):
+    monkeypatch.setitem(rates.LIMITS, "messages", (16, 4))
+
+    async def story():
+        one, two, three = await federation(tmp_path, "one", "two", "three")
+        three.delivery.pressed = lambda: True
+        for n in range(200):
+            await one.delivery.post(bulletin("one", n))
+        await two.delivery.post(bulletin("two", 1))
+        await until(lambda: "two-1-b1" in three.bulletins(), ticking=[one, two])
+        assert len(three.bulletins()) <= 60
+        assert ("one", "mesh.too_often") in three.reports
+        assert ("two", "mesh.too_often") not in three.reports
+        three.delivery.pressed = lambda: False
+        for _ in range(40):
+            one.clock.advance(SECOND)
+            await until(lambda: True)
+            await asyncio.sleep(0.01)
+            one.delivery.tick()
+        await until(lambda: len(set(three.bulletins())) == 201, ticking=[one, three])
+        await end(one, two, three)
+
+    run(story())
+
+
+def test_what_found_no_place_is_posted_again_once_and_what_did_is_not(tmp_path):
+    async def story():
+        one, two = await federation(
+            tmp_path, "one", "two", config=OutboxConfig(max_messages=4, max_bytes=1 << 20)
+        )
+        one.mesh.forget("two")
+        await until(lambda: one.mesh.peers() == ())
+        several = [(bulletin("one", n), "") for n in range(1, 8)]
+        with pytest.raises(DeniedError):
+            await one.delivery.post_all(several)
+        assert len(list(one.outbox.posted())) == 4
+        with pytest.raises(DeniedError):
+            await one.delivery.post_again(several)
+        assert len(list(one.outbox.posted())) == 4
+        one.mesh.connect("two", "two")
+        await until(lambda: len(two.bulletins()) == 4, ticking=[one, two])
+        await until(lambda: one.holds("two"), ticking=[one, two])
+        await one.delivery.post_again(several[4:])
+        await until(lambda: len(two.bulletins()) == 7, ticking=[one, two])
         await end(one, two)
 
     run(story())
