@@ -386,7 +386,8 @@ def stories(stage):
     found["a damaged outbox"] = stage.damaged
     found["a full disk"] = stage.full_disk
     found["strangers flood"] = stage.strangers
-    found["a member floods"] = lambda: stage.hostile(f"flood {stage.lies()} 20000", "garbage 300")
+    # The noise first: behind the flood it would still wait at the member when that ends.
+    found["a member floods"] = lambda: stage.hostile("garbage 300", f"flood {stage.lies()} 20000")
     found["a member replays and forges"] = lambda: stage.hostile(
         "replay", f"forge north {stage.lies()} 100"
     )
