@@ -143,6 +143,7 @@ class Delivery:
         self._signing = Signing(seals, outbox, tasks, self._wake_all, self._failed)
         self._stopped = False
         self._sequences: dict[str, OrderedDict[int, tuple[int, int]]] = {}
+        self._receipts: dict[str, int] = {}  # the latest of each peer
         self._deferred: dict[str, dict[int, Receipt]] = {}
         self._hellos: dict[str, wire.Acked] = {}
         self._early: dict[str, deque[wire.Signatures]] = {}
@@ -269,6 +270,7 @@ class Delivery:
         self.linked(peer, up=False)
         self._outbox.forget(peer)
         self._sequences.pop(peer, None)
+        self._receipts.pop(peer, None)
         self._deferred.pop(peer, None)
         self._storing.forget(peer)
 
@@ -382,6 +384,8 @@ class Delivery:
         after, posted = self._outbox.due(peer, line.sent, _MANY)
         if posted and len(line.flying) < _WINDOW:
             parcels = self._parcels(after, posted)
+            out = self._outbox.sent
+            out[peer] = max(out.get(peer, 0), parcels.items[-1].position)
             await self._mesh.send(peer, Lane.THREAT, wire.pack(parcels))
             line.sent = parcels.items[-1].position
             line.flying.extend(one.position for one in parcels.items)
@@ -564,8 +568,10 @@ class Delivery:
             while len(known) > _MAX_SEQUENCES:
                 known.popitem(last=False)
             self._heard(took.peer, message, signed)
-        elif isinstance(message, Receipt) and took.of == self._incarnation:
-            self._heard(took.peer, message, signed)
+        elif isinstance(message, Receipt):
+            self._receipts[took.peer] = max(self._receipts.get(took.peer, 0), took.position)
+            if took.of == self._incarnation:
+                self._heard(took.peer, message, signed)
 
     def _release(self, peer: str) -> None:
         """Post the receipts that had to wait for what is here now; the last says it all."""
@@ -653,11 +659,13 @@ class Delivery:
         """Say whether a peer has to answer for a signature that is missing.
 
         Not where it was away for as long as the message counted, nor where it signed with a key
-        that this node does not know yet.
+        that this node does not know yet, nor for a receipt that a later one covers.
         """
         early = self._early.get(took.peer, ())
         unproven = any(leaf.position == took.position for one in early for leaf in one.leaves)
-        return took.ends.left_ns(now, self._boot_id) > 0 and not unproven
+        # Nodes of the version before forget to sign a receipt when another one follows it.
+        covered = not took.ident and took.position < self._receipts.get(took.peer, 0)
+        return took.ends.left_ns(now, self._boot_id) > 0 and not (unproven or covered)
 
     def _say(self, peer: str, code: str, sentence: str) -> None:
         """Report, at most once in ten seconds for each peer and code."""

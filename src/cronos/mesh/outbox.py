@@ -76,6 +76,9 @@ class Outbox:
         clock: what expires.
         incarnation: names the stream, where there is none yet; higher at every start.
         signs: whether a message is done with only when its signature is held too.
+
+    Attributes:
+        sent: up to where each peer has been sent something in this life.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class Outbox:
         self._names: dict[str, int] = {}
         self._addressed: dict[str, dict[int, None]] = {}
         self._told: dict[str, Told] = {}
+        self.sent: dict[str, int] = {}
         self._size = 0
         self._next = 1
         self._whole = False
@@ -242,6 +246,7 @@ class Outbox:
     def forget(self, peer: str) -> None:
         """Wait for a peer no more: it has left, or was revoked."""
         self._told.pop(peer, None)
+        self.sent.pop(peer, None)
         self.inbox.forget(peer)
         for position in list(self._addressed.get(peer, ())):
             self._remove(position)
@@ -359,7 +364,8 @@ class Outbox:
     def _keep(self, posted: Posted) -> None:
         if posted.replaces:
             before = self._names.get(posted.replaces)
-            if before is not None:
+            # What has been sent is owed its signature, and kept until its receiver has that.
+            if before is not None and before > self.sent.get(posted.to, 0):
                 self._remove(before)
             self._names[posted.replaces] = posted.position
         self._posted[posted.position] = posted

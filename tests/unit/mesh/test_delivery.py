@@ -406,6 +406,51 @@ def test_where_the_reflex_process_is_behind_a_flood_waits_and_others_do_not(tmp_
     run(story())
 
 
+def test_receipts_that_follow_one_another_quickly_are_signed_all_the_same(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        for n in range(1, 40):
+            await two.delivery.post(bulletin("two", n))
+        await until(lambda: len(one.bulletins()) == 39)
+        for n in range(1, 40):
+            await one.delivery.post(Receipt("one", "two", n), "two")
+            await until(lambda n=n: two.receipts()[-1:] == [Receipt("one", "two", n)])
+        await until(lambda: one.holds("two"), ticking=[one, two])
+        tick(two, 20)
+        assert two.delivery.counts.missing == 0
+        assert len(two.receipts(signed=True)) == len(two.receipts())
+        assert two.reports == []
+        await end(one, two)
+
+    run(story())
+
+
+class _Never(dict):
+    """A record of what was sent that keeps nothing: so it was in the version before."""
+
+    def __setitem__(self, peer, position):
+        pass
+
+
+def test_a_receipt_that_a_later_one_covers_is_not_missed(tmp_path):
+    async def story():
+        one, two = await federation(tmp_path, "one", "two")
+        one.outbox.sent = _Never()
+        for n in range(1, 10):
+            await two.delivery.post(bulletin("two", n))
+        await until(lambda: len(one.bulletins()) == 9)
+        for n in range(1, 10):
+            await one.delivery.post(Receipt("one", "two", n), "two")
+            await until(lambda n=n: two.receipts()[-1:] == [Receipt("one", "two", n)])
+        await until(lambda: two.receipts(signed=True) != [], ticking=[one])
+        tick(two, 20)
+        assert two.delivery.counts.missing > 0
+        assert two.reports == []
+        await end(one, two)
+
+    run(story())
+
+
 def test_what_found_no_place_is_posted_again_once_and_what_did_is_not(tmp_path):
     async def story():
         one, two = await federation(
