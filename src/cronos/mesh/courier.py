@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from cronos.errors import CronosError, InputError
-from cronos.mesh.delivery import Counts, Standing
 from cronos.mesh.health import health
 from cronos.mesh.memberwire import Load
 from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
+from cronos.mesh.standing import Counts, Standing
 from cronos.mesh.streams import LinkState
 from cronos.mesh.trustbook import TrustBook
 from cronos.mesh.udp import split

@@ -21,8 +21,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
-import msgspec
-
 from cronos.errors import CronosError, InputError, UnreachableError
 from cronos.mesh import wire
 from cronos.mesh.batches import Batch, Seals, leaf_of
@@ -32,6 +30,7 @@ from cronos.mesh.line import RESEND_NS, Line
 from cronos.mesh.outbox import Message, Outbox
 from cronos.mesh.rates import Rates
 from cronos.mesh.signing import Signing
+from cronos.mesh.standing import Counts, Standing
 from cronos.mesh.storing import Storing
 from cronos.ports import Clock, Mesh, Tasks
 from cronos.types import Bulletin, Datum, Lane, Now, Receipt, Unknown, decode, encode
@@ -66,32 +65,6 @@ _ITEM_BYTES: Final = 40
 _MAX_EARLY: Final = 64
 _MAX_SEQUENCES: Final = 16_384
 _MAX_REPORTS: Final = 4_096
-
-
-class Counts(msgspec.Struct):
-    """What became of messages, since this process began."""
-
-    posted: int = 0
-    sent: int = 0
-    resent: int = 0
-    heard: int = 0
-    repeated: int = 0
-    expired: int = 0
-    refused: int = 0
-    signed: int = 0
-    missing: int = 0
-    forged: int = 0
-    unproven: int = 0
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How one peer is doing: what it holds, what of that it has seen signed, what waits for it."""
-
-    peer: str
-    linked: bool
-    held: int
-    signed: int
-    waiting: int
 
 
 class Delivery:

@@ -6,8 +6,9 @@ to; which lane is whose is decided here.
 
 from collections.abc import Sequence
 
-from cronos.mesh.delivery import Counts, Delivery, Standing
+from cronos.mesh.delivery import Delivery
 from cronos.mesh.replica import Positions, Replica
+from cronos.mesh.standing import Counts, Standing
 from cronos.types import Bulletin, Lane, Receipt
 
 

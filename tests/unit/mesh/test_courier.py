@@ -9,10 +9,10 @@ from tests.unit.mesh.nodes import until
 from cronos.errors import DeniedError, InputError
 from cronos.mesh import courier
 from cronos.mesh.courier import FORGED, Courier
-from cronos.mesh.delivery import Counts, Standing
 from cronos.mesh.memberwire import Load
 from cronos.mesh.replica import Positions
 from cronos.mesh.shared import Board
+from cronos.mesh.standing import Counts, Standing
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_mesh import MemoryNetwork
 from cronos.types import (
