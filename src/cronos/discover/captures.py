@@ -15,6 +15,7 @@ from cronos.discover.conversations import Connection, Ports
 from cronos.discover.filters import Ends, Test
 from cronos.discover.framing import Run, cut
 from cronos.discover.messages import Message, Service
+from cronos.discover.model import Limits
 from cronos.discover.unpack import Readable
 from cronos.errors import InputError
 from cronos.link.capture import CaptureReader, Packet
@@ -29,6 +30,7 @@ from cronos.link.packets import (
     reverse,
     spell,
 )
+from cronos.ports import Clock
 
 _READ_BYTES: Final = 1 << 18
 _NAMES: Final = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmp"}
@@ -39,6 +41,9 @@ _MIN_ETHERTYPE: Final = 0x600
 MESSAGE_BYTES: Final = 400
 _CONNECTION_BYTES: Final = 600
 _S_NS: Final = 1e9
+_MIB: Final = 1 << 20
+# A message costs some five times its bytes while it is put in order, cut and handed on.
+_SHARE_KEPT: Final = 6
 
 
 # Shares of the time after which nothing more is read, and no rule is looked for any more.
@@ -58,6 +63,17 @@ class Bounds(msgspec.Struct, frozen=True):
     max_connections: int = 50_000
     late: Callable[[float], bool] = _in_time
     """Says whether this share of the time is spent."""
+
+
+def bounds_of(limits: Limits, clock: Clock) -> Bounds:
+    """Give what may be read within limits, from now on."""
+    kept = limits.max_memory_mb * _MIB // _SHARE_KEPT
+    began_ns = clock.now().boot_ns
+
+    def late(share: float) -> bool:
+        return clock.now().boot_ns - began_ns > share * limits.max_seconds * _S_NS
+
+    return Bounds(kept, min(Bounds().max_messages, kept // MESSAGE_BYTES), late=late)
 
 
 class _Datagram(NamedTuple):

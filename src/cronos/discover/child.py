@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from cronos.discover.captures import MESSAGE_BYTES, Bounds
+from cronos.discover.captures import bounds_of
 from cronos.discover.learned import Learned, Told
 from cronos.discover.messages import Service
 from cronos.discover.model import Limits
@@ -32,12 +32,9 @@ TOLD, SO_FAR, DONE, FAILED = "told", "so far", "done", "failed"
 _READ_BYTES: Final = 1 << 18
 _STANDARD_INPUT: Final = 0
 _MIB: Final = 1 << 20
-_S_NS: Final = 1e9
 _SPARE_S: Final = 10
 _PR_SET_PDEATHSIG: Final = 1
 _CORES: Final = 4
-# A message costs some five times its bytes while it is put in order, cut and handed on.
-_SHARE_KEPT: Final = 6
 
 
 class ReadAsk(msgspec.Struct, frozen=True, tag=READ):
@@ -107,7 +104,7 @@ def carried_out(
 ) -> Sequence[Service] | Learned:
     """Do what is asked."""
     if isinstance(ask, ReadAsk):
-        return read_input(ask.path, ask.filter_text, _bounds(ask.limits, clock))
+        return read_input(ask.path, ask.filter_text, bounds_of(ask.limits, clock))
 
     def told(one: Told) -> None:
         tell(TOLD, one)
@@ -116,16 +113,6 @@ def carried_out(
         tell(SO_FAR, one)
 
     return learn(ask.service, ask.limits, clock, parts_of(ask.profiles), Teller(told, so_far))
-
-
-def _bounds(limits: Limits, clock: Clock) -> Bounds:
-    kept = limits.max_memory_mb * _MIB // _SHARE_KEPT
-    began_ns = clock.now().boot_ns
-
-    def late(share: float) -> bool:
-        return clock.now().boot_ns - began_ns > share * limits.max_seconds * _S_NS
-
-    return Bounds(kept, min(Bounds().max_messages, kept // MESSAGE_BYTES), late=late)
 
 
 def _asked(connected: socket.socket) -> Ask:

@@ -28,6 +28,7 @@ _READ_BYTES: Final = 1 << 18
 _SEND_BYTES: Final = 1 << 16
 # A child looks at the time itself; it is ended only when it does not.
 _GRACE_NS: Final = 3_000_000_000
+_LEAST_GRACE_NS: Final = 1_000_000_000
 _S_NS: Final = 1_000_000_000
 
 
@@ -140,6 +141,14 @@ class Jobs:
             self.step(0.1)
         return answer
 
+    def hurry(self) -> None:
+        """End what runs with its best so far; what waits is not begun any more."""
+        for job in list(self._running.values()):
+            self._end(job, job.best and replace(job.best, stopped=_late(job)))
+        for job in self._waiting:
+            self._answers[job.number] = _lost(job)
+        self._waiting.clear()
+
     def close(self) -> None:
         """End all that runs and forget all that waits."""
         self._waiting.clear()
@@ -167,7 +176,8 @@ class Jobs:
         job.socket = ours
         job.unsent = memoryview(packed("ask", msgspec.msgpack.encode(job.ask)))
         limit_ns = int(job.ask.limits.max_seconds * _S_NS)
-        job.deadline_ns = self._clock.now().boot_ns + limit_ns + _GRACE_NS
+        grace_ns = max(_LEAST_GRACE_NS, min(_GRACE_NS, limit_ns // 8))
+        job.deadline_ns = self._clock.now().boot_ns + limit_ns + grace_ns
         self._running[job.number] = job
         self._selector.register(ours, selectors.EVENT_READ | selectors.EVENT_WRITE, job)
 

@@ -2,20 +2,23 @@
 
 import math
 import struct
-from collections.abc import Iterator
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from cronos.discover import ir
+from cronos.discover.captures import bounds_of
 from cronos.discover.interpreter import Interpreter, Occurrence, Refused, whole
 from cronos.discover.jsonl import read_lines
 from cronos.discover.messages import Message
-from cronos.discover.model import Sem
+from cronos.discover.model import Limits, Sem
 from cronos.discover.profile import Profile
 from cronos.discover.reading import opened, services_of
+from cronos.ports import Clock
 
 _FLOATS: Final = {4: ">f", 8: ">d"}
+_LOOK_EVERY: Final = 64
 
 Shown: TypeAlias = int | float | str | None
 
@@ -84,16 +87,37 @@ def shown(leaf: ir.Leaf, one: Occurrence) -> Shown:
     return one.value
 
 
-def rows(profile: Profile, given: str, filter_text: str = "") -> Iterator[Row]:
+class Reader(NamedTuple):
+    """How much of a capture is read, by whose clock, and who hears what was left out."""
+
+    limits: Limits
+    clock: Clock
+    told: Callable[[str], None]
+
+
+def rows(
+    profile: Profile,
+    given: str,
+    filter_text: str = "",
+    reading: tuple[Limits, Clock, Callable[[str], None]] | None = None,
+) -> Iterator[Row]:
     """Take an input apart, in its order.
 
-    JSON lines are parsed as they come. A capture is read to its end first: only all of a service
-    says how its streams are cut. Of a capture those services are meant that the profile names,
-    or all if none of them is there.
+    JSON lines are parsed as they come, however many there are. A capture is read to its end
+    first, or to its limits: only all of a service says how its streams are cut. Of a capture
+    those services are meant that the profile names, or all if none of them is there.
+
+    Args:
+        profile: what takes messages apart.
+        given: a path, or ``-`` for standard input.
+        filter_text: which packets of a capture are meant.
+        reading: a `Reader`.
 
     Raises:
         InputError: the input cannot be read, or holds no message.
     """
+    reader = reading and Reader(*reading)
+    bounds = reader and bounds_of(reader.limits, reader.clock)
     parser = Parser(profile)
     with opened(given) as found:
         if not found.capture and not filter_text:
@@ -103,12 +127,18 @@ def rows(profile: Profile, given: str, filter_text: str = "") -> Iterator[Row]:
                 else:
                     yield parser.row(number, one)
             return
-        services = services_of(found, filter_text)
+        services = services_of(found, filter_text, bounds)
     meant = [one for one in services if one.name in profile.services] or services
     numbered = [
         (number, message)
         for service in meant
         for number, message in zip(service.numbers, service.messages, strict=True)
     ]
-    for number, message in sorted(numbered, key=lambda one: one[0]):
+    for remark in sorted({one for service in meant for one in service.remarks}):
+        if reader:
+            reader.told(remark)
+    for done, (number, message) in enumerate(sorted(numbered, key=lambda one: one[0])):
+        if reader and bounds and done % _LOOK_EVERY == 0 and bounds.late(1.0):
+            reader.told(f"The time was up: only {done} of {len(numbered)} messages were parsed.")
+            return
         yield parser.row(number, message)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
-from cronos.errors import CronosError, DeniedError, InputError
+from cronos.errors import CronosError, InputError
 from cronos.front import settings
 from cronos.front.documents_discover import DiscoverDocument, ServiceView
+from cronos.front.folders import fill
 from cronos.front.learner import launch
+from cronos.front.limits import held_to
 from cronos.front.outputs import as_text, reading, writing
 from cronos.front.plugins import load
 from cronos.front.profiles import FOLDER, store_of
@@ -19,6 +21,8 @@ from cronos.front.text import console, is_terminal
 _MIN_MESSAGES: Final = 8
 _MAX_SERVICES: Final = 32
 _MIN_SECONDS: Final = 1.0
+# For the start of a process, its grace, and the reports: at most a quarter of all.
+_KEPT_S: Final = 6.0
 _AT_A_LIMIT: Final = frozenset({"discover.stopped", "discover.memory"})
 _S_NS: Final = 1e9
 
@@ -38,10 +42,11 @@ def discover(options: argparse.Namespace) -> DiscoverDocument:
     """
     clock = load("entry", "clock")()
     began_ns = clock.now().boot_ns
-    with Work(options, clock) as work:
+    known = _known(options)  # opening the keys takes memory of its own, by design
+    with held_to(options.max_memory), Work(options, clock) as work:
         services = work.services()
         wanted, left_out = _wanted(services, options.min_messages, work.room())
-        found = work.learned(wanted, _known(options))
+        found = work.learned(wanted, known)
     predicted = _write_predictions(options, found) if options.predictions else ""
     written = _write_reports(options, found, clock) if options.out else [()] * len(found)
     _save(options, found, clock)
@@ -97,11 +102,16 @@ class Work:
 
     def room(self) -> int:
         """Give how many services there is time to learn."""
-        return max(1, min(_MAX_SERVICES, int(self._left_s() * self._at_once / _MIN_SECONDS)))
+        left_s = float(self._options.max_seconds) - self._spent_s()
+        return max(1, min(_MAX_SERVICES, int(left_s * self._at_once / _MIN_SECONDS)))
+
+    def _spent_s(self) -> float:
+        return float((self._clock.now().boot_ns - self._began_ns) / _S_NS)
 
     def _left_s(self) -> float:
-        spent_s = float((self._clock.now().boot_ns - self._began_ns) / _S_NS)
-        return max(_MIN_SECONDS, float(self._options.max_seconds) - spent_s)
+        """Give the time there is to learn in: a part is kept for the end and for what follows."""
+        whole_s = float(self._options.max_seconds)
+        return max(_MIN_SECONDS, whole_s - min(_KEPT_S, whole_s / 4) - self._spent_s())
 
     def learned(self, services: Sequence[Any], known: dict[str, bytes]) -> list[Found]:
         """Learn services beside one another, each in its share of the time.
@@ -115,7 +125,7 @@ class Work:
         for service in services:
             numbers.append(self._jobs.submit(make(service, self._bounded(share_s), known)))
             self._shown.names[numbers[-1]] = service.name
-        answers = [self._jobs.wait(number) for number in numbers]
+        answers = [self._answer(number) for number in numbers]
         for answer in answers[:1] if len(answers) == 1 else ():
             if isinstance(answer, CronosError) and answer.code not in _AT_A_LIMIT:
                 raise answer
@@ -126,6 +136,15 @@ class Work:
             else Found(service, answer)
             for service, answer in zip(services, answers, strict=True)
         ]
+
+    def _answer(self, number: int) -> Any:
+        """Wait for an answer; when all of the time is spent, whatever there is by then."""
+        while (answer := self._jobs.answer(number)) is None:
+            if self._spent_s() > float(self._options.max_seconds):
+                self._jobs.hurry()
+            else:
+                self._jobs.step(0.1)
+        return answer
 
     def _bounded(self, seconds: float) -> Any:
         one = self._options
@@ -224,25 +243,10 @@ def _write_reports(
     written: list[tuple[str, ...]] = []
     for one in found:
         name = safe(options.save or one.service.name)
-        folder = Path(options.out)
-        folder = folder if len(found) == 1 else folder / safe(one.service.name)
+        below = "" if len(found) == 1 else safe(one.service.name)
         files = report(one.service, one.learned, name, clock.now().wall_ns).files
-        written.append(tuple([_write(folder, file, data) for file, data in sorted(files.items())]))
+        written.append(fill(Path(options.out), below, files))
     return written
-
-
-def _write(folder: Path, name: str, data: bytes) -> str:
-    path = folder / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    except OSError as error:
-        raise DeniedError(
-            "output.unwritable",
-            f"{as_text(path)} cannot be written: {error.strerror}.",
-            "Choose another folder with --out.",
-        ) from error
-    return as_text(path)
 
 
 def _save(options: argparse.Namespace, found: Sequence[Found], clock: Any) -> None:

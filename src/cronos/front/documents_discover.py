@@ -54,6 +54,8 @@ class ParseDocument(msgspec.Struct, frozen=True):
     # Why messages were refused, the most frequent reasons first.
     reasons: dict[str, int]
     output: str
+    # What was left out of a capture, and why.
+    remarks: tuple[str, ...] = ()
     schema: str = "cronos.parse/1"
 
 

@@ -65,6 +65,20 @@ def test_more_than_ten_never_run_at_once(make):
     assert make(at_once=50)._at_once == 10
 
 
+def test_in_a_hurry_what_runs_gives_its_best_and_what_waits_is_not_begun(make):
+    running = make("slow", at_once=1)
+    numbers = [running.submit(LearnAsk(SERVICE, Limits(max_seconds=60.0))) for _ in range(3)]
+    while not any(job.best for job in running._running.values()):
+        running.step(0.05)
+    running.hurry()
+    first, *others = [running.answer(number) for number in numbers]
+
+    assert running.running == running.waiting == 0
+    assert isinstance(first, Learned)
+    assert first.stopped
+    assert all(isinstance(other, InputError) for other in others)
+
+
 def test_a_queue_has_an_end(make, monkeypatch):
     monkeypatch.setattr(jobs, "MAX_WAITING", 3)
     running = make()

@@ -8,7 +8,9 @@ from tests.unit.discover.pump import PROFILE, note, reading
 from tests.unit.discover.wires import CLIENT, SERVER, pcap, udp
 
 from cronos.discover.messages import Message
+from cronos.discover.model import Limits
 from cronos.discover.parsing import Parser, rows
+from cronos.testing.clock import VirtualClock
 
 
 def lines(*payloads):
@@ -76,3 +78,33 @@ def test_of_a_capture_the_services_of_the_profile_are_meant(tmp_path):
     assert [row.i for row in rows(named, str(path))] == [0]
     assert [row.type for row in rows(PROFILE, str(path))] == ["reading", ""]
     assert [row.i for row in rows(PROFILE, str(path), "port 53")] == [0]
+
+
+def test_a_capture_is_parsed_within_its_time_and_what_is_left_out_is_told(tmp_path):
+    path = tmp_path / "c.pcap"
+    frames = [udp(CLIENT, 5_000, SERVER, 7_000, reading(float(n))) for n in range(300)]
+    path.write_bytes(pcap(frames))
+    clock, told = VirtualClock(), []
+    given = Limits(max_seconds=5.0), clock, told.append
+    found = []
+    for row in rows(PROFILE, str(path), "", given):
+        found.append(row.type)
+        clock.advance(50_000_000)
+
+    assert 64 <= len(found) < 300
+    assert told == [f"The time was up: only {len(found)} of 300 messages were parsed."]
+    assert [row.type for row in rows(PROFILE, str(path), "", given)] == ["reading"] * 300
+
+
+def test_of_a_capture_no_more_is_kept_than_memory_allows(tmp_path):
+    path = tmp_path / "c.pcap"
+    frames = [udp(CLIENT, 5_000, SERVER, 7_000, reading(float(n))) for n in range(1_000)]
+    path.write_bytes(pcap(frames))
+    told = []
+    found = list(
+        rows(PROFILE, str(path), "", (Limits(max_memory_mb=1), VirtualClock(), told.append))
+    )
+
+    assert 0 < len(found) < 1_000
+    assert told
+    assert "were read" in told[0] or "are told" in told[0]

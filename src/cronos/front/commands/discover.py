@@ -11,6 +11,7 @@ from cronos.front.documents_discover import (
     ProfileView,
     ServiceView,
 )
+from cronos.front.limits import positive, size
 from cronos.front.plugins import load
 from cronos.front.profiles import store_of
 from cronos.front.result import print_json
@@ -45,16 +46,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--relearn", action="store_true", help="do not try known profiles first")
     limits = parser.add_argument_group("limits; at one of them the best result so far is given")
-    limits.add_argument("--max-seconds", type=_positive, default=120.0, metavar="S")
-    limits.add_argument("--max-memory", type=_size, default=1024, metavar="MIB")
+    limits.add_argument("--max-seconds", type=positive, default=120.0, metavar="S")
+    limits.add_argument("--max-memory", type=size, default=1024, metavar="MIB")
     limits.add_argument(
-        "--max-messages", type=_size, default=1000, metavar="N", help="to learn a service from"
+        "--max-messages", type=size, default=1000, metavar="N", help="to learn a service from"
     )
     limits.add_argument(
-        "--min-messages", type=_size, default=0, metavar="N", help="that make a service worthwhile"
+        "--min-messages", type=size, default=0, metavar="N", help="that make a service worthwhile"
     )
     limits.add_argument(
-        "--jobs", type=_size, default=0, metavar="N", help="discoveries at once, at most 10"
+        "--jobs", type=size, default=0, metavar="N", help="discoveries at once, at most 10"
     )
     stored = parser.add_argument_group("stored profiles (with `profiles`)")
     stored.add_argument("--promote", default="", metavar="NAME@VERSION", help="put it into use")
@@ -62,20 +63,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     stored.add_argument("--forget", default="", metavar="NAME", help="delete all its versions")
     stored.add_argument("--diff", default="", metavar="NAME", help="compare its last two versions")
     settings.shared(parser)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise ValueError
-    return value
-
-
-def _size(text: str) -> int:
-    value = int(text)
-    if not 0 < value <= 1 << 20:
-        raise ValueError
-    return value
 
 
 def execute(options: argparse.Namespace) -> int:

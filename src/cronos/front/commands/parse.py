@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Final
 
 from cronos.errors import InputError
 from cronos.front import settings
 from cronos.front.documents_discover import ParseDocument
+from cronos.front.limits import held_to, positive, size
 from cronos.front.outputs import STANDARD, as_text, reading, refuse_terminal, writing
 from cronos.front.plugins import load
 from cronos.front.profiles import profile_of
@@ -41,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--filter", default="", metavar="EXPR", help="which packets are meant: tcp port 502"
     )
+    limits = parser.add_argument_group("limits of a capture, which is read before it is parsed")
+    limits.add_argument("--max-seconds", type=positive, default=600.0, metavar="S")
+    limits.add_argument("--max-memory", type=size, default=1024, metavar="MIB")
     settings.shared(parser)
 
 
@@ -51,12 +55,15 @@ def execute(options: argparse.Namespace) -> int:
     if options.format in _COLUMNS:
         refuse_terminal(options.output, asked=False)
     profile = profile_of(options, options.profile)
-    rows = load("entry", "parse-rows")(profile, options.input, options.filter)
+    remarks: list[str] = []
+    limits = load("entry", "discover-limits")(options.max_seconds, options.max_memory)
+    reader = limits, load("entry", "clock")(), remarks.append
+    rows = load("entry", "parse-rows")(profile, options.input, options.filter, reader)
     count = _Count()
-    with contextlib.ExitStack() as held:
+    with held_to(options.max_memory), contextlib.ExitStack() as held:
         for row in held.enter_context(_written(options, profile, rows)):
             count.add(row)
-    document = count.document(options, profile)
+    document = count.document(options, profile, remarks)
     if options.json:
         print_json(document)
     else:
@@ -84,7 +91,9 @@ class _Count:
             self._bad += bool(row.bad_checksums)
         self._all += 1
 
-    def document(self, options: argparse.Namespace, profile: Any) -> ParseDocument:
+    def document(
+        self, options: argparse.Namespace, profile: Any, remarks: Sequence[str]
+    ) -> ParseDocument:
         parsed = sum(self._types.values())
         return ParseDocument(
             profile.name,
@@ -97,6 +106,7 @@ class _Count:
             dict(sorted(self._types.items())),
             dict(self._reasons.most_common(_MAX_REASONS)),
             "" if options.output == STANDARD else as_text(options.output),
+            tuple(remarks),
         )
 
 
@@ -150,3 +160,5 @@ def _tell(document: ParseDocument) -> None:
     print(
         f"{document.parsed} of {document.messages} messages parsed{refused}{bad}.", file=sys.stderr
     )
+    for remark in document.remarks:
+        print(plain(remark), file=sys.stderr)
