@@ -22,6 +22,7 @@ _MOSTLY: Final = 0.8
 _NEARLY: Final = 0.95
 _FEW: Final = 5
 _MAX_FLAGS: Final = 8
+_MAX_KINDS: Final = 64
 _DAY_S: Final = 86_400.0
 _TICKS: Final = {1.0: "seconds", 1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
 
@@ -165,6 +166,8 @@ def _length(field: _Field) -> tuple[str, str] | None:
     wholes = [len(one.message.payload) == one.value for one in field.seen]
     if _share(wholes) >= _MOSTLY:
         return "message_length", "how many bytes the message has"
+    if not sized:
+        return "maybe_length", "looks like a length, and nothing was found that it measures"
     return "length", "how many bytes a part of the message has"
 
 
@@ -186,6 +189,16 @@ def _constant(field: _Field) -> tuple[str, str] | None:
     if first.length == 1 and isinstance(value, int) and value < 16 and first.offset < 8:
         return "version", f"always {value}; a version, if anything"
     return "constant", "always the same in this capture"
+
+
+def _many(field: _Field) -> tuple[str, str] | None:
+    """Name what takes nearly any value: no kind, and no flags, but an id or a part of a number."""
+    of_many = field.leaf_sem is Sem.ENUM_FLAGS and len(field.values) > _MAX_KINDS
+    if not of_many or field.role == "union":
+        return None
+    if _echoes(field):
+        return "transaction_id", "chosen by who asks; the answer repeats it"
+    return _number(field)
 
 
 def _kind(field: _Field) -> tuple[str, str] | None:
@@ -248,7 +261,7 @@ def _address(field: _Field) -> tuple[str, str] | None:
             return f"{name}_address", f"equal to the packet's own {name}"
     width = field.seen[0].length
     kind = {4: "an IPv4 address", 6: "a hardware address", 16: "an IPv6 address"}
-    return "address", kind.get(width, "an address")
+    return "address", kind.get(width, "an address" if width > 2 else "the number of a station")
 
 
 def _spelled(one: _Seen) -> str:
@@ -291,7 +304,7 @@ def _number(field: _Field) -> tuple[str, str] | None:
 
 
 _RULES: Final[tuple[Rule, ...]] = (
-    _checksum, _length, _count, _constant, _kind, _id, _time, _address, _words, _number,
+    _checksum, _length, _count, _constant, _many, _kind, _id, _time, _address, _words, _number,
 )  # fmt: skip
 
 
