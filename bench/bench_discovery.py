@@ -129,6 +129,15 @@ def noise_rate(models):
     return cuts / gaps
 
 
+PEERS = {
+    "Netzob 2.0.0": "its build with minepy does not end on Python 3.11 (tried for 200 s)",
+    "NEMESYS": "Python 3.9 only, and it needs an unreleased Netzob",
+    "NetPlier": "no package; pins torch 1.2 and numpy 1.19, which have none for Python 3.11",
+    "BinaryInferno": "no package; fails on Python 3.11 (stdev of an infinite value)",
+}
+"""Published tools that learn from traffic alone, and why none runs beside this here."""
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="", help="keep what is learnt from in this file")
@@ -160,6 +169,8 @@ def main():
         print(name)
         scored(folder / name)
     print(f"random messages: boundaries at {max(noise):.4f} of the gaps (worst of {len(noise)})")
+    for name, why in PEERS.items():
+        print(f"{name}: not run: {why}")
 
 
 if __name__ == "__main__":

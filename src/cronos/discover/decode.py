@@ -53,7 +53,8 @@ def constrained(corpus: Corpus, odds: Array, claims: Sequence[Claim]) -> Array:
     out = odds.copy()
     total = len(out)
     for claim in reversed(claims):
-        if claim.terms.get("choice", 0) or not claim.kind.startswith(ENDS):
+        sure = claim.kind.startswith(ENDS) or claim.terms.get("exact", 0)
+        if claim.terms.get("choice", 0) or not sure:
             continue
         for number, span in enumerate(claim.spans):
             if span is None or span[1] < 1 or span[0] + span[1] > corpus.sizes[number]:
@@ -61,7 +62,8 @@ def constrained(corpus: Corpus, odds: Array, claims: Sequence[Claim]) -> Array:
             begin = int(corpus.starts[number]) + span[0]
             end = begin + span[1]
             # A longer rest may be a flag beside a shorter length.
-            if claim.kind.startswith(WHOLE) or (claim.kind == "length.rest" and span[1] == 2):
+            whole = claim.kind.startswith(WHOLE) or claim.terms.get("exact", 0)
+            if whole or (claim.kind == "length.rest" and span[1] == 2):
                 out[begin + 1 : end] = -CERTAIN
             out[begin] = CERTAIN
             if end < total:

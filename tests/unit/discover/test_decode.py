@@ -30,6 +30,16 @@ def test_what_a_detector_vouches_for_overrules_beliefs():
     assert cut(bytes(6), [1, 0.01, 0.99, 0.01, 0.01, 0.01], [claim]) == [0, 1, 3]
 
 
+def test_marks_that_are_a_grammar_cut_and_nothing_else_does():
+    token = Claim("text.token", Sem.TEXT, ((0, 3),), 1.0, 1e-9, {"exact": 1})
+    mark = Claim("text.delimiter", Sem.TEXT, ((3, 1),), 1.0, 1e-9, {"exact": 1})
+    loose = Claim("text.token", Sem.TEXT, ((0, 3),), 1.0, 1e-9, {"exact": 0})
+    belief = [1, 0.9, 0.9, 0.1, 0.1, 0.01]
+
+    assert cut(b"abc|de", belief, [token, mark]) == [0, 3, 4]
+    assert cut(b"abc|de", belief, [loose]) == [0, 1, 2]
+
+
 def test_long_messages_are_cut_too():
     belief = np.full(5_000, 0.01)
     belief[[0, 4_000]] = 0.99

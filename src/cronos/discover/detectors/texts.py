@@ -31,6 +31,10 @@ LEAST_RUN: Final = 5
 MOST_RUNS: Final = 24
 MOST_TOKENS: Final = 96
 TEXT_SHARE: Final = 0.9
+TABULAR: Final = 0.98
+LEAST_RECORDS: Final = 4
+MOST_KINDS: Final = 256
+MOST_KIND: Final = 32
 RUN: Final = re.compile(rb"[\x20-\x7e\t]{5,}(?:\r\n|\n|\x00)?")
 WIDE: Final = re.compile(rb"(?:[\x20-\x7e]\x00){4,}(?:\x00\x00)?")
 RUN_BYTES: Final = re.compile(rb"[\x20-\x7e\t\r\n\x01]+")
@@ -127,10 +131,38 @@ def _tokens(table: Table, alarm: float) -> Iterator[Found]:
             last, number = match.end(), number + 1
         _put(tokens, rows, number, (row, last, len(message.payload)))
     names = b" ".join(mark.hex().encode() for mark in marks).decode()
+    exact = int(_tabular(table, marks))
     for kind, places in (("text.token", tokens), ("text.delimiter", ends)):
         for number, (at, sizes) in enumerate(places):
-            terms: dict[str, str | int] = {"number": number, "marks": names}
+            terms: dict[str, str | int] = {"number": number, "marks": names, "exact": exact}
             yield Found(kind, Sem.TEXT, at, sizes, sizes > 0, alarm, terms)
+
+
+def _tabular(table: Table, marks: Sequence[bytes]) -> bool:
+    """Say whether marks part records as a grammar would: each kind always has as many fields.
+
+    A record's kind is what stands before its first mark. Where a mark is a sign of writing, as in
+    most texts that people read, records of a kind differ in how many they hold.
+    """
+    line = next((mark for mark in marks if mark in LINES), None)
+    field = next((mark for mark in marks if mark in FIELDS), None)
+    if field is None:
+        return False
+    kinds: dict[bytes, dict[int, int]] = {}
+    total = parted = 0
+    for message in table.messages:
+        for record in message.payload.split(line) if line else (message.payload,):
+            if not record:
+                continue
+            held = kinds.setdefault(record.split(field, 1)[0][:MOST_KIND], {})
+            many = record.count(field)
+            held[many] = held.get(many, 0) + 1
+            total, parted = total + 1, parted + (many > 1)
+            if len(kinds) > MOST_KINDS:
+                return False
+    often = [held for held in kinds.values() if sum(held.values()) >= LEAST_RECORDS]
+    same = sum([max(held.values()) for held in often])
+    return same >= TABULAR * total and 2 * parted >= total
 
 
 def _put(

@@ -59,3 +59,31 @@ def test_marks_cut_text_protocols_into_tokens():
 
 def test_random_bytes_hold_no_text():
     assert alarms(claims, range(1200, 1210), (random_bytes, few_sizes)) == []
+
+
+def records(n):
+    """Give records whose kind says how many fields they have."""
+    kinds = [b"HDR|%d|a|b" % n, b"OBS|%d|%d|x|y|z" % (n, n * n), b"END|%d" % (n % 7)]
+    return b"\r".join(kinds[: 1 + n % 3] * (1 + n % 2)) + b"\r"
+
+
+def said(given, kind):
+    return {c.terms["exact"] for c in claims([Message(one) for one in given]) if c.kind == kind}
+
+
+def test_records_of_a_kind_that_always_have_as_many_fields_are_a_grammar():
+    given = [records(n) for n in range(40)]
+
+    assert said(given, "text.token") == said(given, "text.delimiter") == {1}
+    odd = [one + (b"OBS|1|2\r" if n % 8 == 0 else b"") for n, one in enumerate(given)]
+    assert said(odd, "text.token") == {0}
+
+
+def test_marks_in_writing_are_none():
+    headers = [
+        b"Via: a;%s\r\nTo: b;c\r\nFrom: d%s\r\n" % (b";".join(WORDS[: 1 + n % 4]), b";e" * (n % 3))
+        for n in range(40)
+    ]
+    assert said(headers, "text.token") == {0}
+    kinds = [b"%d|x|y\r" % (n * 1_000 + m) for n in range(40) for m in range(12)]
+    assert said([b"".join(kinds[n : n + 12]) for n in range(0, 480, 12)], "text.token") == {0}
