@@ -65,12 +65,12 @@ def describe(leaf: ir.Leaf) -> str:
     match leaf:
         case ir.Number():
             order = "" if leaf.width == 1 else f", {leaf.endian}"
-            values = f", one of {len(leaf.known)} values" if leaf.strict else ""
+            values = _strict(leaf)
             return f"{leaf.sem} of {_bytes(leaf.width)}{order}{values}"
         case ir.Varint():
             return f"{leaf.sem} as {leaf.form}"
         case ir.Data():
-            fixed = f", one of {len(leaf.known)} values" if leaf.strict else ""
+            fixed = _strict(leaf)
             return f"{leaf.sem} of {_size(leaf.size)}{fixed}"
         case ir.Until():
             return f"{leaf.sem} up to {leaf.delimiter.hex()}"
@@ -89,3 +89,9 @@ def _size(size: ir.Size) -> str:
         return f"what is left less {size.constant}" if size.constant else "what is left"
     scaled = f" x {size.scale}" if size.scale != 1 else ""
     return f"{size.ref}{scaled}{size.constant:+d}" if size.constant else f"{size.ref}{scaled}"
+
+
+def _strict(leaf: ir.Number | ir.Data) -> str:
+    if not leaf.strict:
+        return ""
+    return f", one of {len(leaf.known)} values" if len(leaf.known) > 1 else ", one value"

@@ -167,7 +167,11 @@ def _length(field: _Field) -> tuple[str, str] | None:
     if _share(wholes) >= _MOSTLY:
         return "message_length", "how many bytes the message has"
     if not sized:
-        return "maybe_length", "looks like a length, and nothing was found that it measures"
+        always = _constant(field)
+        return always or (
+            "maybe_length",
+            "looks like a length, and nothing was found that it measures",
+        )
     return "length", "how many bytes a part of the message has"
 
 

@@ -26,7 +26,7 @@ def test_what_was_added_removed_and_changed_is_said():
     assert "removed: type note, field blob: bytes of what is left" in lines
     assert "added: type note, field rest: bytes of what is left" in lines
     assert any(
-        line.startswith("changed: type note, field kind: enum_flags of 1 byte, one of 1 values ->")
+        line.startswith("changed: type note, field kind: enum_flags of 1 byte, one value ->")
         for line in lines
     )
 
