@@ -234,7 +234,7 @@ def test_connections_that_sent_nothing_are_not_kept_for_long():
     frames = [tcp((f"10.1.{n >> 8}.{n & 255}", 4_000, SERVER, 80), 7, 0, 2) for n in range(2_000)]
     frames += talk().frames
     bounds = Bounds(max_connections=10)
-    collector = captures._Collector(compile_filter(""), bounds)
+    collector = captures.Collector(compile_filter(""), bounds)
     reader = captures.CaptureReader()
     collector.packets(reader.feed(pcap(frames)), reader.buffer)
 
