@@ -29,6 +29,8 @@ _RANK: Final = {
 GONE: Final = frozenset({PeerStatus.DEAD, PeerStatus.LEFT})
 # Nobody counts that far, so nobody can be talked past the end of what can be encoded.
 MAX_INCARNATION: Final = 1 << 62
+# How far one member's word sends this node ahead; it takes 2^46 of them to the end.
+_STEP: Final = 1 << 16
 MAX_MEMBERS: Final = 4096
 MAX_EXCUSES: Final = 2
 # Of how many strangers, and changed members, one member's word is kept, and of how many in all.
@@ -187,14 +189,18 @@ class Roster:
     # --- beliefs -----------------------------------------------------------------------------
 
     def _refute(self, news: Peer, sender: str) -> list[News]:
-        """Outlive what is said of this node; only min(2, others) can send it far ahead."""
+        """Outlive what is said of this node; only min(2, others) can send it far ahead.
+
+        An earlier life of this node may have outlived more than this one's number rises by; and
+        who remembers that may be the only one that does.
+        """
         mine = self.me.incarnation
         if self.me.status is PeerStatus.LEFT or news.incarnation < mine:
             return []
         if news.status is PeerStatus.ALIVE and news.incarnation == mine:
             return []
         outlived = news.incarnation
-        if news.incarnation > mine + 1:
+        if news.incarnation > mine + _STEP:
             outlived = self._agreed(news, sender)
         if outlived < mine:
             return []

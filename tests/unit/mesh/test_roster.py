@@ -96,6 +96,16 @@ def test_a_node_outlives_what_is_said_of_it_but_far_ahead_only_two_can_send_it()
     assert agreed.peer.incarnation == 71
 
 
+def test_a_node_that_restarted_outlives_what_its_earlier_life_did_on_one_word():
+    known = roster("b", "c", "d")
+
+    (once,) = known.learn(peer("a", incarnation=900, status=PeerStatus.DEAD), "b", SECOND)
+    far = known.learn(peer("a", incarnation=1 << 20, status=PeerStatus.DEAD), "b", SECOND)
+
+    assert once.peer.incarnation == 901
+    assert far == []
+
+
 def test_a_node_that_leaves_does_not_argue():
     known = Roster(peer("a", status=PeerStatus.LEFT))
 
