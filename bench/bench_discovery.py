@@ -19,68 +19,24 @@ import numpy as np
 
 from cronos.discover import train
 from cronos.discover.engine import discover
+from cronos.discover.folds import GROUPS
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits
-from cronos.discover.scorer import Models, Trees, read, shipped
 from cronos.runtime.world import SystemClock
 
 SHARED = pathlib.Path("../shared")
 DATA = SHARED / "data" / "discovery"
 SCORE = SHARED / "score" / "score_fields.py"
-GROUPS = (
-    ("dns", "nbns", "smb", "smb2", "dcerpc"),
-    ("snmp", "ldap", "kerberos"),
-    ("dhcp", "modbus", "opcua"),
-    ("dnp3", "enip", "ospf"),
-    ("amqp", "sip", "pgsql"),
-    ("icmp", "isakmp", "s7comm"),
-)
-LEARN_FROM = 350
-SEEDS = train.SECOND_SEEDS
-
-
-def sampled(lesson, most):
-    """Give some messages of a lesson, the same in every run."""
-    rng = np.random.default_rng(0)
-    chosen = np.sort(rng.permutation(len(lesson.messages))[:most])
-    return msgspec.structs.replace(
-        lesson,
-        messages=tuple(lesson.messages[i] for i in chosen),
-        fields=tuple(lesson.fields[i] for i in chosen),
-    )
-
-
-def studied(teacher):
-    for lesson in train.published(DATA):
-        print(f"studying {lesson.name}", file=sys.stderr)
-        yield teacher.rows(sampled(lesson, LEARN_FROM), train.ROWS_REAL)
-    for lesson in train.drawn(SEEDS):
-        if len(lesson.messages) >= train.MIN_MESSAGES:
-            yield teacher.rows(lesson, train.ROWS_DRAWN)
 
 
 def learnt(file):
-    """Give rows to learn from and the names of their columns, from a file where one was kept."""
-    folder = pathlib.Path(train.__file__).parent / "models"
-    teacher = train.Teacher(shipped().order, read((folder / "boundary.npz").read_bytes()))
+    """Give a teacher and rows to learn from, from a file where they were kept."""
     if file and pathlib.Path(file).exists():
-        rows, names = pickle.loads(pathlib.Path(file).read_bytes())
-        teacher.context_names, teacher.meaning_names = names
-        return teacher, rows
-    rows = list(studied(teacher))
+        return pickle.loads(pathlib.Path(file).read_bytes())
+    both = train.studied(DATA, (train.FIRST_SEEDS, train.SECOND_SEEDS), train.print_line)
     if file:
-        names = (teacher.context_names, teacher.meaning_names)
-        pathlib.Path(file).write_bytes(pickle.dumps((rows, names)))
-    return teacher, rows
-
-
-def models_without(teacher, rows, group):
-    kept = train.without(rows, group)
-    second = teacher.second_scorer(kept, train.SECOND_RECIPE)
-    third = teacher.third_scorer(kept, train.THIRD_RECIPE)
-    seen = set(second["learnt"].tolist()) | set(third["learnt"].tolist())
-    assert not seen & set(group), "a model has seen what it is scored on"
-    return Models(shipped().order, shipped().first, Trees(second), Trees(third), shipped().keys)
+        pathlib.Path(file).write_bytes(pickle.dumps(both))
+    return both
 
 
 def predict(messages, models, file):
@@ -152,7 +108,7 @@ def main():
     teacher, rows = learnt(options.rows)
     noise = []
     for group in GROUPS:
-        models = models_without(teacher, rows, group)
+        models = train.models_without(teacher, rows, group)
         if group == GROUPS[0] or options.noise:
             noise.append(noise_rate(models))
         for name in group:

@@ -4,7 +4,7 @@ Zeros stand where the high byte of small numbers is; the low byte changes more o
 freely; and a message begins or ends with a number more often than within one.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -115,15 +115,30 @@ def _runs(corpus: Corpus, zero: Array, bits: Array, binary: Array) -> list[float
     return [one - two, three - four]
 
 
+class Order(NamedTuple):
+    """Byte orders: 1 big endian, -1 little, 0 unknown; `seen` is a share between 0 and 1."""
+
+    used: int = 0
+    claimed: int = 0
+    """What detectors say. A carrier may count in another order than what it carries."""
+    seen: float = 0.5
+    """How likely big endian is by what the messages show, whatever detectors say."""
+
+
+def orders(corpus: Corpus, claimed: int, trees: Trees) -> Order:
+    """Give all that is known of the byte order."""
+    if not len(corpus.data):
+        return Order(claimed, claimed)
+    table = trees.table(1)
+    for name, value in zip(NAMES, signs(corpus, 0), strict=True):
+        trees.put(table, name, np.array([value]))
+    seen = float(sigmoid(trees.raw(table))[0, 0])
+    return Order(claimed or (1 if seen > SURE else -1 if seen < 1 - SURE else 0), claimed, seen)
+
+
 def byte_order(corpus: Corpus, claimed: int, trees: Trees) -> int:
     """Give 1 for big endian, -1 for little, 0 where neither is likely enough.
 
     What detectors claim stands; where they are silent, the evidence is weighed.
     """
-    if claimed or not len(corpus.data):
-        return claimed
-    table = trees.table(1)
-    for name, value in zip(NAMES, signs(corpus, claimed), strict=True):
-        trees.put(table, name, np.array([value]))
-    share = float(sigmoid(trees.raw(table))[0, 0])
-    return 1 if share > SURE else -1 if share < 1 - SURE else 0
+    return orders(corpus, claimed, trees).used

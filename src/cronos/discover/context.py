@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from cronos.discover.evidence import Array, Corpus, means
+from cronos.discover.grids import grid
 
 AROUND: Final = (-8, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 8)
 CLOSE: Final = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
@@ -35,6 +36,9 @@ def surround(
     ):
         for by in window:
             yield f"{name}{by:+d}", corpus.near(values, by, 1.0)[at]
+    for width in (2, 4):
+        for phase in range(width):
+            yield f"belief_grid{width}_{phase}", grid(corpus, belief, width, phase)[at]
     for name, values in (*_likes(corpus, groups, belief), *_distances(corpus, belief, by_type)):
         yield name, values[at]
 

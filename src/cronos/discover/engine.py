@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from cronos.discover.byteorder import byte_order
+from cronos.discover.byteorder import orders
 from cronos.discover.context import surround
 from cronos.discover.decode import boundaries, spans
 from cronos.discover.evidence import Array, Corpus
@@ -111,7 +111,7 @@ def believe(course: Course, types: Array, claims: Sequence[Claim], models: Model
     """Give for each byte how sure it is that a field begins there; 1 at the first of a message."""
     corpus = course.corpus
     at = corpus.gaps()
-    order = byte_order(corpus, claimed_order(claims), models.order)
+    order = orders(corpus, claimed_order(claims), models.order)
     first, second = models.first.table(len(at)), models.second.table(len(at))
     for name, values in describe(corpus, types, claims, order, at):
         models.first.put(first, name, values)
@@ -135,7 +135,7 @@ def mean(
     trees: Trees = models.meaning
     if course.late("meanings were looked for"):
         return np.full(len(starts), CLASSES.index(Sem.BYTES)), np.zeros(len(starts))
-    order = byte_order(course.corpus, claimed_order(claims), models.order)
+    order = orders(course.corpus, claimed_order(claims), models.order)
     table = trees.table(len(starts))
     for source in (
         describe(course.corpus, types, claims, order, starts),

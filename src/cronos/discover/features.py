@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from cronos.discover.byteorder import Order
 from cronos.discover.evidence import (
     Array,
     Corpus,
@@ -20,6 +21,7 @@ from cronos.discover.evidence import (
     previous,
     runs,
 )
+from cronos.discover.grids import HERE, Wide, sources
 from cronos.discover.model import Claim
 from cronos.discover.vouched import marks
 from cronos.discover.walks import SHAPES, marked, nested, numbers
@@ -32,11 +34,11 @@ Named = Iterator[tuple[str, Array]]
 
 
 def describe(
-    corpus: Corpus, groups: Array, claims: Sequence[Claim], order: int, at: Array
+    corpus: Corpus, groups: Array, claims: Sequence[Claim], order: Order, at: Array
 ) -> Named:
     """Give the name of each feature and its values for the gaps before the flat positions `at`.
 
-    `order` is 1 where numbers seem to be big endian, -1 where little, 0 where nothing is known.
+    `order` says which end of a number seems to come first.
     """
     every = np.zeros(len(corpus.messages), dtype=np.int64)
     for source in (
@@ -50,6 +52,7 @@ def describe(
         _lengths(corpus, groups),
         _shape(corpus),
         _claimed(corpus, claims, order),
+        *sources(corpus, groups),
     ):
         for name, values, window, fill in source:
             for by in window:
@@ -57,10 +60,6 @@ def describe(
                     f"{name}{by:+d}" if len(window) > 1 else name,
                     corpus.near(values, by, fill)[at],
                 )
-
-
-Wide = Iterator[tuple[str, Array, tuple[int, ...], float]]
-HERE: Final = (0,)
 
 
 def _printable(data: Array) -> Array:
@@ -229,13 +228,19 @@ def _lengths(corpus: Corpus, groups: Array) -> Wide:
     yield "lands", lands[:-1], HERE, 0
 
 
-def _claimed(corpus: Corpus, claims: Sequence[Claim], order: int) -> Wide:
+def _claimed(corpus: Corpus, claims: Sequence[Claim], order: Order) -> Wide:
     for family, mark in marks(corpus, claims).items():
         yield f"claimed_{family}", mark, (-1, 0, 1), 0
-    yield "byte_order", np.full(len(corpus.data), order), HERE, 0
+    for name, value in (
+        ("byte_order", order.used),
+        ("claimed_order", order.claimed),
+        ("seen_order", order.seen),
+    ):
+        yield name, np.full(len(corpus.data), value), HERE, 0
 
 
 def _shape(corpus: Corpus) -> Wide:
     yield "left", np.minimum(corpus.left, 16), HERE, 0
     yield "offset", np.minimum(corpus.offset, 16), HERE, 0
     yield "offset_of_four", corpus.offset % 4, HERE, 0
+    yield "left_of_four", corpus.left % 4, HERE, 0

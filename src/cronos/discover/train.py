@@ -10,41 +10,53 @@ import io
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from cronos.discover import folds
 from cronos.discover.boosting import Recipe, grow
-from cronos.discover.byteorder import NAMES, byte_order, signs
+from cronos.discover.byteorder import NAMES, orders, signs
 from cronos.discover.context import surround
 from cronos.discover.decode import LONGEST
 from cronos.discover.detectors import lengths
+from cronos.discover.engine import discover
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.meaning import CLASSES, fields
 from cronos.discover.messages import Message
-from cronos.discover.model import Sem
-from cronos.discover.scorer import Trees, sigmoid
+from cronos.discover.model import Limits, Sem
+from cronos.discover.mutants import mutant
+from cronos.discover.scorer import NAMES as MODELS
+from cronos.discover.scorer import Models, Trees, sigmoid
 from cronos.discover.synthetic import samples
 from cronos.discover.types import classify
 from cronos.discover.types_train import drawn_rows, key_scorer
 from cronos.discover.vouched import all_claims, claimed_order
+from cronos.errors import InputError
+from cronos.types import Now
 
-FIRST_SEEDS: Final = range(1_000, 1_400, 2)
-SECOND_SEEDS: Final = range(1_001, 1_181, 2)
-SIZES: Final = (50, 120, 250, 400)
-ROWS_FIRST: Final = 500
+FIRST_SEEDS: Final = range(1_000, 1_320, 2)
+SECOND_SEEDS: Final = range(1_001, 1_081, 2)
+MUTANTS: Final = 3
+SIZES: Final = (40, 80, 160, 250)
+ROWS_FIRST: Final = 250
 ROWS_DRAWN: Final = 300
 ROWS_REAL: Final = 1_500
-RAW_IN_CONTEXT: Final = 80
+ROWS_MUTANT: Final = 500
+LEARN_FROM: Final = 150
+"""Messages of a published protocol that are learnt from."""
+RAW_IN_CONTEXT: Final = 150
 RAW_IN_MEANING: Final = 60
 NOISE_EVERY: Final = 12
 MIN_VOTES: Final = 5
 MIN_MESSAGES: Final = 8
 ORDER_SEEDS: Final = range(5_000, 5_350)
 KEY_SEEDS: Final = range(3_000, 3_160)
+JUDGED: Final = 120
+"""Messages of each protocol that is left out."""
 
 Told = Callable[[str], None]
 
@@ -56,6 +68,9 @@ class Lesson(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...]
     fields: tuple[tuple[tuple[int, int, Sem], ...], ...]
     real: bool = False
+    weight: float = 1.0
+    names: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Name and type of each field, where a published truth has them."""
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -68,6 +83,7 @@ class Rows(msgspec.Struct, frozen=True):
     starts: Array
     meanings: Array
     lengths: Array
+    weight: float = 1.0
 
 
 def meaning_of(name: object) -> Sem:
@@ -93,7 +109,18 @@ def published(folder: pathlib.Path) -> Iterator[Lesson]:
                 for r in rows
             ),
             real=True,
+            weight=6.0,
+            names=tuple(
+                tuple((str(f.get("name")), str(f.get("type"))) for f in r["fields"]) for r in rows
+            ),
         )
+
+
+def changed(lesson: Lesson, seeds: Iterable[int]) -> Iterator[Lesson]:
+    """Give mutants of a published protocol, under its name: what leaves it out leaves them out."""
+    for seed in seeds:
+        messages, truth = mutant(lesson.messages, lesson.fields, lesson.names, seed)
+        yield Lesson(lesson.name, messages, truth, lesson.real, 1.5 if lesson.real else 1.0)
 
 
 def drawn(seeds: Iterable[int]) -> Iterator[Lesson]:
@@ -109,6 +136,7 @@ def drawn(seeds: Iterable[int]) -> Iterator[Lesson]:
             f"drawn {seed}",
             tuple(Message(s.payload, s.flow, s.direction, s.ts) for s in played),
             tuple(tuple((f.offset, f.length, meaning_of(f.sem)) for f in s.fields) for s in played),
+            names=tuple(tuple((f.name, f.type) for f in s.fields) for s in played),
         )
 
 
@@ -128,12 +156,12 @@ def noise(seed: int, rng: np.random.Generator) -> Lesson:
 class Studied:
     """A lesson with its evidence."""
 
-    def __init__(self, lesson: Lesson, order: Trees, keys: Trees | None = None) -> None:
+    def __init__(self, lesson: Lesson, order: Trees, keys: Trees) -> None:
         self.lesson = lesson
         self.corpus = Corpus(lesson.messages)
         self.types = np.array(classify(lesson.messages, keys), dtype=np.int64)
         self.claims = all_claims(lesson.messages)
-        self.order = byte_order(self.corpus, claimed_order(self.claims), order)
+        self.order = orders(self.corpus, claimed_order(self.claims), order)
         self.begins = np.zeros(len(self.corpus.data), dtype=bool)
         self.starts = np.array(
             [
@@ -173,13 +201,14 @@ def order_scorer(seeds: Iterable[int]) -> dict[str, Array]:
 
 
 def first_scorer(
-    seeds: Iterable[int], order: Trees, recipe: Recipe, told: Told, keys: Trees | None = None
+    seeds: Iterable[int], order: Trees, keys: Trees, recipe: Recipe, told: Told
 ) -> dict[str, Array]:
     """Learn boundaries from drawn grammars alone; gives the packed trees."""
     tables: list[Array] = []
     truths: list[Array] = []
     names: tuple[str, ...] = ()
-    for lesson in drawn(seeds):
+    for number, plain in enumerate(drawn(seeds)):
+        lesson = next(changed(plain, [number])) if number % 2 and plain.names else plain
         if len(lesson.messages) < MIN_MESSAGES:
             continue
         one = Studied(lesson, order, keys)
@@ -204,12 +233,28 @@ def most_used(parts: dict[str, Array], most: int) -> tuple[str, ...]:
     return tuple(str(parts["names"][i]) for i in np.argsort(-counts, kind="stable")[:most])
 
 
+def sampled(lesson: Lesson, most: int) -> Lesson:
+    """Give some messages of a lesson, the same in every run."""
+    chosen = _some(np.arange(len(lesson.messages)), most, 0).tolist()
+    return msgspec.structs.replace(
+        lesson,
+        messages=tuple(lesson.messages[i] for i in chosen),
+        fields=tuple(lesson.fields[i] for i in chosen),
+        names=tuple(lesson.names[i] for i in chosen),
+    )
+
+
 class Teacher:
     """Makes rows for the second and the third scorer, with the first one's beliefs."""
 
-    def __init__(self, order: Trees, first: dict[str, Array], keys: Trees | None = None) -> None:
-        self.order = order
-        self.keys = keys
+    def __init__(
+        self, order: dict[str, Array], keys: dict[str, Array], first: dict[str, Array]
+    ) -> None:
+        self.order_parts = order
+        self.keys_parts = keys
+        self.first_parts = first
+        self.order = Trees(order)
+        self.keys = Trees(keys)
         self.first = Trees(first)
         self.raw = most_used(first, RAW_IN_CONTEXT)
         self.raw_meaning = most_used(first, RAW_IN_MEANING)
@@ -242,6 +287,7 @@ class Teacher:
             starts,
             meanings,
             _lengths(lesson),
+            lesson.weight,
         )
 
     def _meanings(self, one: Studied, most: int) -> tuple[Array, Array]:
@@ -274,12 +320,12 @@ class Teacher:
     @staticmethod
     def _signed(parts: dict[str, Array], rows: list[Rows]) -> dict[str, Array]:
         """Write into a model what it learnt from: a test refuses what has seen too much."""
-        return {**parts, "learnt": np.array(sorted(r.name for r in rows if r.real), dtype=str)}
+        return {**parts, "learnt": np.array(sorted({r.name for r in rows if r.real}), dtype=str)}
 
 
 def _weights(rows: Rows, count: int) -> Array:
     """Let every protocol count alike, and a real one as much as some drawn ones."""
-    return np.full(count, (6.0 if rows.real else 1.0) * ROWS_DRAWN / max(count, 50))
+    return np.full(count, rows.weight * ROWS_DRAWN / max(count, 50))
 
 
 def _lengths(lesson: Lesson) -> Array:
@@ -302,33 +348,100 @@ def without(rows: Iterable[Rows], left_out: Collection[str]) -> list[Rows]:
     return [r for r in rows if r.name not in left_out]
 
 
-SECOND_RECIPE: Final = Recipe(70, 20, 0.1, 30)
+FIRST_RECIPE: Final = Recipe(120, 24, 0.12)
+SECOND_RECIPE: Final = Recipe(120, 20, 0.1, 40)
 THIRD_RECIPE: Final = Recipe(30, 12, 0.12, 30)
 
 
-def scorers(
+def lessons(data: pathlib.Path, seeds: Iterable[int]) -> Iterator[tuple[Lesson, int]]:
+    """Give what the second and third scorer learn from, and how many gaps of each."""
+    for index, lesson in enumerate(published(data)):
+        yield sampled(lesson, LEARN_FROM), ROWS_REAL
+        for each in changed(lesson, range(100 * index, 100 * index + MUTANTS)):
+            if len(each.messages) >= MIN_MESSAGES:
+                yield each, ROWS_MUTANT
+    for lesson in drawn(seeds):
+        if len(lesson.messages) >= MIN_MESSAGES:
+            yield lesson, ROWS_DRAWN
+
+
+def studied(
     data: pathlib.Path, seeds: tuple[Iterable[int], Iterable[int]], told: Told
-) -> dict[str, dict[str, Array]]:
-    """Train all models: from drawn grammars of these seeds, and from the protocols in `data`."""
+) -> tuple["Teacher", list[Rows]]:
+    """Train what never sees a published protocol, and describe all that is learnt from besides."""
     order = order_scorer(ORDER_SEEDS)
     told("byte order: done")
     # Keys are learnt from drawn grammars alone, so that no model sees the types of a real protocol.
     keys = key_scorer(list(drawn_rows(KEY_SEEDS)))
     told("keys of message types: done")
-    first = first_scorer(seeds[0], Trees(order), Recipe(160, 31, 0.1), told, Trees(keys))
-    teacher = Teacher(Trees(order), first, Trees(keys))
+    first = first_scorer(seeds[0], Trees(order), Trees(keys), FIRST_RECIPE, told)
+    teacher = Teacher(order, keys, first)
     rows: list[Rows] = []
-    for lesson in (*published(data), *drawn(seeds[1])):
-        if len(lesson.messages) >= MIN_MESSAGES:
-            rows.append(teacher.rows(lesson, ROWS_REAL if lesson.real else ROWS_DRAWN))
-            told(f"studied {lesson.name}")
+    for lesson, most in lessons(data, seeds[1]):
+        rows.append(teacher.rows(lesson, most))
+        told(f"studied {lesson.name}")
+    return teacher, rows
+
+
+def scorers(teacher: Teacher, rows: list[Rows]) -> dict[str, dict[str, Array]]:
+    """Train all that is left to train; give the arrays of every model by its name."""
     return {
-        "order": order,
-        "keys": keys,
-        "boundary": first,
+        "order": teacher.order_parts,
+        "keys": teacher.keys_parts,
+        "boundary": teacher.first_parts,
         "context": teacher.second_scorer(rows, SECOND_RECIPE),
         "meaning": teacher.third_scorer(rows, THIRD_RECIPE),
     }
+
+
+def models_without(teacher: Teacher, rows: list[Rows], group: Collection[str]) -> Models:
+    """Train models that have seen none of a group, and make sure of it by what they say."""
+    parts = scorers(teacher, without(rows, group))
+    seen = {str(name) for each in ("context", "meaning") for name in parts[each]["learnt"]}
+    if seen & set(group):
+        raise InputError(
+            "discover.leak",
+            "A model has learnt from what it is judged by.",
+            "Report this: training is wrong.",
+        )
+    return Models(*(Trees(parts[name]) for name in MODELS))
+
+
+def figures(data: pathlib.Path, teacher: Teacher, rows: list[Rows], told: Told) -> None:
+    """Judge every group of published protocols by models that have seen none of it."""
+    known = {lesson.name: lesson for lesson in published(data)}
+    told("| left out | F1 | perfection | false positives | accuracy |\n|---|---|---|---|---|")
+    every: list[folds.Figures] = []
+    for group in folds.GROUPS:
+        here = [known[name] for name in group if name in known]
+        if not here:
+            continue
+        models = models_without(teacher, rows, group)
+        for lesson in here:
+            every.append(_judged(lesson, models))
+            told(folds.line(lesson.name, every[-1:]))
+    if every:
+        told(folds.line("mean", every))
+
+
+class _Still:
+    """A clock that stands still: nothing is cut short while models are judged."""
+
+    def now(self) -> Now:
+        """Give the beginning of time."""
+        return Now(0, 0)
+
+    def boot_id(self) -> str:
+        """Name no boot."""
+        return ""
+
+
+def _judged(lesson: Lesson, models: Models) -> folds.Figures:
+    def cuts(messages: Sequence[Message]) -> list[list[int]]:
+        found = discover(messages, Limits(), _Still(), lambda _phase, _share: None, models)
+        return [[field.offset for field in each] for each in found.fields]
+
+    return folds.judged(lesson.messages[:JUDGED], lesson.fields[:JUDGED], cuts)
 
 
 def train(out: str) -> int:
@@ -342,9 +455,10 @@ def train(out: str) -> int:
     data = pathlib.Path("../shared/data/discovery")
     if not data.is_dir():
         sys.stderr.write(f"{data} is absent: learning from drawn grammars alone.\n")
-    made = scorers(data, (FIRST_SEEDS, SECOND_SEEDS), print_line)
-    for name, parts in made.items():
+    teacher, rows = studied(data, (FIRST_SEEDS, SECOND_SEEDS), print_line)
+    for name, parts in scorers(teacher, rows).items():
         (folder / f"{name}.npz").write_bytes(packed(parts))
+    figures(data, teacher, rows, print_line)
     return 0
 
 

@@ -10,7 +10,10 @@ from cronos.discover.evidence import Array, Corpus
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim
 
-FAMILIES: Final = ("length", "checksum", "counter", "id", "echo")
+FAMILIES: Final = (
+    *("length", "checksum", "counter", "id", "tlv", "lv", "text", "timestamp", "address"),
+    *("count", "float32", "float64", "bcd", "padding", "sealed"),
+)
 
 
 def all_claims(messages: Sequence[Message]) -> list[Claim]:
