@@ -28,6 +28,8 @@ Progress = Callable[[str, float], None]
 BYTES_A_BYTE: Final = 900
 MAX_BYTES: Final = 1_000_000
 NS: Final = 1_000_000_000
+SECOND_SHARE: Final = 0.7
+"""Weight of the scorer in context, in log odds; chosen on held-out families."""
 # Kinds of claims that say what a field means, as far as held-out protocols bear them out.
 TOLD: Final = ("checksum.", "length.", "timestamp.", "tlv.tag", "tlv.length", "id.echo")
 
@@ -123,8 +125,9 @@ def believe(course: Course, types: Array, claims: Sequence[Claim], models: Model
         return belief
     for name, values in surround(corpus, types, belief, at):
         models.second.put(second, name, values)
-    # The first scorer knows more protocols, the second more of this one: both are heard alike.
-    belief[at] = sigmoid((first_odds + models.second.raw(second)[:, 0]) / 2)
+    # The first scorer knows more protocols, the second more of this one: both are heard.
+    odds = (1 - SECOND_SHARE) * first_odds + SECOND_SHARE * models.second.raw(second)[:, 0]
+    belief[at] = sigmoid(odds)
     return belief
 
 

@@ -78,11 +78,12 @@ def mutant(
     most = int(rng.choice(SIZES))
     first = int(rng.integers(max(1, len(messages) - most + 1)))
     spread = rng.random() < 0.5
-    chosen = (
+    order = (
         np.sort(rng.permutation(len(messages))[:most])
         if spread
         else np.arange(first, min(len(messages), first + most))
     )
+    chosen: list[int] = order.tolist()
     parts = [_parts(messages[i].payload, fields[i], names[i]) for i in chosen]
     _orders(parts)
     _link(parts)
@@ -284,7 +285,7 @@ def _counted(parts: Parts) -> Iterable[tuple[str, int]]:
     return Counter(
         name
         for message in parts
-        for name in {p.name for p in message}
+        for name in dict.fromkeys(p.name for p in message)
         if not name.startswith("ber.")
     ).items()
 

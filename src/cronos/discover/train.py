@@ -235,7 +235,7 @@ def most_used(parts: dict[str, Array], most: int) -> tuple[str, ...]:
 
 def sampled(lesson: Lesson, most: int) -> Lesson:
     """Give some messages of a lesson, the same in every run."""
-    chosen = _some(np.arange(len(lesson.messages)), most, 0).tolist()
+    chosen: list[int] = _some(np.arange(len(lesson.messages)), most, 0).tolist()
     return msgspec.structs.replace(
         lesson,
         messages=tuple(lesson.messages[i] for i in chosen),

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cronos.discover.byteorder import Order
 from cronos.discover.evidence import Corpus
 from cronos.discover.features import describe
 from cronos.discover.messages import Message
@@ -12,7 +13,7 @@ from cronos.discover.messages import Message
 def described(payloads, at=None):
     c = Corpus([Message(p, str(i % 2), "c2s", float(i)) for i, p in enumerate(payloads)])
     groups = np.zeros(len(payloads), dtype=int)
-    return dict(describe(c, groups, (), 0, c.gaps() if at is None else at))
+    return dict(describe(c, groups, (), Order(), c.gaps() if at is None else at))
 
 
 def test_a_gap_sees_the_bytes_on_both_sides():
