@@ -20,8 +20,11 @@ import numpy as np
 from cronos.discover import train
 from cronos.discover.engine import discover
 from cronos.discover.folds import GROUPS
+from cronos.discover.lessons import published
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits
+from cronos.discover.scorer import NAMES, Models, Trees
+from cronos.discover.teaching import alone
 from cronos.runtime.world import SystemClock
 
 SHARED = pathlib.Path("../shared")
@@ -29,14 +32,19 @@ DATA = SHARED / "data" / "discovery"
 SCORE = SHARED / "score" / "score_fields.py"
 
 
-def learnt(file):
+def learnt(file, known):
     """Give a teacher and rows to learn from, from a file where they were kept."""
     if file and pathlib.Path(file).exists():
         return pickle.loads(pathlib.Path(file).read_bytes())
-    both = train.studied(DATA, (train.FIRST_SEEDS, train.SECOND_SEEDS), train.print_line)
+    taught = train.studied(known, train.print_line, alone)
     if file:
-        pathlib.Path(file).write_bytes(pickle.dumps(both))
-    return both
+        pathlib.Path(file).write_bytes(pickle.dumps(taught))
+    return taught
+
+
+def models_without(taught, group):
+    parts = train.scorers(taught, group)
+    return Models(*(Trees(parts[name]) for name in NAMES))
 
 
 def predict(messages, models, file):
@@ -104,11 +112,11 @@ def main():
     folder = pathlib.Path(options.out)
     for name in ("ours", "every1", "every2"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    lessons = {lesson.name: lesson for lesson in train.published(DATA)}
-    teacher, rows = learnt(options.rows)
+    lessons = {lesson.name: lesson for lesson in published(DATA)}
+    taught = learnt(options.rows, tuple(lessons.values()))
     noise = []
     for group in GROUPS:
-        models = train.models_without(teacher, rows, group)
+        models = models_without(taught, group)
         if group == GROUPS[0] or options.noise:
             noise.append(noise_rate(models))
         for name in group:

@@ -40,6 +40,7 @@ def grow(
     """
     try:
         ensemble: Any = importlib.import_module("sklearn.ensemble")
+        pools: Any = importlib.import_module("threadpoolctl")
     except ImportError as error:
         raise ExtraMissingError("train", "training the scorer") from error
     edges = [edges_of(table[:, j]) for j in range(table.shape[1])]
@@ -57,7 +58,9 @@ def grow(
         early_stopping=False,
         random_state=1,
     )
-    model.fit(binned, truth, sample_weight=weights / weights.mean())
+    # In one thread: sums of floats then have one order, and the same machine gives the same trees.
+    with pools.threadpool_limits(1):
+        model.fit(binned, truth, sample_weight=weights / weights.mean())
     return pack(model, edges, names)
 
 

@@ -17,10 +17,8 @@ CLOSE: Final = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 FAR: Final = 32
 
 
-def surround(
-    corpus: Corpus, groups: Array, belief: Array, at: Array
-) -> Iterator[tuple[str, Array]]:
-    """Give the name and the values of each feature for the gaps before `at`.
+def surround(corpus: Corpus, groups: Array, belief: Array) -> Iterator[tuple[str, Array]]:
+    """Give the name and the values of each feature for the gap before each byte.
 
     `belief` has an entry for every byte and is 1 at the first of each message, where a field
     begins for certain.
@@ -35,12 +33,13 @@ def surround(
         ("belief_back", means(corpus.back(groups), belief), (-1, 0, 1)),
     ):
         for by in window:
-            yield f"{name}{by:+d}", corpus.near(values, by, 1.0)[at]
+            yield f"{name}{by:+d}", corpus.near(values, by, 1.0)
     for width in (2, 4):
         for phase in range(width):
-            yield f"belief_grid{width}_{phase}", grid(corpus, belief, width, phase)[at]
-    for name, values in (*_likes(corpus, groups, belief), *_distances(corpus, belief, by_type)):
-        yield name, values[at]
+            yield f"belief_grid{width}_{phase}", grid(corpus, belief, width, phase)
+    yield from _likes(corpus, groups, belief)
+    yield from _distances(corpus, belief, by_type)
+    yield from _widths(corpus, groups, belief, by_type)
 
 
 def _likes(corpus: Corpus, groups: Array, belief: Array) -> Iterator[tuple[str, Array]]:
@@ -90,3 +89,38 @@ def _distances(corpus: Corpus, belief: Array, by_type: Array) -> Iterator[tuple[
         yield f"{name}_right", np.minimum(after, FAR)
         yield f"{name}_left_odd", left % 4
         yield f"{name}_right_odd", after % 4
+
+
+def _widths(
+    corpus: Corpus, groups: Array, belief: Array, by_type: Array
+) -> Iterator[tuple[str, Array]]:
+    """Give how wide the fields are that are likely so far: beside each gap, and all over."""
+    begins = corpus.starts[corpus.of]
+    ends = begins + corpus.sizes[corpus.of]
+    for name, values, bar in (("likely", belief, 0.4), ("typical", by_type, 0.4)):
+        hit = (values > bar) | (corpus.offset == 0)
+        upto = np.cumsum(hit)
+        # Two beyond either end, so that there always is a boundary before and behind.
+        places = np.concatenate(([0, 0], np.flatnonzero(hit), [len(hit), len(hit)]))
+        last = places[upto - hit + 1]
+        before = np.where(last > begins, last - places[upto - hit], 0)
+        yield f"{name}_width_before", np.minimum(before, FAR)
+        first = places[upto + 2]
+        after = np.where(first < ends, places[upto + 3] - first, 0)
+        yield f"{name}_width_after", np.minimum(after, FAR)
+        if name == "likely":
+            yield from _shares(corpus, groups, np.minimum(first - places[upto + 1], FAR))
+
+
+def _shares(corpus: Corpus, groups: Array, widths: Array) -> Iterator[tuple[str, Array]]:
+    """Give the share of bytes in likely fields of 1, 2, 4, 8 bytes: in all, in a type, nearby."""
+    types = groups[corpus.of]
+    for width in (1, 2, 4, 8):
+        flags = (widths == width).astype(np.float64)
+        yield f"width{width}_all", np.full(len(flags), _mean(flags, 0.0))
+        yield f"width{width}_type", means(types, flags)
+        upto = np.concatenate(([0.0], np.cumsum(flags)))
+        here = np.arange(len(flags))
+        low = here - np.minimum(corpus.offset, FAR)
+        high = here + np.minimum(corpus.left, FAR)
+        yield f"width{width}_near", (upto[high] - upto[low]) / (high - low)

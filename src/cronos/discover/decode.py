@@ -1,11 +1,11 @@
 """Cut messages into fields: the segmentation that beliefs, usual lengths and claims make likeliest.
 
 A semi-Markov search: for every message the best way to reach each offset, over all lengths of the
-field that ends there. Beliefs weigh where fields end, a prior over lengths how long they are, and
-what a verified detector vouches for is as good as certain.
+field that ends there and of the one before it. Beliefs weigh where fields end, a prior over pairs
+of lengths how long they are, and what a verified detector vouches for is as good as certain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,9 @@ BIAS: Final = -0.1
 PRIOR: Final = 0.5
 LONGEST: Final = 16
 """Lengths that are told apart; all longer ones count alike."""
+KINDS: Final = LONGEST + 1
+CELLS: Final = 200_000
+"""Offsets of messages that are searched at once; one takes 170 bytes."""
 SEARCHED: Final = 2_048
 """Longer messages are cut where beliefs alone say so."""
 CERTAIN: Final = 7.0
@@ -33,18 +36,20 @@ WHOLE: Final = ("checksum.", "length.whole", "length.plus", "tlv.tag", "timestam
 
 
 def boundaries(
-    corpus: Corpus, belief: Array, claims: Sequence[Claim], lengths: Array, bias: float = BIAS
+    corpus: Corpus, belief: Array, claims: Sequence[Claim], pairs: Array, bias: float = BIAS
 ) -> Array:
     """Say for each byte whether a field begins with it; the first of a message always begins one.
 
-    `lengths` is how often fields have 1, 2, ... bytes; its last entry stands for all longer ones.
+    `pairs` is how often fields of one length follow those of another, as `followers` counts.
     """
     share = np.clip(belief, 1e-3, 1 - 1e-3)
     odds = constrained(corpus, np.log(share / (1 - share)) - bias, claims)
     out = (odds > 0) | (corpus.offset == 0)
     short = np.flatnonzero((corpus.sizes > 1) & (corpus.sizes <= SEARCHED))
-    if len(short):
-        _search(corpus, odds, _prior(lengths), short, out)
+    prior = _prior(pairs)
+    for turn in _batches(corpus.sizes[short]):
+        rows = short[turn]
+        _Search(corpus.sizes[rows], corpus.starts[rows], odds, prior).run(out)
     return np.asarray(out)
 
 
@@ -84,42 +89,101 @@ def _nesting(corpus: Corpus, odds: Array) -> Array:
     return np.where(role > 0, CERTAIN, out)
 
 
-def _prior(lengths: Array) -> Array:
-    """Weigh each length against what boundaries by chance would give."""
+def followers(sizes: Sequence[Sequence[int]]) -> Array:
+    """Count how often a field of one length follows one of another, over messages' field lengths.
+
+    A row for each length of the field before, the last one for the beginning of a message; a column
+    for each length. All lengths beyond `LONGEST` count as one.
+    """
+    out = np.zeros((KINDS + 1, KINDS))
+    for each in sizes:
+        kinds = np.minimum(np.array(each, dtype=np.int64), KINDS) - 1
+        np.add.at(out, (np.concatenate(([KINDS], kinds))[:-1], kinds), 1)
+    return out
+
+
+def _prior(pairs: Array) -> Array:
+    """Weigh each length, behind each other one, against what boundaries by chance would give."""
     chance = np.append((1 - PLAIN) * PLAIN ** np.arange(LONGEST), PLAIN**LONGEST)
-    return np.asarray(PRIOR * np.log((lengths + 0.003) / chance))
+    share = pairs / np.maximum(pairs.sum(axis=1, keepdims=True), 1e-9)
+    return np.asarray(PRIOR * np.log((share + 0.003) / chance))
 
 
-def _search(corpus: Corpus, odds: Array, prior: Array, rows: Array, out: Array) -> None:
-    """Find the best segmentation of all the rows at once, an offset after another."""
-    rows = rows[np.argsort(-corpus.sizes[rows], kind="stable")]
-    sizes, starts = corpus.sizes[rows], corpus.starts[rows]
-    most = int(sizes[0])
-    best = np.full((len(rows), most + 1), -np.inf)
-    best[:, 0] = 0.0
-    back = np.zeros((len(rows), most + 1), dtype=np.int32)
-    far, far_at = np.full(len(rows), -np.inf), np.zeros(len(rows), dtype=np.int32)
-    last = len(odds) - 1
-    for t in range(1, most + 1):
-        alive = int(np.searchsorted(-sizes, -t, side="right"))
+def _batches(sizes: Array) -> Iterator[Array]:
+    """Give indices of messages, the longest first, in turns that need bounded memory."""
+    order = np.argsort(-sizes, kind="stable")
+    begin = 0
+    while begin < len(order):
+        most = max(1, CELLS // (int(sizes[order[begin]]) + 1))
+        yield order[begin : begin + most]
+        begin += most
+
+
+class _Search:
+    """Finds the best segmentation of many messages at once, an offset after another.
+
+    `best[t, row, kind]` is the best way to cut the first t bytes of a message so that the last
+    field has that length; before the first field stands a kind of its own.
+    """
+
+    def __init__(self, sizes: Array, starts: Array, odds: Array, prior: Array) -> None:
+        self.sizes, self.starts, self.odds, self.prior = sizes, starts, odds, prior
+        most, rows = int(sizes[0]), len(sizes)
+        self.best = np.full((most + 1, rows, KINDS + 1), -np.inf)
+        self.best[0, :, KINDS] = 0.0
+        self.before = np.zeros((most + 1, rows, KINDS), dtype=np.int8)
+        """The kind of the field before the last one."""
+        self.begun = np.zeros((most + 1, rows), dtype=np.int32)
+        """Where the last field begins, if it is a long one."""
+        self._far = np.full((rows, KINDS + 1), -np.inf)
+        self._far_at = np.zeros((rows, KINDS + 1), dtype=np.int32)
+
+    def run(self, out: Array) -> None:
+        """Search, and mark where fields begin."""
+        for t in range(1, len(self.best)):
+            alive = int(np.searchsorted(-self.sizes, -t, side="right"))
+            at = np.minimum(self.starts[:alive] + t, len(self.odds) - 1)
+            gain = np.where(self.sizes[:alive] == t, 0.0, self.odds[at])
+            self._near(t, alive, gain)
+            if t > LONGEST:
+                self._long(t, alive, gain)
+        for row, (size, start) in enumerate(
+            zip(self.sizes.tolist(), self.starts.tolist(), strict=True)
+        ):
+            out[start + 1 : start + size] = False
+            for t in self._way(row, size):
+                out[start + t] = True
+
+    def _near(self, t: int, alive: int, gain: Array) -> None:
         near = min(t, LONGEST)
-        ways = best[:alive, t - near : t][:, ::-1] + prior[:near]
-        if t > LONGEST:
-            come = best[:alive, t - LONGEST - 1]
-            better = come > far[:alive]
-            far[:alive][better] = come[better]
-            far_at[:alive][better] = t - LONGEST - 1
-            ways = np.concatenate((ways, (far[:alive] + prior[LONGEST])[:, None]), axis=1)
+        ways = self.best[t - near : t, :alive][::-1] + self.prior[:, :near].T[:, None, :]
+        choice = ways.argmax(axis=2)
+        self.before[t, :alive, :near] = choice.T
+        reached = np.take_along_axis(ways, choice[:, :, None], axis=2)[:, :, 0]
+        self.best[t, :alive, :near] = (reached + gain).T
+
+    def _long(self, t: int, alive: int, gain: Array) -> None:
+        come = self.best[t - LONGEST - 1, :alive]
+        far, far_at = self._far[:alive], self._far_at[:alive]
+        better = come > far
+        far[better] = come[better]
+        far_at[better] = t - LONGEST - 1
+        ways = far + self.prior[:, LONGEST]
         choice = ways.argmax(axis=1)
-        gain = np.where(sizes[:alive] == t, 0.0, odds[np.minimum(starts[:alive] + t, last)])
-        best[:alive, t] = ways[np.arange(alive), choice] + gain
-        back[:alive, t] = np.where(choice < near, t - 1 - choice, far_at[:alive])
-    for row, (size, start) in enumerate(zip(sizes.tolist(), starts.tolist(), strict=True)):
-        out[start + 1 : start + size] = False
-        t = size
-        while t > 0:
-            t = int(back[row, t])
-            out[start + t] = True
+        rows = np.arange(alive)
+        self.before[t, :alive, LONGEST] = choice
+        self.begun[t, :alive] = far_at[rows, choice]
+        self.best[t, :alive, LONGEST] = ways[rows, choice] + gain
+
+    def _way(self, row: int, size: int) -> Iterator[int]:
+        t, kind = size, int(self.best[size, row, :KINDS].argmax())
+        while True:
+            before = int(self.before[t, row, kind])
+            t = t - kind - 1 if kind < LONGEST else int(self.begun[t, row])
+            if t <= 0:
+                return
+            yield t
+            kind = before
 
 
 def spans(corpus: Corpus, begins: Array) -> tuple[Array, Array]:

@@ -14,7 +14,7 @@ from cronos.discover.context import surround
 from cronos.discover.decode import boundaries, spans
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
-from cronos.discover.meaning import CLASSES, fields
+from cronos.discover.meaning import CLASSES, chosen, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
 from cronos.discover.scorer import Models, Trees, shipped, sigmoid
@@ -73,13 +73,13 @@ def discover(
     progress("boundaries", 0.2)
     if course.late("boundaries were looked for"):
         return _blank(course, types)
-    belief = believe(course, types, claims, models)
-    begins = boundaries(corpus, belief, claims, models.second.lengths)
+    belief, seen = believe(course, types, claims, models)
+    begins = boundaries(corpus, belief, claims, models.second.pairs)
     progress("semantics", 0.8)
     starts, sizes = spans(corpus, begins)
-    meanings, sure = mean(course, types, claims, starts, models)
+    shares = mean(course, types, claims, starts, seen, models.meaning)
     progress("semantics", 1.0)
-    found = _fields(course, (starts, sizes), (meanings, sure), belief)
+    found = _fields(course, (starts, sizes), shares, belief)
     return Discovery(
         course.messages, tuple(types.tolist()), found, tuple(claims), tuple(course.remarks)
     )
@@ -109,48 +109,51 @@ def _blank(course: Course, types: Array) -> Discovery:
     return Discovery(course.messages, tuple(types.tolist()), whole, (), tuple(course.remarks))
 
 
-def believe(course: Course, types: Array, claims: Sequence[Claim], models: Models) -> Array:
-    """Give for each byte how sure it is that a field begins there; 1 at the first of a message."""
+def believe(
+    course: Course, types: Array, claims: Sequence[Claim], models: Models
+) -> tuple[Array, Array]:
+    """Give for each byte how sure it is that a field begins there; 1 at the first of a message.
+
+    The second array holds what meanings will be judged by, a table of bins over all bytes: counting
+    it once more would cost as much again.
+    """
     corpus = course.corpus
     at = corpus.gaps()
     order = orders(corpus, claimed_order(claims), models.order)
     first, second = models.first.table(len(at)), models.second.table(len(at))
-    for name, values in describe(corpus, types, claims, order, at):
-        models.first.put(first, name, values)
-        models.second.put(second, name, values)
+    meaning = models.meaning.table(len(corpus.data))
+    for name, values in describe(corpus, types, claims, order):
+        models.first.put(first, name, values, at)
+        models.second.put(second, name, values, at)
+        models.meaning.put(meaning, name, values)
     belief = np.ones(len(corpus.data))
     first_odds = models.first.raw(first)[:, 0]
     belief[at] = sigmoid(first_odds)
     if course.late("boundaries were looked at a second time"):
-        return belief
-    for name, values in surround(corpus, types, belief, at):
-        models.second.put(second, name, values)
+        return belief, meaning
+    for name, values in surround(corpus, types, belief):
+        models.second.put(second, name, values, at)
     # The first scorer knows more protocols, the second more of this one: both are heard.
     odds = (1 - SECOND_SHARE) * first_odds + SECOND_SHARE * models.second.raw(second)[:, 0]
     belief[at] = sigmoid(odds)
-    return belief
+    return belief, meaning
 
 
 def mean(
-    course: Course, types: Array, claims: Sequence[Claim], starts: Array, models: Models
-) -> tuple[Array, Array]:
-    """Give the number of the class of each field, and how sure it is."""
-    trees: Trees = models.meaning
+    course: Course, types: Array, claims: Sequence[Claim], starts: Array, seen: Array, trees: Trees
+) -> Array:
+    """Give for each field how likely each of `CLASSES` is; `seen` is what `believe` counted."""
+    out = np.zeros((len(starts), len(CLASSES)))
     if course.late("meanings were looked for"):
-        return np.full(len(starts), CLASSES.index(Sem.BYTES)), np.zeros(len(starts))
-    order = orders(course.corpus, claimed_order(claims), models.order)
-    table = trees.table(len(starts))
-    for source in (
-        describe(course.corpus, types, claims, order, starts),
-        fields(course.corpus, types, starts),
-    ):
-        for name, values in source:
-            trees.put(table, name, values)
+        out[:, CLASSES.index(Sem.BYTES)] = 1.0
+        return out
+    table = seen[:, starts]
+    for name, values in fields(course.corpus, types, starts, claims):
+        trees.put(table, name, values)
     raw = trees.raw(table)
     raw = np.exp(raw - raw.max(axis=1, keepdims=True))
-    share = raw / raw.sum(axis=1, keepdims=True)
-    best = share.argmax(axis=1)
-    return trees.labels[best], share[np.arange(len(best)), best]
+    out[:, trees.labels] = raw / raw.sum(axis=1, keepdims=True)
+    return out
 
 
 def _vouched(claims: Sequence[Claim]) -> dict[tuple[int, int, int], int]:
@@ -165,7 +168,7 @@ def _vouched(claims: Sequence[Claim]) -> dict[tuple[int, int, int], int]:
 
 
 def _fields(
-    course: Course, places: tuple[Array, Array], meanings: tuple[Array, Array], belief: Array
+    course: Course, places: tuple[Array, Array], shares: Array, belief: Array
 ) -> tuple[tuple[Field, ...], ...]:
     corpus = course.corpus
     out: list[list[Field]] = [[] for _ in course.messages]
@@ -173,7 +176,7 @@ def _fields(
     ends = np.append(belief, 1.0)[starts + sizes]
     # A field is right when both of its ends are; neither is more likely than the less sure one.
     sure = np.minimum(belief[starts], ends)
-    kinds = meanings[0].tolist()
+    kinds = chosen(shares, sure).tolist()
     vouched = _vouched(course.claims)
     for start, size, kind, trust in zip(
         starts.tolist(), sizes.tolist(), kinds, sure.tolist(), strict=True

@@ -23,6 +23,7 @@ from cronos.discover.evidence import (
 )
 from cronos.discover.grids import HERE, Wide, sources
 from cronos.discover.model import Claim
+from cronos.discover.regions import regions
 from cronos.discover.vouched import marks
 from cronos.discover.walks import SHAPES, marked, nested, numbers
 
@@ -33,10 +34,8 @@ MIN_RECORDS: Final = 3
 Named = Iterator[tuple[str, Array]]
 
 
-def describe(
-    corpus: Corpus, groups: Array, claims: Sequence[Claim], order: Order, at: Array
-) -> Named:
-    """Give the name of each feature and its values for the gaps before the flat positions `at`.
+def describe(corpus: Corpus, groups: Array, claims: Sequence[Claim], order: Order) -> Named:
+    """Give the name of each feature and its values for the gap before each byte.
 
     `order` says which end of a number seems to come first.
     """
@@ -53,13 +52,12 @@ def describe(
         _shape(corpus),
         _claimed(corpus, claims, order),
         *sources(corpus, groups),
+        *regions(corpus, groups, claims),
     ):
         for name, values, window, fill in source:
             for by in window:
-                yield (
-                    f"{name}{by:+d}" if len(window) > 1 else name,
-                    corpus.near(values, by, fill)[at],
-                )
+                moved = corpus.near(values, by, fill) if by else values
+                yield (f"{name}{by:+d}" if len(window) > 1 else name, moved)
 
 
 def _printable(data: Array) -> Array:

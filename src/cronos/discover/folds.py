@@ -6,7 +6,9 @@ from typing import Final
 import numpy as np
 
 from cronos.discover.messages import Message
+from cronos.discover.model import Sem
 from cronos.discover.mutants import Fields
+from cronos.discover.types_train import agreement
 
 GROUPS: Final = (
     ("dns", "nbns", "smb", "smb2", "dcerpc"),
@@ -18,15 +20,33 @@ GROUPS: Final = (
 )
 """What is left out together: whole families of the open protocols and more."""
 
-Cuts = Callable[[Sequence[Message]], Sequence[Sequence[int]]]
-"""Gives the offsets inside each message before which a field begins."""
+HEAD: Final = (
+    "| left out | F1 | perfection | false positives | accuracy | V of types | meaning F1 |\n"
+    "|---|---|---|---|---|---|---|"
+)
+SCORED: Final = frozenset(set(Sem) - {Sem.VALUE, Sem.BYTES})
+"""Meanings that count: the others say no more than that a field is there."""
+
+Find = Callable[[Sequence[Message]], tuple[Sequence[Fields], Sequence[object]]]
+"""Gives the fields of each message, and its type."""
 
 
 class Figures:
-    """Counts of right and wrong boundaries, and of fields found whole."""
+    """Counts of right and wrong boundaries, of fields found whole, and of meanings."""
 
     def __init__(self) -> None:
         self.right = self.wrong = self.missed = self.clear = self.whole = self.fields = 0
+        self.meant = self.told = self.both = 0
+        self.types = 0.0
+        """V-measure of the message types."""
+
+    def mean(self, truth: Fields, found: Fields) -> None:
+        """Count the meanings of a message; one is right where the field is right as well."""
+        meant = {field for field in truth if field[2] in SCORED}
+        told = {field for field in found if field[2] in SCORED}
+        self.meant += len(meant)
+        self.told += len(told)
+        self.both += len(meant & told)
 
     def add(self, size: int, truth: Fields, cuts: Iterable[int]) -> None:
         """Count a message of `size` bytes."""
@@ -66,12 +86,24 @@ class Figures:
         wrong = self.wrong + self.missed
         return 1 - wrong / max(1, self.right + self.missed + self.clear)
 
+    @property
+    def meaning(self) -> float:
+        """Give F1 of fields found whole and with their meaning."""
+        return 2 * self.both / max(1, self.meant + self.told)
 
-def judged(messages: Sequence[Message], truth: Sequence[Fields], cuts: Cuts) -> Figures:
+
+def judged(
+    messages: Sequence[Message], truth: Sequence[Fields], types: Sequence[str], find: Find
+) -> Figures:
     """Compare what is found in messages with their truth."""
     out = Figures()
-    for message, fields, found in zip(messages, truth, cuts(messages), strict=True):
-        out.add(len(message.payload), fields, found)
+    found, kinds = find(messages)
+    for message, fields, said in zip(messages, truth, found, strict=True):
+        out.add(len(message.payload), fields, [offset for offset, _, _ in said])
+        out.mean(fields, said)
+    numbers = {kind: i for i, kind in enumerate(dict.fromkeys(map(str, kinds)))}
+    labels = np.array([numbers[str(kind)] for kind in kinds], dtype=np.int64)
+    out.types = agreement(np.unique(np.array(types), return_inverse=True)[1].reshape(-1), labels)
     return out
 
 
@@ -79,6 +111,6 @@ def line(name: str, figures: Sequence[Figures]) -> str:
     """Write a row of a table: the means over several protocols, or one's own figures."""
     parts = [
         float(np.mean([getattr(each, what) for each in figures]))
-        for what in ("f1", "perfection", "alarms", "accuracy")
+        for what in ("f1", "perfection", "alarms", "accuracy", "types", "meaning")
     ]
     return f"| {name} | " + " | ".join(f"{part:.3f}" for part in parts) + " |"

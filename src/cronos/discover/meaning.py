@@ -1,22 +1,32 @@
 """Describe fields so that a learned scorer can say what they mean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
-from cronos.discover.evidence import Array, Corpus, entropies
-from cronos.discover.model import Sem
+from cronos.discover.evidence import Array, Corpus, entropies, means, previous
+from cronos.discover.model import Claim, Sem
 
 CLASSES: Final = tuple(Sem)
 FAR: Final = 64
+SAID: Final = 0.2
+"""How likely field and meaning together must be for a meaning to be said.
+
+The harmonic mean of precision and recall is highest where all is said that is likelier than half of
+what it reaches. Source: Lipton, Elkan, Naryanaswamy, Thresholding Classifiers to Maximize F1 Score
+(ECML 2014).
+"""
+PLAIN: Final = np.array([sem in (Sem.VALUE, Sem.BYTES) for sem in CLASSES])
 YEAR_S: Final = 366 * 86_400.0
 # Seconds from other epochs to 1970: NTP (1900), file times (1601, 100 ns).
 NTP_S: Final = 2_208_988_800
 FILETIME_S: Final = 11_644_473_600
 
 
-def fields(corpus: Corpus, groups: Array, starts: Array) -> Iterator[tuple[str, Array]]:
+def fields(
+    corpus: Corpus, groups: Array, starts: Array, claims: Sequence[Claim] = ()
+) -> Iterator[tuple[str, Array]]:
     """Give the name and the values of each feature of the fields that begin at `starts`.
 
     Fields tile the messages, so each ends where the next one begins.
@@ -33,6 +43,25 @@ def fields(corpus: Corpus, groups: Array, starts: Array) -> Iterator[tuple[str, 
     yield "place", np.minimum(corpus.offset[starts], FAR)
     yield from _content(corpus, starts, sizes)
     yield from _numbers(corpus, groups, starts, sizes)
+    yield from _history(corpus, groups, starts, sizes)
+    yield from _sizes(corpus, groups, starts, sizes)
+    yield from _spread(corpus, groups, starts, sizes)
+    yield from _claimed(corpus, claims, starts, sizes)
+
+
+def chosen(shares: Array, trust: Array) -> Array:
+    """Give the number of each field's class, where nothing better is likely enough a plain one.
+
+    Args:
+        shares: how likely each of `CLASSES` is, a row for each field.
+        trust: how likely the field is one at all.
+    """
+    told: Array = np.where(PLAIN, 0.0, shares).argmax(axis=1)
+    out: Array = np.where(PLAIN, shares, 0.0).argmax(axis=1)
+    likely: Array = shares[np.arange(len(told)), told] * trust
+    sure = likely >= SAID
+    out[sure] = told[sure]
+    return out
 
 
 def _beside(values: Array, owner: Array, by: int) -> Array:
@@ -131,3 +160,150 @@ def _floats(value: Array, sizes: Array) -> Array:
             fine = np.isfinite(number) & (number != 0)
             out[where] = np.where(fine, np.clip(np.log10(np.abs(number)), -40, 40), 99.0)
     return out
+
+
+def _columns(corpus: Corpus, groups: Array, starts: Array, sizes: Array) -> Array:
+    """Number the columns of fields: those of one type, place and size are one."""
+    return np.asarray(corpus.front(groups)[starts] * 16 + np.minimum(sizes, 15))
+
+
+def _there(
+    corpus: Corpus, starts: Array, sizes: Array, other: Array, big: bool
+) -> tuple[Array, Array]:
+    """Read each field's place in another message; the second array says where there is one."""
+    owner = corpus.of[starts]
+    target = other[owner]
+    offset = starts - corpus.starts[owner]
+    valid = (target >= 0) & (offset + np.minimum(sizes, 8) <= corpus.sizes[target])
+    at = np.where(valid, corpus.starts[np.maximum(target, 0)] + offset, 0)
+    return _number(corpus, at, sizes, big), valid
+
+
+def _partners(corpus: Corpus) -> Array:
+    """Give for each message the one that it answers or that answers it, -1 where there is none."""
+    waiting: dict[str, int] = {}
+    out = np.full(len(corpus.messages), -1)
+    for i, message in enumerate(corpus.messages):
+        last = waiting.get(message.flow, -1)
+        if last >= 0 and corpus.messages[last].direction != message.direction:
+            out[i], out[last] = last, i
+        waiting[message.flow] = i
+    return out
+
+
+def _history(
+    corpus: Corpus, groups: Array, starts: Array, sizes: Array
+) -> Iterator[tuple[str, Array]]:
+    """Say how the fields of a column move from message to message, and what answers repeat."""
+    columns = _columns(corpus, groups, starts, sizes)
+    before, partners = previous(corpus), _partners(corpus)
+    for name, big in (("be", True), ("le", False)):
+        value = _number(corpus, starts, sizes, big)
+        prior, valid = _there(corpus, starts, sizes, before, big)
+        step = value - prior  # wraps around, as counters do
+        yield f"{name}_counts", _share(columns, (step > 0) & (step <= 3), valid)
+        yield f"{name}_rises", _share(columns, value > prior, valid)
+        if big:
+            yield "stays", _share(columns, value == prior, valid)
+            other, known = _there(corpus, starts, sizes, partners, big)
+            yield "echoed", _share(columns, value == other, known & (value != 0))
+            flows = np.unique([m.flow for m in corpus.messages], return_inverse=True)[1]
+            flow = flows.reshape(-1)[corpus.of[starts]]
+            small = (value % np.uint64(65_521)).astype(np.int64)
+            within = entropies(columns * 4_096 + flow % 4_096, small, 65_521)[0]
+            whole = entropies(columns, small, 65_521)[0]
+            yield "flow_bits", means(columns, within) / np.maximum(whole, 1e-6)
+
+
+def _share(columns: Array, flags: Array, valid: Array) -> Array:
+    """Give for each field in how many of its column's valid fields the flag is set, else -1."""
+    seen = means(columns, valid.astype(np.float64))
+    hits = means(columns, (flags & valid).astype(np.float64))
+    return np.where(seen > 0, hits / np.maximum(seen, 1e-9), -1.0)
+
+
+def _sizes(
+    corpus: Corpus, groups: Array, starts: Array, sizes: Array
+) -> Iterator[tuple[str, Array]]:
+    """Say whether numbers count bytes, those of the next field or all that follow."""
+    columns = _columns(corpus, groups, starts, sizes)
+    owner = corpus.of[starts]
+    rest = corpus.left[starts] - sizes
+    short = sizes <= 4
+    places = corpus.front(groups)[starts]
+    yield "size_fixed", entropies(places, np.minimum(sizes, FAR), FAR + 1)[3]
+    for name, big in (("be", True), ("le", False)):
+        value = np.minimum(_number(corpus, starts, sizes, big), np.uint64(1 << 31)).astype(np.int64)
+        counted = (_beside(np.where(short, value, -1), owner, -1) == sizes) & (sizes > 0)
+        yield f"{name}_counted", counted
+        yield f"{name}_counted_all", means(columns, counted.astype(np.float64))
+        follows = short & (_beside(sizes, owner, 1) == value) & (value > 0)
+        yield f"{name}_follows_all", means(columns, follows.astype(np.float64))
+        apart = np.where(short & (np.abs(rest - value) < 200), rest - value + 256, 0)
+        _, _, kinds, most = entropies(columns, apart, 1_024)
+        _, _, values, _ = entropies(columns, np.minimum(value, 65_520), 65_521)
+        hit = np.where(short & (values > 1) & (means(columns, (apart == 0) * 1.0) < 0.5), most, 0.0)
+        yield f"{name}_rest_all", hit
+        yield f"{name}_rest_kinds", kinds / values
+        number = np.where(short, np.log2(1.0 + value), -1.0)
+        yield f"{name}_mean", means(columns, number)
+        yield f"{name}_top", _largest(columns, number)
+
+
+def _largest(columns: Array, values: Array) -> Array:
+    _, inverse = np.unique(columns, return_inverse=True)
+    out = np.full(int(inverse.max()) + 1 if len(inverse) else 0, -np.inf)
+    np.maximum.at(out, inverse, values)
+    return np.asarray(out[inverse])
+
+
+def _spread(
+    corpus: Corpus, groups: Array, starts: Array, sizes: Array
+) -> Iterator[tuple[str, Array]]:
+    """Say how the first and the last byte of a column vary, and how varied a field's own are."""
+    columns = _columns(corpus, groups, starts, sizes)
+    data = corpus.data.astype(np.int64)
+    first, last = data[starts], data[starts + sizes - 1]
+    for name, values in (("first", first), ("last", last)):
+        bits, _, kinds, most = entropies(columns, values, 256)
+        yield f"{name}_bits", bits
+        yield f"{name}_kinds", kinds
+        yield f"{name}_mode", most
+        yield f"{name}_zero", means(columns, (values == 0).astype(np.float64))
+        yield f"{name}_byte", values
+    pairs = np.unique(np.repeat(np.arange(len(starts)), sizes) * 256 + data)
+    yield "own_kinds", np.bincount(pairs // 256, minlength=len(starts)) / np.minimum(sizes, 256)
+    high = np.add.reduceat((data >= 128).astype(np.int64), starts) / sizes
+    yield "own_high", high
+    local = (
+        (first == 10) | (first == 127) | (first == 172) | (first == 192) | (first >= 224)
+    ) * 1.0
+    yield "net_like", np.where((sizes == 4) | (sizes == 16), means(columns, local), -1.0)
+    exact = np.unique(columns, return_inverse=True, return_counts=True)
+    yield "column_seen", np.log2(exact[2][exact[1].reshape(-1)])
+
+
+def _claimed(
+    corpus: Corpus, claims: Sequence[Claim], starts: Array, sizes: Array
+) -> Iterator[tuple[str, Array]]:
+    """Say which meaning a detector claims for just this field, or for one that begins with it."""
+    exact, begun = np.full(len(starts), -1), np.full(len(starts), -1)
+    for claim in reversed(claims):
+        number = CLASSES.index(claim.sem)
+        spans = [
+            (int(corpus.starts[i]) + span[0], span[1])
+            for i, span in enumerate(claim.spans)
+            if span is not None and span[0] + span[1] <= corpus.sizes[i]
+        ]
+        if not spans:
+            continue
+        table = np.array(spans, dtype=np.int64)
+        at = np.minimum(np.searchsorted(starts, table[:, 0]), len(starts) - 1)
+        hit = starts[at] == table[:, 0]
+        begun[at[hit]] = number
+        whole = hit & (sizes[at] == table[:, 1])
+        exact[at[whole]] = number
+    yield "claim_exact", exact
+    yield "claim_begins", begun
+    for by in (-1, 1):
+        yield f"claim_exact{by:+d}", _beside(exact, corpus.of[starts], by)

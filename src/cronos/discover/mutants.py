@@ -8,7 +8,7 @@ which fields there are and what comes before them. Lengths are found again and w
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +27,8 @@ NUMERIC: Final = ("uint", "int", "float", "double", "boolean", "absolute_time", 
 WIDER: Final = {1: (2, 2, 4), 2: (1, 4, 4), 3: (2, 4), 4: (2, 2, 8, 3), 8: (4, 4)}
 RESIZED: Final = frozenset({Sem.LENGTH, Sem.COUNT, Sem.ID_SEQ, Sem.ENUM_FLAGS, Sem.VALUE})
 MAX_BYTES: Final = 1_500
+MAX_CARRIED: Final = 80
+"""Bytes that a carrier's header may have."""
 
 
 class Part:
@@ -70,10 +72,22 @@ Parts = list[list[Part]]
 Place = tuple[list[Part], int]
 
 
+class Known(NamedTuple):
+    """A protocol's messages with the place, the meaning, the name and the type of each field."""
+
+    messages: Sequence[Message]
+    fields: Sequence[Fields]
+    names: Sequence[Named]
+
+
 def mutant(
-    messages: Sequence[Message], fields: Sequence[Fields], names: Sequence[Named], seed: int
+    known: Known, seed: int, carrier: Known | None = None
 ) -> tuple[tuple[Message, ...], tuple[Fields, ...]]:
-    """Change some of a protocol's messages, all in the same way; the same seed, the same mutant."""
+    """Change some of a protocol's messages, all in the same way; the same seed, the same mutant.
+
+    With a `carrier` they come behind the first fields of that other protocol's messages.
+    """
+    messages, fields, names = known
     rng = np.random.default_rng([13, seed])
     most = int(rng.choice(SIZES))
     first = int(rng.integers(max(1, len(messages) - most + 1)))
@@ -87,8 +101,12 @@ def mutant(
     parts = [_parts(messages[i].payload, fields[i], names[i]) for i in chosen]
     _orders(parts)
     _link(parts)
-    for change in (_constants, _codes, _drop, _resize, _flip, _swap, _insert, _prefix):
+    for change in (_constants, _codes, _drop, _resize, _flip, _swap, _insert):
         change(parts, rng)
+    if carrier is None:
+        _prefix(parts, rng)
+    else:
+        _carry(parts, carrier, rng)
     return _written([messages[i] for i in chosen], parts)
 
 
@@ -311,6 +329,22 @@ def _prefix(parts: Parts, rng: Rng) -> None:
         _carried(message, [_headed(w, draw(index) if draw else None, little) for w, draw in plan])
 
 
+def _carry(parts: Parts, carrier: Known, rng: Rng) -> None:
+    """Put another protocol's first fields before each message; their lengths count what follows."""
+    most = int(rng.integers(2, 11))
+    first = int(rng.integers(len(carrier.messages)))
+    heads: Parts = []
+    for index in range(len(parts)):
+        at = (first + index) % len(carrier.messages)
+        head = _parts(carrier.messages[at].payload, carrier.fields[at], carrier.names[at])[:most]
+        while sum(part.size for part in head) > MAX_CARRIED:
+            head.pop()
+        heads.append(head)
+    _orders(heads)
+    for message, head in zip(parts, heads, strict=True):
+        _carried(message, head)
+
+
 def _carried(message: list[Part], head: list[Part]) -> None:
     """Put the header before the message; what counted parts counts the same ones as before."""
     for part in message:
@@ -319,7 +353,7 @@ def _carried(message: list[Part], head: list[Part]) -> None:
             part.covers = range(begin, part.covers.stop + len(head))
     message[:0] = head
     for place, part in enumerate(head):
-        if part.sem is Sem.LENGTH:
+        if part.sem is Sem.LENGTH and part.numeric:
             part.covers = range(place + 1, len(message))
 
 

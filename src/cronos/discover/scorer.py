@@ -9,6 +9,8 @@ Source: Lucchese et al., QuickScorer (SIGIR 2015), the tables by bin are ours.
 """
 
 import functools
+import hashlib
+import hmac
 import io
 import pathlib
 import zipfile
@@ -32,8 +34,8 @@ class Trees:
         """Take the arrays of `pack`; raises InputError where they do not fit together."""
         self.names = tuple(str(n) for n in parts["names"])
         self.edges = _split(parts["edges"], parts["edge_sizes"])
-        self.lengths = parts.get("lengths", np.full(1, 1.0))
-        """How often fields have 1, 2, ... bytes, in what the trees learnt from."""
+        self.pairs = parts.get("pairs", np.ones((1, 1)))
+        """How often fields of one length follow those of another, in what the trees learnt from."""
         self._place = {name: i for i, name in enumerate(self.names)}
         self.base = parts["base"].astype(np.float64)
         self.classes = len(self.base)
@@ -47,11 +49,12 @@ class Trees:
         """Give an empty table of bins, a row for each of `names`."""
         return np.zeros((len(self.names), rows), dtype=np.uint8)
 
-    def put(self, table: Array, name: str, values: Array) -> None:
-        """Cut a feature's values into bins; a feature that no tree asks for is let go."""
+    def put(self, table: Array, name: str, values: Array, at: Array | None = None) -> None:
+        """Cut a feature's values, at the places `at` or all, into bins; unasked ones are let go."""
         index = self._place.get(name)
         if index is not None:
-            table[index] = np.searchsorted(self.edges[index], values.astype(np.float32))
+            some = values if at is None else values[at]
+            table[index] = np.searchsorted(self.edges[index], some.astype(np.float32))
 
     def raw(self, binned: Array) -> Array:
         """Give the sum of all trees for each row and class, before the link function.
@@ -139,12 +142,31 @@ class Models:
 NAMES: Final = ("order", "boundary", "context", "meaning", "keys")
 
 
+SHA256: Final = {
+    "order": "",
+    "boundary": "",
+    "context": "",
+    "meaning": "",
+    "keys": "",
+}
+"""Of the files that are shipped; `cronos discover train` writes files of these sums."""
+
+
 def load(folder: pathlib.Path) -> Models:
-    """Read the models of a folder; raises InputError where they are damaged."""
+    """Read the models of a folder that somebody names; raises InputError if they are damaged."""
     return Models(*(Trees(read((folder / f"{name}.npz").read_bytes())) for name in NAMES))
+
+
+def pinned(data: bytes, digest: str) -> bytes:
+    """Give back a file of a model that is the shipped one; raises InputError on any other."""
+    if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), digest):
+        raise _damaged("it is not the one that was shipped")
+    return data
 
 
 @functools.cache
 def shipped() -> Models:
-    """Read the models that lie beside the program."""
-    return load(pathlib.Path(__file__).parent / "models")
+    """Read the models that lie beside the program; raises InputError on any but those shipped."""
+    folder = pathlib.Path(__file__).parent / "models"
+    files = {name: (folder / f"{name}.npz").read_bytes() for name in NAMES}
+    return Models(*(Trees(read(pinned(files[name], SHA256[name]))) for name in NAMES))

@@ -16,9 +16,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from cronos.discover.scorer import pinned
 from cronos.errors import InputError
 
 MODEL: Final = pathlib.Path(__file__).parent / "models" / "sequences.onnx"
+SHA256: Final = "88cbf1adf15869ab4d824ce3258d46f584fccafa419647abbaa75bd227e17cd7"
+"""Of the file that is shipped."""
 MAX_MODEL_BYTES: Final = 1 << 20
 KINDS: Final = 32
 """Kinds are told apart up to here; all further ones count as the last."""
@@ -146,8 +149,8 @@ class Foreseer:
 
 @functools.cache
 def shipped() -> Foreseer:
-    """Give the network that comes with the package."""
-    return Foreseer(MODEL.read_bytes())
+    """Give the network that comes with the package; raises InputError on any other."""
+    return Foreseer(pinned(MODEL.read_bytes(), SHA256))
 
 
 def mixed(turns: Sequence[Turn], experts: Sequence[Floats], share: float = 0.02) -> Floats:

@@ -5,7 +5,7 @@ with every field's place and meaning. `line(sample)` gives the JSON object of on
 seed gives the same bytes, whatever the machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -32,9 +32,9 @@ class Sample(msgspec.Struct, frozen=True):
     destination: str = ""
 
 
-def samples(seed: int, count: int) -> list[Sample]:
+def samples(seed: int, count: int, drawn: Callable[[int], Plan] = draw) -> list[Sample]:
     """Play the grammar of this seed until there are `count` messages, in the order of time."""
-    plan = draw(seed)
+    plan = drawn(seed)
     rng = np.random.default_rng([0x5A3, seed])
     flows = int(rng.integers(1, 9))
     began = EPOCH + float(rng.uniform(0, 3e7))

@@ -17,10 +17,14 @@ from cronos.discover.keys import NONE, Heads, bits, candidates, ranks
 from cronos.discover.messages import Message
 from cronos.discover.splits import NAMES, Splits
 from cronos.discover.synthetic import samples
+from cronos.discover.synthetic_draw import draw
+from cronos.discover.synthetic_house import house
 
 RECIPE: Final = Recipe(150, 12, 0.08, 20)
 REAL_WEIGHT: Final = 4.0
 DEPTHS: Final = 3
+HOUSES: Final = 0.6
+"""Share of the drawn grammars that have a house style."""
 SIZES: Final = (40, 100, 100, 200, 300)
 BEST: Final = 2
 OTHERS: Final = 2
@@ -96,7 +100,8 @@ def key_rows(
 def drawn_rows(seeds: Iterable[int]) -> Iterator[KeyRows]:
     """Give the splits of drawn grammars."""
     for seed in seeds:
-        played = samples(seed, SIZES[seed % len(SIZES)])
+        plan = house if np.random.default_rng([23, seed]).random() < HOUSES else draw
+        played = samples(seed, SIZES[seed % len(SIZES)], plan)
         messages = [Message(s.payload, s.flow, s.direction, s.ts) for s in played]
         rows = key_rows(f"drawn {seed}", False, messages, [s.message_type for s in played], seed)
         if rows is not None:

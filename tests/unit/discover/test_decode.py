@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from cronos.discover.decode import LONGEST, boundaries, spans
+from cronos.discover.decode import KINDS, boundaries, followers, spans
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
 
-EVEN = np.full(LONGEST + 1, 1 / (LONGEST + 1))
-TWOS = np.where(np.arange(LONGEST + 1) == 1, 0.9, 0.1 / LONGEST)
+EVEN = np.ones((KINDS + 1, KINDS))
+TWOS = np.where(np.arange(KINDS) == 1, 10.0, 0.1) * EVEN
 
 
-def cut(payload, belief, claims=(), lengths=EVEN):
+def cut(payload, belief, claims=(), pairs=EVEN):
     c = Corpus([Message(payload)])
-    return np.flatnonzero(boundaries(c, np.array(belief), claims, lengths)).tolist()
+    return np.flatnonzero(boundaries(c, np.array(belief), claims, pairs)).tolist()
 
 
 def test_sure_beliefs_become_boundaries():
@@ -21,7 +21,7 @@ def test_sure_beliefs_become_boundaries():
 
 
 def test_doubt_is_settled_by_usual_lengths():
-    assert cut(bytes(6), [1, 0.3, 0.5, 0.3, 0.5, 0.3], lengths=TWOS) == [0, 2, 4]
+    assert cut(bytes(6), [1, 0.3, 0.5, 0.3, 0.5, 0.3], pairs=TWOS) == [0, 2, 4]
 
 
 def test_what_a_detector_vouches_for_overrules_beliefs():
@@ -60,3 +60,34 @@ def test_fields_tile_the_messages():
 
     assert starts.tolist() == [0, 2, 3]
     assert sizes.tolist() == [2, 1, 2]
+
+
+def test_a_length_is_likelier_behind_some_than_behind_others():
+    pairs = np.full((KINDS + 1, KINDS), 0.1)
+    pairs[1, 1] = pairs[0, 0] = 10.0  # a field of two is followed by twos, one of one by ones
+    doubt = [1, 0.3, 0.97, 0.3, 0.4, 0.3]
+
+    assert cut(bytes(6), doubt, pairs=pairs) == [0, 2, 4]
+    assert cut(bytes(6), [1, 0.97, 0.4, 0.4, 0.4, 0.4], pairs=pairs) == [0, 1, 2, 3, 4, 5]
+
+
+def test_pairs_of_lengths_are_counted_with_the_beginning_apart():
+    pairs = followers([[2, 2, 40], [2], []])
+
+    assert pairs[KINDS, 1] == 2
+    assert pairs[1, 1] == pairs[1, KINDS - 1] == 1
+    assert pairs.sum() == 4
+
+
+def test_many_messages_are_searched_in_turns_as_each_alone():
+    rng = np.random.default_rng(2)
+    payloads = [bytes(int(n)) for n in rng.integers(1, 300, 900)]
+    c = Corpus([Message(p) for p in payloads])
+    belief = rng.random(len(c.data))
+    belief[c.offset == 0] = 1.0
+    whole = boundaries(c, belief, (), TWOS)
+
+    for number in (0, 450, 899):
+        begin, end = c.starts[number], c.starts[number + 1]
+        alone = boundaries(Corpus([Message(payloads[number])]), belief[begin:end], (), TWOS)
+        assert alone.tolist() == whole[begin:end].tolist()

@@ -38,11 +38,21 @@ def test_a_missing_cut_spoils_both_of_its_fields():
 
 def test_messages_are_judged_together_and_written_as_a_row():
     messages = [Message(bytes(8)), Message(bytes(8))]
+    right = ((0, 2, Sem.VALUE), (2, 1, Sem.VALUE), (3, 5, Sem.BYTES))
+    whole = ((0, 8, Sem.BYTES),)
 
-    figures = judged(messages, [TRUTH, TRUTH], lambda _: [(2, 3), ()])
+    figures = judged(messages, [TRUTH, TRUTH], ["a", "b"], lambda _: ([right, whole], [0, 1]))
 
     assert figures.f1 == pytest.approx(2 / 3)
-    assert line("x", [figures]) == "| x | 0.667 | 0.500 | 0.000 | 0.857 |"
+    assert line("x", [figures]) == "| x | 0.667 | 0.500 | 0.000 | 0.857 | 1.000 | 0.000 |"
+
+
+def test_a_meaning_counts_where_the_field_is_right_too():
+    figures = Figures()
+    truth = ((0, 2, Sem.LENGTH), (2, 2, Sem.COUNT), (4, 4, Sem.TEXT))
+    figures.mean(truth, ((0, 2, Sem.LENGTH), (2, 1, Sem.COUNT), (3, 5, Sem.VALUE)))
+
+    assert figures.meaning == pytest.approx(2 / 5)
 
 
 def test_every_open_protocol_is_left_out_once():

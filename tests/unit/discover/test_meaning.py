@@ -3,8 +3,9 @@
 import numpy as np
 
 from cronos.discover.evidence import Corpus
-from cronos.discover.meaning import fields
+from cronos.discover.meaning import CLASSES, chosen, fields
 from cronos.discover.messages import Message
+from cronos.discover.model import Claim, Sem
 
 
 def described(payload, starts, ts=0.0):
@@ -37,3 +38,60 @@ def test_floats_have_a_magnitude():
 
     assert abs(found["be_float"][0] - np.log10(20.5)) < 1e-6
     assert found["be_float"][1] == 99.0
+
+
+def spoken(*rows):
+    """Give messages of (flow, direction, payload)."""
+    return Corpus([Message(p, flow, way, float(n)) for n, (flow, way, p) in enumerate(rows)])
+
+
+def of_first(corpus, width, claims=()):
+    starts = np.sort(np.concatenate((corpus.starts[:-1], corpus.starts[:-1] + width)))
+    described = fields(corpus, np.zeros(len(corpus.sizes), dtype=int), starts, claims)
+    return {name: values[0] for name, values in described}
+
+
+def test_what_answers_repeat_and_what_counts_is_seen():
+    talk = []
+    for n in range(1, 9):
+        talk += [("a", "c2s", bytes((0, n, 9, 9))), ("a", "s2c", bytes((0, n, 7, 7)))]
+    found = of_first(spoken(*talk), 2)
+
+    assert found["echoed"] == 1.0
+    assert found["be_counts"] == 1.0
+    assert found["stays"] == 0.0
+
+
+def test_what_stays_in_a_flow_and_differs_between_flows_is_seen():
+    found = of_first(spoken(*((f, "c2s", f.encode() * 2 + b"xy") for f in "abab" * 5)), 2)
+
+    assert found["stays"] == 1.0
+    assert found["flow_bits"] < 0.2
+
+
+def test_numbers_that_count_all_that_follows_are_told_from_constants():
+    talk = [("a", "c2s", bytes((n,)) + bytes(n)) for n in range(1, 9)]
+    same = [("a", "c2s", bytes((4,)) + bytes(4))] * 8
+
+    assert of_first(spoken(*talk), 1)["be_rest_all"] == 1.0
+    assert of_first(spoken(*same), 1)["be_rest_all"] == 0.0
+    assert of_first(spoken(*talk), 1)["be_follows_all"] == 1.0
+
+
+def test_claims_for_just_this_field_are_told_from_those_that_only_begin_with_it():
+    corpus = spoken(("a", "c2s", b"\0\4abcd"))
+    exact = Claim("length.rest", Sem.LENGTH, ((0, 2),), 1.0, 1e-6)
+    wide = Claim("timestamp.unix", Sem.TIMESTAMP, ((0, 4),), 1.0, 1e-6)
+
+    assert of_first(corpus, 2, [exact])["claim_exact"] == CLASSES.index(Sem.LENGTH)
+    assert of_first(corpus, 2, [wide])["claim_exact"] == -1
+    assert of_first(corpus, 2, [wide])["claim_begins"] == CLASSES.index(Sem.TIMESTAMP)
+
+
+def test_a_meaning_is_said_where_it_and_the_field_are_likely_enough():
+    shares = np.zeros((2, len(CLASSES)))
+    shares[:, CLASSES.index(Sem.LENGTH)], shares[:, CLASSES.index(Sem.VALUE)] = 0.45, 0.55
+
+    found = chosen(shares, np.array([0.9, 0.1]))
+
+    assert [CLASSES[k] for k in found] == [Sem.LENGTH, Sem.VALUE]
