@@ -203,10 +203,10 @@ def second_scorer(rows: Sequence[Rows], recipe: Recipe) -> dict[str, Array]:
 
 
 def third_scorer(rows: Sequence[Rows], recipe: Recipe) -> dict[str, Array]:
-    """Learn what fields mean."""
-    table = np.concatenate([r.starts for r in rows])
-    truth = np.concatenate([r.meanings for r in rows])
-    weights = np.concatenate([_weights(r, len(r.meanings)) for r in rows])
+    """Learn what fields mean, from every second one of them."""
+    table = np.concatenate([r.starts[::2] for r in rows])
+    truth = np.concatenate([r.meanings[::2] for r in rows])
+    weights = np.concatenate([_weights(r, len(r.meanings[::2])) for r in rows])
     return _signed(grow(table, truth, weights, rows[0].start_names, recipe), rows)
 
 

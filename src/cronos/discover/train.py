@@ -63,7 +63,7 @@ MOST_WORKERS: Final = 8
 
 FIRST_RECIPE: Final = Recipe(160, 31, 0.1)
 SECOND_RECIPE: Final = Recipe(160, 31, 0.08, 40)
-THIRD_RECIPE: Final = Recipe(40, 16, 0.1, 30)
+THIRD_RECIPE: Final = Recipe(30, 16, 0.12, 30)
 PUBLISHED: Final = pathlib.Path("../shared/data/discovery")
 
 Told = Callable[[str], None]

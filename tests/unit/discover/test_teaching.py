@@ -23,7 +23,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is an extra: pip install 'cr
 @pytest.fixture(scope="module")
 def teacher():
     """Give a teacher that learnt from a few drawn grammars."""
-    order = order_scorer(range(6_000, 6_016))
+    order = order_scorer(range(6_000, 6_040))
     keys = key_scorer(list(drawn_rows(range(3_000, 3_003))), Recipe(3, 4))
     first = first_scorer(FirstRows(order, keys), range(1_004, 1_012), Recipe(3, 4))
     return Teacher(order, keys, first)
