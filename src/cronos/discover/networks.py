@@ -1,4 +1,4 @@
-"""Train the two networks and write them: `labeller.onnx` and `sequences.onnx`.
+"""Train the two networks and write them: `sequences.onnx`, which is shipped, and `labeller.onnx`.
 
 `cronos discover train` calls this. The labeller learns from drawn protocols and from real ones with
 a published truth, where they lie beside the project; the transformer from random automata alone.
@@ -15,6 +15,8 @@ from cronos.discover import labeller_train, sequences_train
 from cronos.discover.labeller_train import Fields, Studied, drawn, study
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
+from cronos.discover.scorer import compared
+from cronos.discover.sequences import SHA256
 
 PUBLISHED: Final = pathlib.Path("../shared/data/discovery")
 SEEDS: Final = range(3_000, 3_060)
@@ -30,12 +32,13 @@ def train(out: str) -> int:
     folder = pathlib.Path(out or "models")
     labeller_train.torch()
     folder.mkdir(parents=True, exist_ok=True)
+    foreseer = sequences_train.written(sequences_train.train(_told))
+    (folder / "sequences.onnx").write_bytes(foreseer)
+    _told(compared("sequences.onnx", foreseer, SHA256))
     lessons = [*published(PUBLISHED), *drawn(SEEDS, DRAWN_MESSAGES)]
     network = labeller_train.train(lessons, _told)
     learnt = [lesson.name for lesson in lessons if lesson.real]
     (folder / "labeller.onnx").write_bytes(labeller_train.written(network, learnt))
-    foreseer = sequences_train.train(_told)
-    (folder / "sequences.onnx").write_bytes(sequences_train.written(foreseer))
     return 0
 
 

@@ -143,11 +143,11 @@ NAMES: Final = ("order", "boundary", "context", "meaning", "keys")
 
 
 SHA256: Final = {
-    "order": "",
-    "boundary": "",
-    "context": "",
-    "meaning": "",
-    "keys": "",
+    "order": "2668a1bcb05b97f71f982881459f88a920ac917487127f7f95cd6ad0df51d6ab",
+    "boundary": "4e3774fae7d8e7e0c6521322cb30c8124b83ae0f2d2f78396bc0aa2a7386ac39",
+    "context": "4d0a4b733a0bddef18abeeec17ae109aab1ce5f75f12db4f1bda9b2d37abc993",
+    "meaning": "39728d2c5629a55ab781f37beed2484ffb1b676e09af237e04380e0fe353327b",
+    "keys": "85e2aa855ff59f76e6df90a9c48ad96069bc0d11a556f3fe7a819535f8ba8d53",
 }
 """Of the files that are shipped; `cronos discover train` writes files of these sums."""
 
@@ -162,6 +162,13 @@ def pinned(data: bytes, digest: str) -> bytes:
     if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), digest):
         raise _damaged("it is not the one that was shipped")
     return data
+
+
+def compared(name: str, data: bytes, digest: str) -> str:
+    """Say of a file that was trained whether it is the one that is shipped."""
+    own = hashlib.sha256(data).hexdigest()
+    same = "as shipped" if own == digest else "not the one that is shipped"
+    return f"{name}: {len(data)} bytes, SHA-256 {own}, {same}"
 
 
 @functools.cache

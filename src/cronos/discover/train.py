@@ -7,7 +7,6 @@ seeds and runs in one thread, so that the same machine gives the same bytes; wor
 goes to several processes.
 """
 
-import hashlib
 import io
 import multiprocessing
 import os
@@ -28,7 +27,7 @@ from cronos.discover.lessons import Lesson, carried, changed, drawn, published, 
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits
 from cronos.discover.mutants import Fields
-from cronos.discover.scorer import NAMES, SHA256, Models, Trees
+from cronos.discover.scorer import NAMES, SHA256, Models, Trees, compared
 from cronos.discover.teaching import (
     MIN_MESSAGES,
     FirstRows,
@@ -214,9 +213,7 @@ def write(folder: pathlib.Path, parts: Parts, told: Told) -> None:
     for name in NAMES:
         data = packed(parts[name])
         (folder / f"{name}.npz").write_bytes(data)
-        digest = hashlib.sha256(data).hexdigest()
-        same = "as shipped" if digest == SHA256[name] else "not the one that is shipped"
-        told(f"{name}.npz: {len(data)} bytes, SHA-256 {digest}, {same}")
+        told(compared(f"{name}.npz", data, SHA256[name]))
 
 
 def print_line(text: str) -> None:

@@ -70,8 +70,8 @@ def execute(options: argparse.Namespace) -> int:
     if options.input == _PROFILES:
         return _profiles(options)
     if options.input == _TRAIN:
-        # Networks first: they are the shorter part.
-        entries = ("discover-train-networks", "discover-train")
+        # What is shipped first: the network that is not comes last.
+        entries = ("discover-train", "discover-train-networks")
         return max([int(load("entry", entry)(options.out)) for entry in entries])
     from cronos.front.discovering import discover  # noqa: PLC0415 - the other two do without
 
