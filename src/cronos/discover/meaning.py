@@ -180,7 +180,10 @@ def _there(
 
 
 def _partners(corpus: Corpus) -> Array:
-    """Give for each message the one that it answers or that answers it, -1 where there is none."""
+    """Give for each message its neighbour of the other side, -1 where there is none.
+
+    Of two the later one, which need not answer it: what answers repeat is seen in half of them.
+    """
     waiting: dict[str, int] = {}
     out = np.full(len(corpus.messages), -1)
     for i, message in enumerate(corpus.messages):
