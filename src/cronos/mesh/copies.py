@@ -4,7 +4,7 @@ A stream that loses a packet holds up all behind it, for a fifth of a second and
 stream has lately hung, a message also goes as datagrams, at once, after 25 and 75 ms and then at
 growing intervals, from the second time on through another member too, each until its receiver has
 answered for it. Whichever way is first counts; the receiver puts both into one order and gives each
-message on once. Whether it hangs is asked when nothing on it was answered for 100 ms while
+message on once. Whether it hangs is asked when nothing on it was answered for 60 ms while
 something waited, and its receiver has taken nothing off it for as long: by an empty datagram, and a
 receiver that answers at once, and still lacks what waits, proves it. One that is only short of
 processor time answers late, and would be slower still for the copies. A stream that hung is doubted
@@ -73,9 +73,9 @@ _HEARD_NS: Final = 10_000 * _MS
 _IDLE_S: Final = 0.5
 _LATELY_NS: Final = 1_000 * _MS
 _LATE_NS: Final = 15 * _MS
-_HANGS_NS: Final = 100 * _MS
+_HANGS_NS: Final = 60 * _MS
 _ASK_NS: Final = 25 * _MS
-_PROMPT_NS: Final = 50 * _MS
+_PROMPT_NS: Final = 20 * _MS
 _GONE_NS: Final = 1_000_000 * _MS
 _DOUBT_NS: Final = 5_000 * _MS
 _LOOK_S: Final = 0.05
@@ -104,6 +104,7 @@ class _Outgoing:
         self.doubted_ns = 0
         self.asked = 0
         self.asked_ns = 0
+        self.quick_ns = 0
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self.size = 0
         self.lock = asyncio.Lock()
@@ -129,6 +130,12 @@ class _Outgoing:
     def hangs(self, now_ns: int) -> bool:
         """Say whether the stream has hung, now or lately."""
         return now_ns < self.doubted_ns or now_ns - self.moved_ns >= _HANGS_NS
+
+    def is_prompt(self, took_ns: int) -> bool:
+        """Say whether an answer came as soon as on this way they do at best, or nearly so."""
+        known = self.quick_ns or took_ns
+        self.quick_ns = min(took_ns, known + known // 8 + _MS)
+        return took_ns < _PROMPT_NS + 2 * known
 
     def answered(self, answer: Answer, now_ns: int) -> list[int]:
         """Strike off what arrived, and give what was overtaken by later numbers."""
@@ -413,7 +420,7 @@ class CopyingMesh:
     def _told(self, peer: str, out: _Outgoing, now_ns: int) -> None:
         """Learn from an answer that came by datagram whether the stream hangs."""
         asked, out.asked = out.asked, 0
-        if asked in out.waiting and now_ns - out.asked_ns < _PROMPT_NS:
+        if asked and out.is_prompt(now_ns - out.asked_ns) and asked in out.waiting:
             out.doubted_ns = now_ns + _DOUBT_NS
             # What waits for this peer has waited long enough.
             self._due = [(now_ns if to == peer else at, to, n) for at, to, n in self._due]

@@ -196,7 +196,7 @@ def test_a_receiver_that_takes_what_comes_and_answers_late_is_sent_no_copies():
         _, nodes = await cluster("alpha", "beta")
         alpha, beta = nodes["alpha"], nodes["beta"]
         stalled(alpha)
-        alpha.mesh.stalled_ns = lambda _peer: 99_000_000
+        alpha.mesh.stalled_ns = lambda _peer: 59_000_000
         await alpha.mesh.send("beta", Lane.THREAT, b"taken, and not worked off")
         out = alpha.mesh._to["beta"]
         await asyncio.sleep(0.3)
@@ -207,7 +207,6 @@ def test_a_receiver_that_takes_what_comes_and_answers_late_is_sent_no_copies():
         alpha.mesh.stalled_ns = lambda _peer: 100_000_000
         answers, beta.wire.send = beta.wire.send, lambda *_: None
         await until(lambda: out.asked == 1)
-        out.asked_ns -= 50_000_000
         asked = out.asked_ns
         await until(lambda: out.asked_ns > asked)
         assert not alpha.mesh.copies
@@ -217,6 +216,19 @@ def test_a_receiver_that_takes_what_comes_and_answers_late_is_sent_no_copies():
         await stop(nodes)
 
     asyncio.run(story())
+
+
+def test_an_answer_is_prompt_measured_by_the_quickest_of_late():
+    out = _Outgoing()
+    ms = 1_000_000
+    assert out.is_prompt(80 * ms)  # nothing is known of the way yet
+    assert out.is_prompt(170 * ms)
+    assert not out.is_prompt(300 * ms)
+    assert out.is_prompt(2 * ms)
+    assert not out.is_prompt(25 * ms)
+    for _ in range(40):
+        out.is_prompt(60 * ms)
+    assert out.is_prompt(60 * ms)
 
 
 def test_a_stream_that_is_gone_is_not_asked_for():
