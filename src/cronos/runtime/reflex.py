@@ -59,6 +59,9 @@ _ORDER_AT: Final = 250
 # What waits is taken so many at a time: between two turns the loop sends what the first led to.
 _TURN: Final = 250
 _MAX_UNENCODED: Final = 20_000
+# So many records at once wait for so long, where peers are told and answer meanwhile.
+_MANY_NOTES: Final = 500
+_HELD_NS: Final = 300_000_000
 _ANSWERS_NS: Final = 10_000_000
 _ANSWERED_NS: Final = 2_000_000_000
 _MAX_BATCH_BYTES: Final = 512 * 1024
@@ -147,7 +150,7 @@ class Reflex:
         self._timers = Timers(self._ring)
         self._to_plan: dict[str, None] = {}
         self._most_active = kernel.max_active
-        self._held_back: list[Callable[[], None]] = []
+        self._held_back: deque[Callable[[], None]] = deque()
         self.peering = Peering(log.write)
         self._asked: dict[str, dict[str, Question]] = {}  # of open cases, by action
 
@@ -192,8 +195,7 @@ class Reflex:
             asyncio.get_running_loop().call_soon(self._take_turn)
         else:
             self.metrics.count("deferred", bool(self._backlog))
-            if not self.recall_hours:
-                self._hear_held_back()
+            asyncio.get_running_loop().call_soon(self._hear_held_back)
         self.metrics.gauge("backlog", len(self._backlog))
 
     def _may_take(self) -> bool:
@@ -202,11 +204,15 @@ class Reflex:
 
     def on_enforcer(self, datum: Datum | Unknown) -> None:
         """Take outcomes, and at each connection what the enforcer holds."""
-        if self.recall_hours or self._draining:
+        if self.recall_hours or self._draining or self._held_back:
             # In the order in which it came: what has ended since must not count as held. And
             # what waits to be isolated goes before what has been; room for it is bounded.
-            self._held_back.append(lambda: self.on_enforcer(datum))
-        elif isinstance(datum, Outcomes):
+            self._held_back.append(lambda: self._from_enforcer(datum))
+        else:
+            self._from_enforcer(datum)
+
+    def _from_enforcer(self, datum: Datum | Unknown) -> None:
+        if isinstance(datum, Outcomes):
             self._count_down(datum)
             for outcome in datum.outcomes:
                 outcomes = self._case(outcome.incident_id).outcomes
@@ -316,13 +322,15 @@ class Reflex:
     def _go_on(self) -> None:
         """Begin with what has waited for the past to be taken up."""
         self.recall_hours = 0
-        self._hear_held_back()
+        while self._held_back:
+            self._held_back.popleft()()
         self._drain()
 
     def _hear_held_back(self) -> None:
-        held_back, self._held_back = self._held_back, []
-        for again in held_back:
-            again()
+        """Hear the first, and the next in a turn of its own, so that what it led to leaves."""
+        if self._held_back and not (self._draining or self.recall_hours):
+            self._held_back.popleft()()
+            asyncio.get_running_loop().call_soon(self._hear_held_back)
 
     def _give_up_recall(self) -> None:
         if self.recall_hours:
@@ -339,7 +347,7 @@ class Reflex:
 
     def settled(self) -> bool:
         """Say whether no case is on its way and nothing is unanswered or unrecorded."""
-        waiting = self._unanswered or self._unstored or self._owed or self._backlog
+        waiting = self._unanswered or self._unstored or self._owed or self._backlog or self._notes
         busy = self._flushing or self._draining or bool(waiting)
         return not busy and not any(
             case.state in _UNSETTLED for case in self.kernel.cases.open.values()
@@ -469,6 +477,9 @@ class Reflex:
         if self._draining and len(self._notes) < _MAX_UNENCODED:
             self._flush_soon()
             return
+        if self._may_wait():
+            asyncio.get_running_loop().call_later(_HELD_NS / 1e10, self._flush_soon)
+            return
         notes, self._notes = self._notes, []
         records = [(note.incident_id, self._record(note, now)) for note, now in notes]
         for batch in _batches(records):
@@ -484,6 +495,13 @@ class Reflex:
         self._acknowledge()
         if self._to_plan:
             self._plan()
+
+    def _may_wait(self) -> bool:
+        """Say whether records let peers go first: what they are told, and what they are owed."""
+        many = _MANY_NOTES <= len(self._notes) < _MAX_UNENCODED
+        if not many or self.peering.send is None or self.peering.owing:
+            return False
+        return self._clock.now().boot_ns - self._notes[0][1].boot_ns < _HELD_NS
 
     def _plan(self) -> None:
         """Ask the planners what else is due; what is proposed once is not proposed again."""

@@ -574,3 +574,70 @@ def test_what_a_peer_told_is_decided_in_its_turn_and_ordered_in_the_highest_epoc
         assert [(one.target, one.epoch) for one in order.actions] == [(FAR, 41)]
 
     play(story)
+
+
+def test_a_flood_tells_peers_first_and_writes_its_records_three_tenths_of_a_second_later():
+    async def story(stage):
+        given = meshed(stage)
+        await turn()
+        stage.store()
+        stage.report(1, *attackers(240))
+        await turn()
+        assert not stage.appends
+        assert not stage.reflex.settled()
+        stage.obey()
+        await turn()
+        assert len(receipts(given)) == 240  # the bulletins
+        assert not stage.appends
+        stage.clock.advance(299_999_999)
+        await asyncio.sleep(0.05)
+        assert not stage.appends
+        # What a peer waits for does not wait, and takes with it all that was noted before.
+        stage.reflex.on_mesh(told(1))
+        await turn()
+        assert sum(len(append.records) for append in stage.appends) > 1_000
+        stage.store()
+        assert receipts(given)[-1] == Receipt("local", "east", (1 << 32) + 1)
+
+    play(story, Config(policy=Policy(actions_per_minute=10_000)))
+
+
+def test_records_of_a_flood_do_not_wait_for_good_and_alone_not_at_all():
+    async def story(stage):
+        meshed(stage)
+        stage.report(1, *attackers(240))
+        await turn()
+        assert not stage.appends
+        stage.clock.advance(300_000_000)
+        await asyncio.sleep(0.05)
+        assert stage.appends
+        alone = Stage(Config(policy=Policy(actions_per_minute=10_000)))
+        alone.report(1, *attackers(240))
+        await turn()
+        assert alone.appends
+
+    play(story, Config(policy=Policy(actions_per_minute=10_000)))
+
+
+def test_outcomes_that_were_held_back_are_heard_a_turn_each_in_their_order():
+    async def story(stage):
+        given = meshed(stage)
+        for begin in (0, 80, 160):
+            stage.report(begin, *attackers(240)[begin : begin + 80])
+            await turn()
+        assert [len(order.actions) for order in stage.orders] == [80, 80, 80]
+        stage.reflex._draining = True
+        for _ in range(3):
+            stage.obey()
+        assert not receipts(given)
+        stage.reflex._draining = False
+        stage.reflex._hear_held_back()
+        heard = [len(receipts(given))]
+        for _ in range(3):
+            await asyncio.sleep(0)
+            heard.append(len(receipts(given)))
+        assert heard == [80, 160, 240, 240]
+        sequences = [one.sequence for one in receipts(given)]
+        assert sequences == sorted(sequences)
+
+    play(story, Config(policy=Policy(actions_per_minute=10_000)))
