@@ -28,6 +28,9 @@ from cronos.types import Lane
 _NS: Final = 1_000_000_000
 _STEP_S: Final = 0.02
 _GATHER_S: Final = 0.25
+# So many rows at once are a flood: they are copied half a second after it began.
+_FLOOD_ROWS: Final = 64
+_FLOOD_NS: Final = _NS // 2
 _IDLE_NS: Final = _NS // 4
 _WINDOW_ROWS: Final = 16_384
 _SILENCE_NS: Final = 10 * _NS
@@ -133,6 +136,8 @@ class Replica:
         self._peers: dict[str, _Copying] = {}
         self._held: dict[str, int] = {}
         self._extent: Extent | None = None
+        self._due = 0
+        self._flood_ns: int | None = None
         self._stamp: object = None
         self._marker: object = None
         self._looked_ns = -_IDLE_NS
@@ -218,10 +223,20 @@ class Replica:
                 self._say("", error.code, error.sentence)
                 return False
             grown, self._extent = extent != self._extent, extent
-        self._choose()
-        for one in self._peers.values():
-            one.wake.set()
+        if self._may_copy(extent.size, now_ns):
+            self._due, self._flood_ns = extent.size, None
+            self._choose()
+            for one in self._peers.values():
+                one.wake.set()
         return grown
+
+    def _may_copy(self, size: int, now_ns: int) -> bool:
+        """Say whether to copy now; in a flood threats and receipts go first, for a while."""
+        if self._flood_ns is None:
+            if not self._due or size - self._due < _FLOOD_ROWS:
+                return True
+            self._flood_ns = now_ns
+        return now_ns - self._flood_ns >= _FLOOD_NS
 
     # --- who keeps it --------------------------------------------------------------------------
 
@@ -367,7 +382,7 @@ class Replica:
             await self._mesh.send(peer, Lane.RECORDS, wire.pack(piece))
 
     async def _send_rows(self, peer: str, copying: _Copying, standing: wire.Standing) -> bool:
-        size = 0 if self._extent is None else self._extent.size
+        size = self._due
         if copying.sent >= size or copying.sent - standing.size >= _WINDOW_ROWS:
             return False
         first = copying.sent + 1

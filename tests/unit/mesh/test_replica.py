@@ -296,3 +296,26 @@ def test_a_peer_that_tells_lies_of_its_copy_is_replaced_by_the_next(tmp_path, li
         await end(*nodes)
 
     run(story())
+
+
+def test_in_a_flood_records_are_copied_half_a_second_later_and_single_ones_at_once(tmp_path):
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        held, two.clock_at = [], one.clock.now().boot_ns
+        one.write(*(b"record %d" % n for n in range(64)))
+        await until(lambda: one.replica.positions().acknowledged == 65)
+        began = one.clock.now().boot_ns
+        for _ in range(20):
+            one.write(b"more")
+            await asyncio.sleep(0.005)
+            held.append(one.replicated())
+        assert set(held) == {1}
+        one.clock.advance(500_000_000 + began - two.clock_at)
+        await until(lambda: one.replicated() == 85)
+        one.write(b"single")
+        await until(lambda: one.replicated() == 86)
+        await end(one, two)
+
+    run(story())
