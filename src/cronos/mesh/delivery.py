@@ -23,11 +23,12 @@ from typing import Final, TypeAlias
 
 from cronos.errors import CronosError, InputError, UnreachableError
 from cronos.mesh import wire
-from cronos.mesh.batches import Batch, Seals, leaf_of
+from cronos.mesh.batches import Seals, leaf_of
 from cronos.mesh.claims import Claims
-from cronos.mesh.entries import MAX_TTL_NS, Posted, Took, until
+from cronos.mesh.entries import MAX_TTL_NS, Took, until
 from cronos.mesh.line import RESEND_NS, Line
 from cronos.mesh.outbox import Message, Outbox
+from cronos.mesh.packing import Packing
 from cronos.mesh.rates import Rates
 from cronos.mesh.signing import Signing
 from cronos.mesh.standing import Counts, Standing
@@ -51,16 +52,8 @@ _LATE_NS: Final = _NS
 _REPORT_NS: Final = 10 * _NS
 _EXPIRE_NS: Final = _NS
 _WINDOW: Final = 2_048
-# Verifying takes some 40 us for each: a frame must not hold up what comes behind it.
-_LEAVES: Final = 128
-# A frame for the datagrams that go beside a stream, and one for whoever has much to catch up.
-_SMALL_BYTES: Final = 1_000
-_LARGE_BYTES: Final = 48 << 10
-_FEW: Final = 16
-_MANY: Final = 256
 _SEVERAL: Final = 4
 _PACE_S: Final = 0.01
-_ITEM_BYTES: Final = 40
 # Signatures whose key is not known yet are looked at again; beyond these they are sent again.
 _MAX_EARLY: Final = 64
 _MAX_SEQUENCES: Final = 16_384
@@ -114,6 +107,7 @@ class Delivery:
         self._lines: dict[str, Line] = {}
         self._storing = Storing(outbox, clock, tasks, self._is_stored, self._failed)
         self._signing = Signing(seals, outbox, tasks, self._wake_all, self._failed)
+        self._packing = Packing(outbox, self._signing, clock)
         self._stopped = False
         self._sequences: dict[str, OrderedDict[int, tuple[int, int]]] = {}
         self._receipts: dict[str, int] = {}  # the latest of each peer
@@ -354,17 +348,15 @@ class Delivery:
         """Send the next frame; give how much is in it, 0 when there is nothing to send now."""
         if not line.up:
             return 0
-        after, posted = self._outbox.due(peer, line.sent, _MANY)
-        if posted and len(line.flying) < _WINDOW:
-            parcels = self._parcels(after, posted)
-            out = self._outbox.sent
-            out[peer] = max(out.get(peer, 0), parcels.items[-1].position)
-            await self._mesh.send(peer, Lane.THREAT, wire.pack(parcels))
-            line.sent = parcels.items[-1].position
-            line.flying.extend(one.position for one in parcels.items)
-            self.counts.sent += len(parcels.items)
-            return len(parcels.items)
-        found = self._signatures(peer, line)
+        if len(line.flying) < _WINDOW and (frame := self._packing.messages(peer, line)):
+            out, last = self._outbox.sent, frame.positions[-1]
+            out[peer] = max(out.get(peer, 0), last)
+            await self._mesh.send(peer, Lane.THREAT, frame.data)
+            line.sent = last
+            line.flying.extend(frame.positions)
+            self.counts.sent += len(frame.positions)
+            return len(frame.positions)
+        found = self._packing.signatures(peer, line)
         if found is None:
             return 0
         batch, leaves = found
@@ -378,35 +370,6 @@ class Delivery:
         await self._mesh.send(peer, Lane.THREAT, wire.pack(signatures))
         line.signed = leaves[-1].position
         return len(leaves)
-
-    def _parcels(self, after: int, posted: Sequence[Posted]) -> wire.Parcels:
-        room = _SMALL_BYTES if len(posted) <= _FEW else _LARGE_BYTES
-        now = self._clock.now()
-        items: list[wire.Item] = []
-        for one in posted:
-            room -= len(one.data) + _ITEM_BYTES
-            if items and room < 0:
-                break
-            left_ms = self._outbox.left_ms(one, now)
-            items.append(wire.Item(one.position, one.incarnation, left_ms, one.data, one.of))
-        return wire.Parcels(self._outbox.stream, after, tuple(items))
-
-    def _signatures(self, peer: str, line: Line) -> tuple[Batch, tuple[wire.Leaf, ...]] | None:
-        """Give the next signature that concerns a peer, with its messages of that batch.
-
-        For what it holds: while messages are under way nothing that may come later goes before.
-        """
-        held = self._outbox.told(peer).held
-        _, posted = self._outbox.due(peer, line.signed, _LEAVES)
-        leaves: list[wire.Leaf] = []
-        batch: Batch | None = None
-        for one in posted:
-            proof = self._signing.proof(one.position)
-            if proof is None or one.position > held or proof[0] is not (batch or proof[0]):
-                break
-            batch = proof[0]
-            leaves.append(wire.Leaf(one.position, proof[1], batch.paths[proof[1]]))
-        return None if batch is None else (batch, tuple(leaves))
 
     def _acked(self, peer: str, acked: wire.Acked) -> None:
         """Take a peer's word on what it holds; the first on a link says where to begin."""

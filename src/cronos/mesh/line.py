@@ -5,6 +5,9 @@ from collections import deque
 from typing import Final
 
 RESEND_NS: Final = 2_000_000_000
+# A flood has passed when nothing of it came for so long; beyond the second it is no flood any more.
+_PASSED_NS: Final = 300_000_000
+_FLOOD_NS: Final = 1_500_000_000
 
 
 class Line:
@@ -39,6 +42,17 @@ class Line:
         self.flying: deque[int] = deque()
         self.kids: set[bytes] = set()
         self.owes_ack = True
+        self._flood_ns = (-_FLOOD_NS, -_PASSED_NS)
+
+    def flooded(self, now_ns: int) -> None:
+        """Note that many messages go at once."""
+        began_ns, last_ns = self._flood_ns
+        self._flood_ns = (began_ns if now_ns - last_ns < _PASSED_NS else now_ns, now_ns)
+
+    def is_flooded(self, now_ns: int) -> bool:
+        """Say whether many messages went just now, and not for so long that nothing can wait."""
+        began_ns, last_ns = self._flood_ns
+        return now_ns - last_ns < _PASSED_NS and now_ns - began_ns < _FLOOD_NS
 
     def rewind(self, held: int, signed: int) -> None:
         """Begin again from where the peer stands."""

@@ -173,19 +173,23 @@ class Outbox:
         self._pending.append(posted)
         return posted
 
-    def due(self, peer: str, after: int, most: int) -> tuple[int, list[Posted]]:
-        """Give the messages for a peer behind `after`, at most `most`.
+    def due(
+        self, peer: str, after: int, most: int, room: int = _HIGHEST
+    ) -> tuple[int, list[Posted]]:
+        """Give the messages for a peer behind `after`, at most `most`, and few beyond `room` bytes.
 
         Before them comes the position of the last one for it that still exists, 0 where none does:
         there is nothing between for this peer.
         """
-        at = bisect_right(self._order, after)
+        order, known = self._order, self._posted
+        at = bisect_right(order, after)
         found: list[Posted] = []
-        for position in self._order[at:]:
-            posted = self._posted.get(position)
-            if posted is not None and posted.to in ("", peer):
+        for index in range(at, len(order)):
+            posted = known.get(order[index])
+            if posted is not None and (not posted.to or posted.to == peer):
                 found.append(posted)
-                if len(found) == most:
+                room -= len(posted.data)
+                if len(found) == most or room < 0:
                     break
         return self._before(peer, at), found
 

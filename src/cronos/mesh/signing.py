@@ -20,7 +20,7 @@ from cronos.ports import Tasks
 _GATHER_S: Final = 0.004
 _IDLE_GATHER_S: Final = 0.1
 _MANY: Final = 16
-_GROW_S: Final = 0.01
+_GROW_S: Final = 0.1
 
 
 class Signing:

@@ -23,3 +23,17 @@ def test_a_line_that_begins_again_sends_and_announces_all_from_there():
     assert not line.flying
     assert not line.kids
     assert isinstance(line.wake, asyncio.Event)
+
+
+def test_a_flood_passes_when_nothing_comes_and_holds_up_nothing_for_long():
+    line, ms = Line(0), 1_000_000
+    assert not line.is_flooded(5 * ms)
+    line.flooded(1_000 * ms)
+    assert line.is_flooded(1_299 * ms)
+    assert not line.is_flooded(1_300 * ms)
+    for now in range(1_100, 3_000, 100):
+        line.flooded(now * ms)
+    assert line.is_flooded(2_499 * ms)
+    assert not line.is_flooded(2_500 * ms)
+    line.flooded(4_000 * ms)
+    assert line.is_flooded(4_001 * ms)
