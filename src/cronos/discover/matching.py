@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from cronos.discover import ir
+from cronos.discover.division import OTHER
 from cronos.discover.interpreter import Interpreter, Parsed, text_bits, zero_bits
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
@@ -80,7 +81,8 @@ class Matcher:
         taken, size, bits, plain = 0, 0, 0.0, 0.0
         for number, message in enumerate(sample, 1):
             parsed = self._ready[name].parse(message.payload, message.direction)
-            if isinstance(parsed, Parsed):
+            # What only the last type takes is like nothing that was learnt: no sign of a protocol.
+            if isinstance(parsed, Parsed) and (own or not self._last(name, parsed)):
                 taken += 1
                 size += len(message.payload)
                 bits += parsed.bits
@@ -92,6 +94,9 @@ class Matcher:
         if not own and bits - plain < _MIN_BITS * taken:
             return Match(name, 0.0, 0.0)
         return Match(name, taken / max(1, len(sample)), bits / max(1, taken))
+
+    def _last(self, name: str, parsed: Parsed) -> bool:
+        return self._ready[name].grammar.types[parsed.type].name.startswith(OTHER)
 
     def _plain(self, name: str, parsed: Parsed) -> float:
         """Give the part of the evidence that any text would have, or any row of zeros."""

@@ -76,3 +76,13 @@ def test_a_grammar_that_knows_only_that_all_is_text_takes_its_own_service_alone(
     assert matcher.match(flow) is None
     assert matcher.match(flow, own={"lines"}).name == "lines"
     assert matcher.match([Message(bytes(range(200, 240)))] * 30, own={"lines"}) is None
+
+
+def test_what_only_the_last_type_takes_is_no_sign_of_the_protocol():
+    header = ir.Number("mark", 4, Sem.VALUE, known=((0xCAFEBABE, 1.0),), strict=True)
+    body = ir.Seq((header, ir.Data("rest", ir.Size("rest"))))
+    last = ir.Grammar("valve", (ir.MessageType("other", body),))
+    flow = [Message(b"\xca\xfe\xba\xbe" + bytes(n)) for n in range(9)]
+
+    assert Matcher({"valve": last}).match(flow) is None
+    assert Matcher({"valve": last}).match(flow, {"valve"}).name == "valve"
