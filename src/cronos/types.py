@@ -802,7 +802,7 @@ class Recall(Datum, frozen=True):
 class Recalled(Datum, frozen=True):
     """Incidents from the ledger and when each was written down; the last part is `complete`.
 
-    `bulletins` of others that it holds, each by its origin and id. Given to a kernel that has just
+    `bulletins` that it holds, each by its origin and id. Given to a kernel that has just
     started, before anything else.
     """
 

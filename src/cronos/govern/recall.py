@@ -1,6 +1,6 @@
 """How incidents last stood, read back from the ledger: what a kernel that starts goes on from.
 
-Which bulletins of peers it holds is told too, so that none is recorded again by the next life.
+Which bulletins it holds is told too, so that none is recorded again by the next life.
 
 The ledger is read backwards, piece by piece, so that whoever holds it can serve others between
 two pieces. What is read is bounded in records, bytes and time whatever the ledger holds, newest
@@ -153,7 +153,7 @@ class Recollection:
             return
         if record.kind == "bulletin" and len(self._heard) < MAX_BULLETINS:
             told = _decoded(record.body)
-            if isinstance(told, Bulletin) and told.origin != record.node:
+            if isinstance(told, Bulletin):
                 self._heard[told.origin[:_LONGEST], told.bulletin_id[:_LONGEST]] = None
         if record.kind not in KINDS:
             return

@@ -35,7 +35,15 @@ class Communication:
     def number(self, bulletin: Bulletin) -> Bulletin:
         """Give a bulletin of this node its place in the sequence its peers acknowledge."""
         self._sequence += 1
+        self.lacks(bulletin)
         return replace(bulletin, sequence=self._sequence)
+
+    def lacks(self, bulletin: Bulletin) -> bool:
+        """Say, once, whether a bulletin of this node has no record; from then on it has."""
+        known = (bulletin.origin, bulletin.bulletin_id)
+        fresh = known not in self._seen and known not in self.recorded
+        self._seen[known] = None
+        return fresh
 
     def on_sent(self, bulletin: Bulletin) -> list[Effect]:
         """Wait for the receipts of a bulletin of this node; with no peers it is confirmed now."""

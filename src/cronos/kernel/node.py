@@ -133,7 +133,13 @@ class Kernel:
         return self.recovery.on_recalled(recalled, now)
 
     def _on_bulletin(self, bulletin: t.Bulletin, now: t.Now) -> list[t.Effect]:
-        """A peer's bulletin: recorded and acted upon once, acknowledged every time."""
+        """A peer's bulletin: recorded and acted upon once, acknowledged every time.
+
+        One of this node's own is from its outbox: the life that posted it may have ended before
+        its record was stored, and is over in any case.
+        """
+        if bulletin.origin == self._instance:
+            return self.audit.on_bulletin(bulletin) if self.communication.lacks(bulletin) else []
         said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
             if (bulletin.origin, bulletin.bulletin_id) not in self.communication.recorded:

@@ -8,7 +8,7 @@ its carrier's forgery. Rule 3: when the reflex process is gone, so is this one.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -66,6 +66,10 @@ class Delivers(Protocol):
 
     async def post_all(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> list[int]:
         """Send each to one peer, or to all; returns once they are durable."""
+        ...
+
+    def own(self) -> Iterator[Bulletin]:
+        """Give the bulletins of this node that wait for peers."""
         ...
 
     async def post_again(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> None:
@@ -180,6 +184,8 @@ class Courier:
         for one in self.beside:
             await one.start()
         await self.delivery.start()
+        for one in self.delivery.own():
+            self._tell(one)  # what an earlier life told: its record may have been lost with it
         await self._mesh.start(self._receive, self._linked)
         self.members.join(seeds)
         self.started = True

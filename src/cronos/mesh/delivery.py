@@ -17,7 +17,7 @@ numbers its bulletins anew, takes none of them for what it says now.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, TypeAlias
 
@@ -191,6 +191,13 @@ class Delivery:
         if refused is not None:
             raise refused
         return positions
+
+    def own(self) -> Iterator[Bulletin]:
+        """Give the bulletins of this node that wait for peers, oldest first."""
+        for posted in self._outbox.posted():
+            message = decode(posted.data)
+            if isinstance(message, Bulletin):
+                yield message
 
     async def post_again(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> None:
         """Post those that have no place in the outbox; returns once all of them are durable.

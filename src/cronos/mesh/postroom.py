@@ -4,7 +4,7 @@ Whoever owns the links knows one thing to start, to tell of links and members, a
 to; which lane is whose is decided here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cronos.mesh.delivery import Delivery
 from cronos.mesh.replica import Positions, Replica
@@ -54,6 +54,10 @@ class PostRoom:
     async def post_all(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> list[int]:
         """Tell several at once; see `Delivery.post_all`."""
         return await self._delivery.post_all(messages)
+
+    def own(self) -> Iterator[Bulletin]:
+        """Give the bulletins of this node that wait for peers; see `Delivery.own`."""
+        return self._delivery.own()
 
     async def post_again(self, messages: Sequence[tuple[Bulletin | Receipt, str]]) -> None:
         """Post what was refused; see `Delivery.post_again`."""

@@ -160,3 +160,21 @@ def test_a_peers_bulletin_is_recorded_once_and_acknowledged_every_time():
     assert [type(effect) for effect in first] == [Note, Publish]
     assert [type(effect) for effect in second] == [Publish]
     assert second[0] == Publish(Receipt("local", "b", 1), "b")
+
+
+def test_what_an_earlier_life_told_and_did_not_record_is_recorded_once():
+    story = Story()
+    known, lost = bulletin(1, "local"), bulletin(2, "local")
+    story.tell(Recalled(1, (), (), bulletins=(("local", known.bulletin_id),)))
+
+    assert story.tell(known) == []
+    assert story.tell(lost) == [Note("bulletin", lost.incident_id, lost)]
+    assert story.tell(lost) == []
+
+
+def test_what_this_life_told_is_not_recorded_again_when_the_mesh_process_was_restarted():
+    story = Story()
+    story.tell(finding())
+    (told,) = [one.message for one in story.effects if isinstance(one, Publish)]
+
+    assert story.tell(told) == []

@@ -51,6 +51,7 @@ class Post:
         self.forgotten = []
         self.running = False
         self.refuses = None
+        self.before = []
 
     async def start(self):
         self.running = True
@@ -71,6 +72,9 @@ class Post:
         if self.refuses is not None:
             raise self.refuses
         self.posted += messages
+
+    def own(self):
+        return iter(self.before)
 
     async def post_again(self, messages):
         await self.post_all(messages)
@@ -305,3 +309,14 @@ def test_who_leaves_says_good_bye_and_goes_on_alone():
     assert not stage.post.running
     assert (told["left"], told["view"], told["peers"]) == (True, 1, [])
     assert stage.told[-1].instances == ()
+
+
+def test_what_an_earlier_life_told_is_given_to_the_reflex_process_before_any_peer_is_heard():
+    async def story():
+        stage = Stage()
+        stage.post.before = [bulletin(1), bulletin(2)]
+        await stage.courier.start(())
+        assert stage.told[:2] == [bulletin(1), bulletin(2)]
+        await stage.courier.leave()
+
+    asyncio.run(story())
