@@ -14,7 +14,7 @@ from cronos.discover.evidence import Array, Corpus
 from cronos.discover.model import Claim
 from cronos.discover.walks import nested
 
-BIAS: Final = 0.05
+BIAS: Final = 0.1
 """Added to the doubt of every boundary, in log odds; chosen on held-out families."""
 PRIOR: Final = 0.5
 LONGEST: Final = 16
