@@ -49,7 +49,7 @@ class Packing:
         self._outbox = outbox
         self._signing = signing
         self._clock = clock
-        self._packed: OrderedDict[tuple[int, int, int, int, int], Frame] = OrderedDict()
+        self._packed: OrderedDict[tuple[int, int, tuple[int, ...]], Frame] = OrderedDict()
 
     def messages(self, peer: str, line: Line) -> Frame | None:
         """Give the next frame of messages for a peer; None where there are none."""
@@ -60,7 +60,8 @@ class Packing:
         if len(posted) > _FEW:
             line.flooded(now.boot_ns)
         stream = self._outbox.stream
-        key = (stream, after, posted[0].position, posted[-1].position, len(posted))
+        # All of them: between the same two another peer may be owed as many, and others.
+        key = (stream, after, tuple([one.position for one in posted]))
         known = self._packed.get(key)
         if known is not None and now.boot_ns - known.packed_ns < _FRESH_NS:
             return known

@@ -97,3 +97,18 @@ def test_signatures_follow_what_is_held_and_wait_for_a_flood_to_pass(tmp_path):
     line.signed = last
     assert packing.signatures("b", line) is None
     box.close()
+
+
+def test_two_peers_that_are_owed_different_messages_between_the_same_get_their_own(tmp_path):
+    _, box, packing = made(tmp_path)
+    say(box, 2)
+    own = {}
+    for number, peer in enumerate(("b", "c"), 3):
+        say(box, 1, to=peer, first=number)
+        own[peer] = list(box.posted())[-1].position
+    say(box, 1, first=5)
+    for peer, position in own.items():
+        found = packing.messages(peer, Line(0)).positions
+        assert position in found
+        assert len(found) == 4
+    box.close()
