@@ -41,6 +41,8 @@ from cronos.types import Now
 _FLOOR_BITS: Final = 20
 _REWRITE_BYTES: Final = 1 << 20
 _HIGHEST: Final = 1 << 62
+# How many messages for one peer are kept, of those that later ones replace.
+_MOST_OWED: Final = 256
 
 
 class OutboxConfig(Section, frozen=True):
@@ -368,10 +370,15 @@ class Outbox:
     def _keep(self, posted: Posted) -> None:
         if posted.replaces:
             before = self._names.get(posted.replaces)
-            # What has been sent is owed its signature, and kept until its receiver has that.
+            # What has been sent is owed its signature, and kept until its receiver has that; not
+            # without end, or one that takes no signatures would leave no room for the others.
             if before is not None and before > self.sent.get(posted.to, 0):
                 self._remove(before)
             self._names[posted.replaces] = posted.position
+            owed = self._addressed.get(posted.to, {})
+            if len(owed) >= _MOST_OWED:
+                # What each replaces follows the peer's own word: it may be another every time.
+                self._remove(next(filter(self._is_superseded, owed), next(iter(owed))))
         self._posted[posted.position] = posted
         self._order.append(posted.position)
         self._size += posted.size
@@ -411,6 +418,10 @@ class Outbox:
         told = [self.told(posted.to)] if posted.to else list(self._told.values())
         return bool(told) and all(self._done(one) >= posted.position for one in told)
 
+    def _is_superseded(self, position: int) -> bool:
+        replaces = self._posted[position].replaces
+        return bool(replaces) and self._names.get(replaces) != position
+
     def _make_room(self, size: int, now: Now) -> None:
         config = self._config
         if len(self._posted) < config.max_messages and self._size + size < config.max_bytes:
@@ -418,7 +429,9 @@ class Outbox:
         past = [
             n
             for n, one in self._posted.items()
-            if self._held_by_all(one) or not one.ends.left_ns(now, self._boot_id)
+            if self._is_superseded(n)
+            or self._held_by_all(one)
+            or not one.ends.left_ns(now, self._boot_id)
         ]
         for position in past:
             self._remove(position)

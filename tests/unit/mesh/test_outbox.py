@@ -258,3 +258,31 @@ def test_what_ends_first_is_looked_for_when_it_ends(tmp_path):
     box.expire()
     assert not list(box.posted())
     box.close()
+
+
+@pytest.mark.parametrize("lives", [1, 3_000])
+def test_a_peer_that_takes_receipts_and_no_signatures_fills_no_room_of_others(tmp_path, lives):
+    config = OutboxConfig(max_messages=2_000)
+    box, _ = outbox(tmp_path, signs=True, config=config)
+    box.know(["b", "c"])
+    for number in range(3_000):
+        last = say(box, to="b", replaces=f"receipt b {number % lives}").position
+        box.sent["b"] = last
+        box.acknowledge("b", last, 0)
+    told = say(box)
+    assert box.find(told.position) is not None
+    assert box.find(last) is not None
+    assert box.size[0] < 300
+    box.close()
+
+
+def test_what_is_superseded_gives_way_to_what_is_told_to_all(tmp_path):
+    box, _ = outbox(tmp_path, signs=True, config=OutboxConfig(max_messages=20))
+    box.know(["b", "c"])
+    for _ in range(15):
+        last = say(box, to="b", replaces="receipt b 1").position
+        box.sent["b"] = last
+    for _ in range(19):
+        say(box)
+    assert [one.position for one in box.posted() if one.to] == [last]
+    box.close()
