@@ -802,8 +802,8 @@ class Recall(Datum, frozen=True):
 class Recalled(Datum, frozen=True):
     """Incidents from the ledger and when each was written down; the last part is `complete`.
 
-    `bulletins` that it holds, each by its origin and id. Given to a kernel that has just
-    started, before anything else.
+    `bulletins` that it holds, each by its origin and BLAKE2b-128 of its canonical bytes. Given to a
+    kernel that has just started, before anything else.
     """
 
     request_id: int

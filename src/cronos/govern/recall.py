@@ -11,6 +11,7 @@ erased, damaged, or written by a later version is passed over.
 """
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -154,7 +155,9 @@ class Recollection:
         if record.kind == "bulletin" and len(self._heard) < MAX_BULLETINS:
             told = _decoded(record.body)
             if isinstance(told, Bulletin):
-                self._heard[told.origin[:_LONGEST], told.bulletin_id[:_LONGEST]] = None
+                # By all that it says: a peer may use an id again, for another story.
+                digest = blake2b(record.body, digest_size=16).hexdigest()
+                self._heard[told.origin[:_LONGEST], digest] = None
         if record.kind not in KINDS:
             return
         incident = _decoded(record.body)

@@ -7,11 +7,12 @@ the others hold: a confirmation counts those who answered, and names who did not
 """
 
 from collections import OrderedDict
+from hashlib import blake2b
 from typing import Final
 
 from msgspec.structs import replace
 
-from cronos.types import Bulletin, BulletinKind, Confirm, Effect, Members, Publish, Receipt
+from cronos.types import Bulletin, BulletinKind, Confirm, Effect, Members, Publish, Receipt, encode
 
 _REMEMBERED: Final = 100_000
 _NAMED: Final = 64
@@ -30,7 +31,10 @@ class Communication:
         self._silent: frozenset[str] = frozenset()
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.recorded: set[tuple[str, str]] = set()
-        """What the ledger of an earlier life holds: weighed again, for that life may have died."""
+        """What the ledger of an earlier life holds: weighed again, for that life may have died.
+
+        By what it says: an id is its origin's choice, and may come again with another story.
+        """
 
     def number(self, bulletin: Bulletin) -> Bulletin:
         """Give a bulletin of this node its place in the sequence its peers acknowledge."""
@@ -40,10 +44,19 @@ class Communication:
 
     def lacks(self, bulletin: Bulletin) -> bool:
         """Say, once, whether a bulletin of this node has no record; from then on it has."""
-        known = (bulletin.origin, bulletin.bulletin_id)
-        fresh = known not in self._seen and known not in self.recorded
-        self._seen[known] = None
+        fresh = self.is_new(bulletin) and not self.is_recorded(bulletin)
+        self._see(bulletin)
         return fresh
+
+    def is_recorded(self, bulletin: Bulletin) -> bool:
+        """Say whether the ledger of an earlier life holds just this."""
+        digest = blake2b(encode(bulletin), digest_size=16).hexdigest()
+        return (bulletin.origin, digest) in self.recorded
+
+    def _see(self, bulletin: Bulletin) -> None:
+        self._seen[bulletin.origin, bulletin.bulletin_id] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
 
     def on_sent(self, bulletin: Bulletin) -> list[Effect]:
         """Wait for the receipts of a bulletin of this node; with no peers it is confirmed now."""
@@ -56,9 +69,7 @@ class Communication:
 
     def on_bulletin(self, bulletin: Bulletin) -> list[Effect]:
         """Acknowledge a peer's bulletin, each time it comes."""
-        self._seen[bulletin.origin, bulletin.bulletin_id] = None
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        self._see(bulletin)
         receipt = Receipt(self._instance, bulletin.origin, bulletin.sequence)
         return [Publish(receipt, bulletin.origin)]
 
@@ -87,8 +98,7 @@ class Communication:
     def overdue(self, incident_id: str) -> list[Effect]:
         """Confirm an incident in the view of those who answered in time; empty if it is."""
         late = [sequence for sequence, one in self._pending.items() if one == incident_id]
-        effects: list[Effect] = [self._confirm(sequence) for sequence in late]
-        return effects + self._confirmed()
+        return [*map(self._confirm, late), *self._confirmed()]
 
     def _confirm(self, sequence: int) -> Confirm:
         behind = [peer for peer in sorted(self._members) if self._held.get(peer, 0) < sequence]

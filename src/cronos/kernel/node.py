@@ -142,7 +142,7 @@ class Kernel:
             return self.audit.on_bulletin(bulletin) if self.communication.lacks(bulletin) else []
         said: list[t.Effect] = []
         if self.communication.is_new(bulletin):
-            if (bulletin.origin, bulletin.bulletin_id) not in self.communication.recorded:
+            if not self.communication.is_recorded(bulletin):
                 said += self.audit.on_bulletin(bulletin)
             if bulletin.kind is not t.BulletinKind.ISOLATED or self.trust.moves(bulletin, now):
                 acting = "operations" in self.duties.held

@@ -2,15 +2,18 @@
 
 import contextlib
 import sqlite3
+from hashlib import blake2b
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from cronos.errors import DeniedError, UnreachableError
 from cronos.govern import recall
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
 from cronos.govern.recall import MAX_PART_BYTES, MAX_READING_NS, Recollection
 from cronos.govern.sealer import PlaintextConfig, PlaintextSealer
+from cronos.kernel.communication import Communication
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemoryLedger, MemorySealer
 from cronos.types import (
@@ -304,4 +307,15 @@ def test_no_more_bulletins_are_told_than_a_kernel_remembers(monkeypatch):
     for n in range(5):
         story.tell(bulletin(str(n)), "bulletin")
 
-    assert {name for part in story.recalled() for _, name in part.bulletins} == {"4", "3", "2"}
+    told = {digest for part in story.recalled() for _, digest in part.bulletins}
+    assert told == {blake2b(encode(bulletin(n)), digest_size=16).hexdigest() for n in "432"}
+
+
+def test_what_is_told_of_a_bulletin_is_what_a_kernel_knows_it_by():
+    story, talks = Story(), Communication("local", 1)
+    story.tell(bulletin("b-1"), "bulletin")
+
+    talks.recorded = {one for part in story.recalled() for one in part.bulletins}
+
+    assert talks.is_recorded(bulletin("b-1"))
+    assert not talks.is_recorded(replace(bulletin("b-1"), incident_id="b-1-2"))

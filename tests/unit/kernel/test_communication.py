@@ -1,5 +1,10 @@
 """Everyone is told, and an incident is confirmed when everyone who lives has said so."""
 
+from hashlib import blake2b
+
+from msgspec.structs import replace
+
+from cronos.kernel import communication
 from cronos.testing.story import Story, finding
 from cronos.types import (
     Bulletin,
@@ -11,6 +16,7 @@ from cronos.types import (
     Recalled,
     Receipt,
     State,
+    encode,
 )
 
 THREE = Members(("b", "c", "d"))
@@ -21,6 +27,11 @@ def bulletin(sequence=1, origin="b"):
         f"{origin}-1-{sequence}-isolated", BulletinKind.ISOLATED, origin, f"{origin}-1-{sequence}",
         sequence, None, None, ("T0855",), 0.97, None, 300,
     )  # fmt: skip
+
+
+def recorded(bulletin):
+    """Say of a bulletin that the ledger holds it."""
+    return bulletin.origin, blake2b(encode(bulletin), digest_size=16).hexdigest()
 
 
 def receipt(peer, count):
@@ -143,7 +154,7 @@ def test_who_holds_what_the_others_hold_is_waited_for_again():
 def test_a_bulletin_that_an_earlier_life_recorded_is_weighed_and_not_recorded_again():
     story = Story()
     known = bulletin()
-    story.tell(Recalled(1, (), (), bulletins=(("b", known.bulletin_id),)))
+    story.tell(Recalled(1, (), (), bulletins=(recorded(known),)))
 
     again, other = story.tell(known), story.tell(bulletin(2))
 
@@ -165,7 +176,7 @@ def test_a_peers_bulletin_is_recorded_once_and_acknowledged_every_time():
 def test_what_an_earlier_life_told_and_did_not_record_is_recorded_once():
     story = Story()
     known, lost = bulletin(1, "local"), bulletin(2, "local")
-    story.tell(Recalled(1, (), (), bulletins=(("local", known.bulletin_id),)))
+    story.tell(Recalled(1, (), (), bulletins=(recorded(known),)))
 
     assert story.tell(known) == []
     assert story.tell(lost) == [Note("bulletin", lost.incident_id, lost)]
@@ -178,3 +189,24 @@ def test_what_this_life_told_is_not_recorded_again_when_the_mesh_process_was_res
     (told,) = [one.message for one in story.effects if isinstance(one, Publish)]
 
     assert story.tell(told) == []
+
+
+def test_another_story_under_an_id_that_an_earlier_life_recorded_is_recorded():
+    story = Story()
+    known = bulletin()
+    story.tell(Recalled(1, (), (), bulletins=(recorded(known),)))
+
+    other = story.tell(replace(known, incident_id="b-1-9", confidence=0.5))
+
+    assert [type(effect) for effect in other] == [Note, Publish]
+
+
+def test_a_node_that_nobody_answers_remembers_no_more_of_its_own_than_of_others(monkeypatch):
+    monkeypatch.setattr(communication, "_REMEMBERED", 10)
+    talks = communication.Communication("local", 1)
+
+    for n in range(50):
+        talks.number(bulletin(n, "local"))
+
+    assert not talks.is_new(bulletin(49, "local"))
+    assert talks.is_new(bulletin(1, "local"))
