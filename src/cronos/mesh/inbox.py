@@ -119,6 +119,12 @@ class Inbox:
         signs = owed < MAX_UNSIGNED and box.unsigned_bytes < MAX_UNSIGNED_BYTES
         return signs and len(box.ahead) < MAX_AHEAD
 
+    def waits_ns(self, peer: str, now: Now) -> int:
+        """Say for how long a peer's signatures have been waited for, the first of them."""
+        box = self.box(peer)
+        first = next(chain(box.left, box.unsigned.values()), None)
+        return now.boot_ns - first.since_ns if first is not None else 0
+
     def is_new(self, peer: str, position: int) -> bool:
         """Say whether a number of the peer's stream has not been heard."""
         box = self.box(peer)
