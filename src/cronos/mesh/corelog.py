@@ -38,10 +38,12 @@ _SET_PIPE_SIZE: Final = 1031
 _HEAD: Final = re.compile(
     rb"^[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w.]{1,60}:\d+\] ", re.MULTILINE
 )
-_ENDED: Final = re.compile(
-    rb"CallNextHandshakerLocked: error=(?!OK)([^\n]{1,600})"
-    rb"(?s:.{0,1200}?)grpc\.internal\.endpoint_peer_address=ipv[46]:([0-9A-Za-z:.%\[\]]{2,64}),"
+_ENDED: Final = re.compile(rb"CallNextHandshakerLocked: error=(?!OK)")
+_FROM: Final = re.compile(
+    rb"grpc\.internal\.endpoint_peer_address=ipv[46]:([0-9A-Za-z:.%\[\]]{2,64}),"
 )
+_WITHIN: Final = 1_900
+_MOST_ERROR: Final = 600
 _FATAL: Final = b"F"
 _TOO_LONG: Final = re.compile(
     rb"CancelWithError SVR RESOURCE_EXHAUSTED:[^\n]{0,40}Received message larger than max"
@@ -76,9 +78,13 @@ def failures(text: bytes) -> Iterator[Failed]:
         found = _ENDED.search(message)
         if found is None or _SERVER not in message:
             continue
-        place = place_of(b"ip:" + found[2])
-        if place is not None:
-            yield Failed(_reason(found[1]), *place)
+        # Not in one pattern: that would look for each end of the error anew.
+        begins = found.end()
+        whose = _FROM.search(message, begins, begins + _WITHIN)
+        place = None if whose is None else place_of(b"ip:" + whose[1])
+        if whose is not None and place is not None:
+            error = message[begins : min(whose.start(), begins + _MOST_ERROR)]
+            yield Failed(_reason(error.partition(b"\n")[0]), *place)
 
 
 def messages(text: bytes) -> Iterator[bytes]:

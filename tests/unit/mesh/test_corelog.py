@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -49,6 +50,14 @@ def test_what_went_well_and_what_this_node_dialled_are_none():
     dialled = line(SSL % b"HTTP_REQUEST").replace(b"server_credentials", b"channel_credentials")
     assert list(failures(dialled)) == []
     assert list(failures(b"error=UNKNOWN: " + ARGS % b"ipv4:192.0.2.7:1")) == []
+
+
+def test_what_says_no_address_costs_no_more_than_what_does():
+    endless = HEAD + b"CallNextHandshakerLocked: error=" + b"x" * 600 + b"\n" + b"y" * 4_000
+    text = (endless + b"\ngrpc.internal.server_credentials=0x1\n") * 400
+    began = time.process_time()
+    assert list(failures(text)) == []
+    assert time.process_time() - began < 1
 
 
 def test_several_in_one_piece_are_told_apart():
