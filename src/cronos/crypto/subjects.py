@@ -253,7 +253,11 @@ class SubjectKeys:
         Raises:
             DeniedError: the path was cut out of the tree.
         """
-        key = self._trees[bits].leaf(_path(tag))
+        tree = self._trees[bits]
+        if not tree:
+            # Nobody was cut out of it: the file is a copy from before it was begun.
+            raise self._lost()
+        key = tree.leaf(_path(tag))
         if key is None:
             raise DeniedError(
                 SHREDDED,

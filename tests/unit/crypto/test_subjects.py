@@ -237,3 +237,14 @@ def test_who_knows_binary_trees_alone_does_not_take_the_file_for_one(tmp_path):
     then = tuple[int, bytes, list[tuple[int, bytes, bytes]], dict[bytes, int]]
     with pytest.raises(msgspec.ValidationError):
         msgspec.msgpack.decode(MemorySealer().open(stored, b"whole"), type=then)
+
+
+def test_a_copy_from_before_the_wide_tree_is_said_to_be_one_and_nobody_to_be_shredded(tmp_path):
+    _old(tmp_path, "a")
+    before = (tmp_path / "subjects").read_bytes()
+    new = _keys(tmp_path).seal(b"new", b"c", "a")
+    for name in ("subjects", "subjects.bak"):
+        (tmp_path / name).write_bytes(before)
+    with pytest.raises(DeniedError) as refused:
+        _keys(tmp_path).open(new, b"c")
+    assert refused.value.code == "crypto.subjects_lost"
