@@ -41,8 +41,8 @@ from cronos.types import Now
 _FLOOR_BITS: Final = 20
 _REWRITE_BYTES: Final = 1 << 20
 _HIGHEST: Final = 1 << 62
-# How many messages for one peer are kept, of those that later ones replace.
-_MOST_OWED: Final = 256
+# How many receipts for one peer are kept: a flood leaves some hundred that wait for signatures.
+_MOST_OWED: Final = 1_024
 
 
 class OutboxConfig(Section, frozen=True):
