@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from cronos.config import Config
 from cronos.front import settings
 from cronos.front.keyring import using_keys
 from cronos.front.plugins import load
-from cronos.front.sealed import sealer_of, seals
+from cronos.front.sealed import held_in, sealer_of, seals
 from cronos.ports import Clock
 
 FOLDER: Final = "profiles"
@@ -59,7 +60,9 @@ def node_store(
         DeniedError: another process writes to it, or the keys do not open it.
     """
     folder = state / config.node.instance / FOLDER
-    sealer = sealer_of(config, folder, clock, FOLDER, keys)
+    # Each opening that writes begins an epoch: those that no record names any more have to go.
+    stored = functools.partial(held_in, folder)
+    sealer = sealer_of(config, folder, clock, FOLDER, keys, stored)
     store = load("entry", "profile-store")(folder, sealer, clock)
     try:
         yield store

@@ -5,6 +5,7 @@ import argparse
 import pytest
 from tests.unit.discover.pump import PROFILE
 
+from cronos.crypto.epochfile import EpochFile
 from cronos.discover.profile import to_bytes
 from cronos.errors import InputError
 from cronos.front.profiles import profile_of, store_of
@@ -30,6 +31,20 @@ def test_a_name_is_looked_up_in_the_sealed_store(options, tmp_path):
     assert profile_of(options, "pump").grammar == PROFILE.grammar
     data = (tmp_path / "state" / "local" / "profiles" / "profiles.db").read_bytes()
     assert b"pump" not in data
+
+
+def test_epochs_that_no_record_names_any_more_go(options, tmp_path, monkeypatch):
+    monkeypatch.setattr("cronos.crypto.sealer._FORGET_EVERY", 3)
+    with store_of(options) as store:
+        store.add(PROFILE)
+    for _ in range(8):  # as a node does once a minute
+        with store_of(options) as store:
+            store.note("pump", 1, parsed=1, failed=0)
+
+    folder = tmp_path / "state" / "local" / "profiles"
+    assert len(EpochFile(folder).packets()) <= 4
+    with store_of(options) as store:
+        assert store.versions("pump")[0].parsed == 8
 
 
 def test_what_is_neither_is_refused(options):
