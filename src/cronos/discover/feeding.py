@@ -379,6 +379,7 @@ class LibraryService:
         self._told_ns = now_ns
         gauges = {"discover.hit_rate": library.hit_rate, "discover.learning": library.learning}
         gauges |= {f"discover.flows.{how}": many for how, many in library.counts.items()}
+        gauges["discover.unused"] = library.unused
         counters = self._metrics.counters
         gauges |= {name: counters.get(name, 0) for name in ("discover.learned", "discover.failed")}
         data = msgspec.json.encode(gauges)

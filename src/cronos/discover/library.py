@@ -35,12 +35,23 @@ from cronos.ports import Clock, Metrics
 
 _NOTHING_TO_LEARN: Final = ""
 _LEARNT_UNUSED: Final = "?"  # no profile has such a name
+_UNUSED: Final = (_NOTHING_TO_LEARN, _LEARNT_UNUSED)
 _STILL_TAKEN: Final = 0.5
 _MAX_PENDING_SERVICES: Final = 1_000
 _MAX_PENDING_BYTES: Final = 64 << 20
 _KEPT_MESSAGES: Final = 1_000
 _KEPT_BYTES: Final = 1 << 20
 _NOTE_EVERY: Final = 1_000
+# Besides its payload, what a message costs in memory.
+_MESSAGE_BYTES: Final = 400
+_MAX_RUNNING_BYTES: Final = 64 << 20
+# Strangers speak as many protocols as they like: so many names may wait for an operator, and so
+# many be in use before none is put there without anybody's word.
+_MAX_UNUSED: Final = 100
+_MAX_PROMOTED: Final = 100
+# How long after a profile was learnt from failures before it is again; doubled every time.
+_REFINED_NS: Final = 60_000_000_000
+_MAX_REFINED_NS: Final = 24 * 3_600_000_000_000
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -122,15 +133,20 @@ class _Buffer:
 
     def __init__(self) -> None:
         self.messages: deque[Message] = deque()
-        self.bytes = 0
+        self._payload = 0
+
+    @property
+    def bytes(self) -> int:
+        """What they cost in memory."""
+        return self._payload + _MESSAGE_BYTES * len(self.messages)
 
     def add(self, message: Message) -> int:
         """Keep a message; give by how many bytes this has grown."""
         before = self.bytes
         self.messages.append(message)
-        self.bytes += len(message.payload)
-        while len(self.messages) > _KEPT_MESSAGES or self.bytes > _KEPT_BYTES:
-            self.bytes -= len(self.messages.popleft().payload)
+        self._payload += len(message.payload)
+        while len(self.messages) > _KEPT_MESSAGES or self._payload > _KEPT_BYTES:
+            self._payload -= len(self.messages.popleft().payload)
         return self.bytes - before
 
 
@@ -146,6 +162,8 @@ class _Use:
         self.taken = _Buffer()
         self.refused = _Buffer()
         self.refining = False
+        self.refined_ns = 0
+        self.wait_ns = 0
 
 
 class _Trial(NamedTuple):
@@ -160,6 +178,7 @@ class _Running(NamedTuple):
 
     service: Service
     refines: str
+    bytes: int
 
 
 class Library:
@@ -193,6 +212,7 @@ class Library:
         self._pending_bytes = 0
         self._wanted: TtlCache[_Trial] = TtlCache(CAPACITY, TTL_NS)
         self._running: dict[int, _Running] = {}
+        self._unused: frozenset[str] = frozenset()
         self._counts = dict.fromkeys(How, 0)
         self.reload()
 
@@ -213,6 +233,11 @@ class Library:
         """How many discoveries run or wait."""
         return len(self._running)
 
+    @property
+    def unused(self) -> int:
+        """How many names the store has of which no version is in use."""
+        return len(self._unused)
+
     def reload(self) -> None:
         """Take up what the store has in use now: after a promotion, or another program's change."""
         actives = self._store.actives()
@@ -223,6 +248,8 @@ class Library:
         for name, profile in actives.items():
             if name not in self._uses:
                 self._uses[name] = _Use(profile)
+                for service in profile.services:
+                    self._cache.drop(service)
         grammars: dict[str, bytes | ir.Grammar] = {
             name: use.profile.grammar for name, use in self._uses.items()
         }
@@ -232,6 +259,7 @@ class Library:
             for service in use.profile.services:
                 self._spoken.setdefault(service, set()).add(name)
         self._matcher = Matcher(grammars, usual)
+        self._unused = frozenset(self._store.names()) - self._uses.keys()
 
     def flow(self, service: str, messages: Sequence[Message]) -> Seen:
         """Take the next messages of a flow to a service, such as ``tcp/502 10.0.0.1``."""
@@ -244,12 +272,14 @@ class Library:
     def _seen(self, service: str, messages: Sequence[Message]) -> Seen:
         now_ns = self._clock.now().boot_ns
         remembered = self._cache.get(service, now_ns)
-        if remembered == _NOTHING_TO_LEARN:
-            return Seen(How.OPAQUE)
         own = self._spoken.get(service, ())
-        if remembered == _LEARNT_UNUSED and self._matcher.match(messages, own) is None:
-            # Its candidate waits for an operator, or nothing came of it: not again before it ages.
-            return Seen(How.WAITING)
+        if remembered in _UNUSED:
+            # Nothing is to be learnt of it; or its candidate waits for an operator, or nothing came
+            # of it: not again before it ages. Others at its port may speak what is known.
+            match = self._matcher.match(messages, own)
+            if match is not None:
+                return self._taken(How.KNOWN, match.name, messages)
+            return Seen(How.OPAQUE if remembered == _NOTHING_TO_LEARN else How.WAITING)
         if remembered in self._uses:
             seen = self._taken(How.CACHED, remembered, messages)
             if seen.parsed >= _STILL_TAKEN * len(messages):
@@ -289,7 +319,10 @@ class Library:
         failures, taken = use.refused.messages, use.taken.messages
         share = len(failures) / max(1, len(failures) + len(taken))
         policy = self._policy
-        if use.refining or len(failures) < policy.least_failures or share < policy.failing_share:
+        now_ns = self._clock.now().boot_ns
+        if use.refining or now_ns - use.refined_ns < use.wait_ns:
+            return
+        if len(failures) < policy.least_failures or share < policy.failing_share:
             return
         messages = sorted([*failures, *taken], key=lambda message: message.ts)
         names = use.profile.services
@@ -297,16 +330,21 @@ class Library:
         use.refining = self._submit(service, use.profile.name)
         if use.refining:
             use.refused = _Buffer()
+            use.refined_ns = now_ns
+            use.wait_ns = min(_MAX_REFINED_NS, max(_REFINED_NS, 2 * use.wait_ns))
 
     def _unknown(self, service: str, messages: Sequence[Message]) -> Seen:
         if any(running.service.name == service for running in self._running.values()):
             return Seen(How.LEARNING)
+        trial = self._wanted.get(service, self._clock.now().boot_ns)
+        if trial is None and len(self._unused) + len(self._running) >= _MAX_UNUSED:
+            self._forget_pending(service)
+            return Seen(How.WAITING)  # until an operator promotes or forgets some
         buffer = self._pending.setdefault(service, _Buffer())
         self._pending.move_to_end(service)
         for message in messages:
             self._pending_bytes += buffer.add(message)
         self._bound_pending()
-        trial = self._wanted.get(service, self._clock.now().boot_ns)
         if len(buffer.messages) < (trial.least if trial else self._policy.least_messages):
             return Seen(How.WAITING)
         if not self._submit(Service(service, tuple(buffer.messages)), ""):
@@ -325,11 +363,15 @@ class Library:
         self._pending_bytes -= buffer.bytes if buffer else 0
 
     def _submit(self, service: Service, refines: str) -> bool:
+        cost = sum([len(message.payload) + _MESSAGE_BYTES for message in service.messages])
+        held = sum([running.bytes for running in self._running.values()])
+        if self._running and held + cost > _MAX_RUNNING_BYTES:
+            return False
         try:
             number = self._queue.submit(LearnAsk(service, self._policy.limits))
         except DeniedError:
             return False  # the queue is full: its messages wait, and are asked about again
-        self._running[number] = _Running(service, refines)
+        self._running[number] = _Running(service, refines, cost)
         return True
 
     def step(self, timeout_s: float = 0.0) -> tuple[Profile, ...]:
@@ -367,7 +409,9 @@ class Library:
         stored = self._store.add(profile)
         self._metrics.count("discover.learned")
         proved = answer.validation is not None and answer.validation.passed
-        if self._policy.promote_first and not running.refines and proved:
+        self._unused |= {stored.name} - self._uses.keys()
+        room = len(self._uses) < _MAX_PROMOTED
+        if self._policy.promote_first and not running.refines and proved and room:
             stored = self._store.promote(stored.name, stored.version)
             self.reload()
             self._cache.drop(service)
@@ -391,6 +435,7 @@ class Library:
         """Name a new protocol after its service; one of that name may be another protocol."""
         name, number = named(service), 1
         taken = set(self._store.names())
+        self._unused = frozenset(taken - self._uses.keys())
         while (chosen := name if number == 1 else f"{name[:56]}_{number}") in taken:
             number += 1
         return chosen

@@ -273,3 +273,91 @@ def test_trying_again_ends_where_no_more_messages_are_kept(world, monkeypatch):
 
     assert [len(ask.service.messages) for ask in world.desk.asks.values()] == [20, 40, 80]
     assert shelf.flow("tcp/9 a", PUMP[:10]).how is How.WAITING
+
+
+def test_strangers_at_its_port_do_not_hide_who_speaks_a_known_protocol(world):
+    world.known()
+    opaque = plain.PARTS._replace(classify=lambda _: Known(Verdict.ENCRYPTED, "Random."))
+    shelf = world.library(Desk(opaque))
+    noise = [Message(random.Random(1).randbytes(40)) for _ in range(30)]
+    shelf.flow("tcp/1", noise)
+    shelf.step()
+
+    assert shelf.flow("tcp/1", PUMP)[:3] == (How.KNOWN, "pump", 40)
+    assert shelf.flow("tcp/1", noise).how is How.OPAQUE
+    assert len(world.desk.asks) == 1
+
+
+def test_what_strangers_mix_into_a_known_service_is_learnt_once_and_not_again_and_again(world):
+    world.known()
+    shelf = world.library()
+    for number in range(9):
+        assert shelf.flow("tcp/1", PUMP).how in (How.KNOWN, How.CACHED)
+        shelf.flow("tcp/1", [Message(b"\x77" + bytes((number, n))) for n in range(30)])
+        shelf.step()
+
+    services = [ask.service.name for ask in world.desk.asks.values()]
+    assert services.count("tcp/1") == 1  # once more for the failures of the profile in use
+
+
+def test_strangers_cannot_fill_the_store(world, monkeypatch):
+    monkeypatch.setattr(library, "_MAX_UNUSED", 3)
+    shelf = world.library()
+    for port in range(20):
+        shelf.flow(f"tcp/{port}", PUMP)
+    shelf.step()
+    for port in range(20, 40):
+        assert shelf.flow(f"tcp/{port}", PUMP).how is How.WAITING
+        shelf.step()
+
+    assert shelf.unused == len(world.store.names()) == 3
+    assert shelf._pending_bytes == 0
+    world.store.forget("tcp_0")
+    shelf.reload()
+    assert shelf.flow("tcp/50", PUMP).how is How.LEARNING
+
+
+def test_a_stated_policy_puts_no_more_than_so_many_into_use(world, monkeypatch):
+    monkeypatch.setattr(library, "_MAX_PROMOTED", 2)
+    # None of them takes another's messages, so that each is learnt.
+    shelf = world.library(promote_first=True)
+    monkeypatch.setattr(shelf._matcher.__class__, "match", lambda *_: None)
+    for port in range(5):
+        shelf.flow(f"tcp/{port}", PUMP)
+        shelf.step()
+
+    assert sorted(world.store.actives()) == ["tcp_0", "tcp_1"]
+    assert len(world.store.names()) == 5
+
+
+def test_what_waits_to_be_learnt_is_bounded_in_bytes(world, monkeypatch):
+    monkeypatch.setattr(library, "_MAX_RUNNING_BYTES", 200_000)
+    shelf = world.library()
+    for port in range(40):
+        shelf.flow(f"tcp/{port}", [Message(bytes(2_000))] * 20)
+
+    held = sum(len(m.payload) for ask in world.desk.asks.values() for m in ask.service.messages)
+    assert held <= 200_000
+    assert shelf.learning == len(world.desk.asks) == 4
+
+
+def test_small_messages_count_what_they_cost(world, monkeypatch):
+    monkeypatch.setattr(library, "_MAX_PENDING_BYTES", 100_000)
+    shelf = world.library(least_messages=1_000)
+    for port in range(200):
+        shelf.flow(f"tcp/{port}", [Message(b"\x77")] * 10)
+
+    assert sum(len(one.messages) for one in shelf._pending.values()) <= 250
+
+
+def test_failures_that_go_on_are_learnt_from_less_and_less_often(world):
+    world.known()
+    shelf = world.library()
+    mixed = PUMP[:10] + [Message(b"\x05" + bytes(9))] * 10
+    shelf.flow("tcp/1", PUMP)
+    for _ in range(60):  # an hour
+        shelf.flow("tcp/1", mixed)
+        shelf.step()
+        world.clock.advance(HOUR_NS // 60)
+
+    assert 2 <= len(world.desk.asks) <= 6
