@@ -15,6 +15,7 @@ import os
 import select
 import socket
 import threading
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -172,6 +173,7 @@ class Feed:
         self._clock = clock
         self._began_ns = 0
         self._collector: Collector | None = None
+        self.missed = 0
 
     def take(self, datagram: bytes) -> None:
         """Take a datagram of packets.
@@ -196,7 +198,10 @@ class Feed:
         return self._collector.full or spent_ns > self._config.window_s * _S_NS
 
     def look(self) -> int:
-        """Give the library what was gathered; how many flows there were."""
+        """Give the library what was gathered, as far as time allows; how many flows it took.
+
+        Flows beyond that are missed, as packets are that come while this goes on.
+        """
         collector, self._collector = self._collector, None
         if collector is None:
             return 0
@@ -204,9 +209,16 @@ class Feed:
         flows = 0
         for service in collector.services():
             for messages in by_flow(service):
+                if self._late(1.0):
+                    self.missed += 1
+                    continue
                 self._library.flow(service.name, messages)
                 flows += 1
         return flows
+
+    def forget(self) -> None:
+        """Let go what was gathered: a fault is in it."""
+        self._collector = None
 
     def _late(self, share: float) -> bool:
         """Bound how long streams are cut: as long as they were gathered."""
@@ -221,6 +233,17 @@ def by_flow(service: Service) -> list[tuple[Message, ...]]:
         if message.payload and (message.flow in flows or len(flows) < _MAX_FLOWS):
             flows.setdefault(message.flow, []).append(message)
     return [tuple(of) for of in flows.values()]
+
+
+def _fault(error: Exception) -> CronosError:
+    """Say where a fault is; not in its own words, which may hold what strangers sent."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}, line {last.lineno}"
+    return CronosError(
+        "discover.fault",
+        f"What was gathered could not be learnt from: {type(error).__name__} ({where}).",
+        "This is a fault of ours; report it.",
+    )
 
 
 class LibraryService:
@@ -306,25 +329,31 @@ class LibraryService:
                 while not self._stopping.is_set():
                     await loop.run_in_executor(one, self._turn)
             finally:
-                await loop.run_in_executor(one, self._close)
-                self._ended.set()
+                try:
+                    await loop.run_in_executor(one, self._close)
+                finally:
+                    self._ended.set()
 
     def _turn(self) -> None:
         parts = self._parts or self._begun()
-        for datagram in self._received():
-            if parts is not None:
-                with contextlib.suppress(InputError):
-                    parts[1].take(datagram)
+        datagrams = self._received()
         if parts is None:
             return
+        library, feed, _ = parts
         try:
-            self._learn(*parts)
+            self._learn(library, feed, datagrams)
             self._wrong = ""
         except CronosError as error:
             self._fails(error)
-        self._tell(parts[0])
+        except Exception as error:  # noqa: BLE001 - strangers' bytes must not end the learning
+            feed.forget()
+            self._fails(_fault(error))
+        self._tell(library, feed)
 
-    def _learn(self, library: Library, feed: Feed, _jobs: Jobs) -> None:
+    def _learn(self, library: Library, feed: Feed, datagrams: list[bytes]) -> None:
+        for datagram in datagrams:
+            with contextlib.suppress(InputError):
+                feed.take(datagram)
         if feed.due:
             if self._store.changed():
                 library.reload()
@@ -371,7 +400,7 @@ class LibraryService:
             self._wrong = error.sentence
             self._report("warning", "library.failed", detail=error.sentence, remedy=error.remedy)
 
-    def _tell(self, library: Library) -> None:
+    def _tell(self, library: Library, feed: Feed) -> None:
         """Write down how it goes, for who serves the node's metrics."""
         now_ns = self._clock.now().boot_ns
         if now_ns - self._told_ns < _TELL_NS:
@@ -379,7 +408,7 @@ class LibraryService:
         self._told_ns = now_ns
         gauges = {"discover.hit_rate": library.hit_rate, "discover.learning": library.learning}
         gauges |= {f"discover.flows.{how}": many for how, many in library.counts.items()}
-        gauges["discover.unused"] = library.unused
+        gauges |= {"discover.unused": library.unused, "discover.missed": feed.missed}
         counters = self._metrics.counters
         gauges |= {name: counters.get(name, 0) for name in ("discover.learned", "discover.failed")}
         data = msgspec.json.encode(gauges)

@@ -166,6 +166,23 @@ def test_a_window_that_is_full_is_looked_at_and_broken_packets_are_refused():
         feed.take(b"broken")
 
 
+def test_a_look_that_takes_too_long_leaves_the_rest_out_and_counts_it():
+    clock = VirtualClock()
+
+    class Slow(Shelf):
+        def flow(self, service, messages):
+            super().flow(service, messages)
+            clock.advance(1_500_000_000)
+
+    shelf = Slow()
+    feed = Feed(shelf, LibraryConfig(window_s=1), clock)
+    for host in range(9):
+        feed.take(packed(readings(2, f"10.0.0.{100 + host}")))
+
+    assert feed.look() == len(shelf.flows) == 2
+    assert feed.missed == 7
+
+
 def test_of_too_many_flows_the_first_are_taken_and_empty_messages_never():
     messages = [Message(b"x", f"f{n}") for n in range(3_000)] + [Message(b"", "f1")]
     flows = by_flow(Service("udp/1", tuple(messages)))
@@ -263,6 +280,34 @@ def test_without_keys_it_waits_and_says_once_why(folder):
     assert health == "The keys are away."
     assert [event for event, _ in said] == ["library.failed"]
     assert gauges(folder) == {}
+
+
+def test_a_fault_ends_no_learning_and_quotes_nothing(folder, monkeypatch):
+    sender = PacketSender(folder / "library.sock")
+    wrong = []
+
+    def take(feed, datagram, _as_it_is=Feed.take):
+        if not wrong:
+            wrong.append(1)
+            raise ValueError(datagram)
+        _as_it_is(feed, datagram)
+
+    monkeypatch.setattr(Feed, "take", take)
+
+    def story(service):
+        sender(*datagram(readings(3)))
+        until(lambda: wrong)
+        until(lambda: gauges(folder))
+        sender(*datagram(readings(3)))
+        until(lambda: gauges(folder).get("discover.flows.waiting") == 1)
+
+    with contextlib.closing(sender):
+        health, said = played(folder, story)
+    assert health == "ok"
+    ((event, more),) = said
+    assert event == "library.failed"
+    assert "ValueError (test_feeding.py, line " in more["detail"]
+    assert len(more["detail"]) < 100
 
 
 def test_a_socket_that_cannot_be_made_is_a_sentence(folder):
