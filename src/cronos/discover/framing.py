@@ -42,6 +42,7 @@ _FULL_SEGMENT: Final = 512
 _PRINTABLE: Final = 0.95
 _MAX_PASSED: Final = 64
 _MAX_MISFITS: Final = 256
+_MAX_AGAIN: Final = 4_096
 
 
 class Segment(NamedTuple):
@@ -434,11 +435,16 @@ def _walk(run: Run, rule: Rule, most: int) -> tuple[list[Piece], int]:
 
 
 def _fits_later(data: bytes, starts: Sequence[int], at: int, rule: Rule) -> bool:
-    for start in starts[bisect_right(starts, at) :][:4]:
-        there = start
-        while there < len(data) and (size := rule.size(data, there)):
-            there += size
-        if there == len(data):
+    """Say whether messages from one of the next segments end where the data does.
+
+    So many in a row are enough: it is asked again and again of what may be a million messages.
+    """
+    first = bisect_right(starts, at)
+    for start in starts[first : first + 4]:
+        there, many = start, 0
+        while there < len(data) and many < _MAX_AGAIN and (size := rule.size(data, there)):
+            there, many = there + size, many + 1
+        if there == len(data) or many == _MAX_AGAIN:
             return True
     return False
 

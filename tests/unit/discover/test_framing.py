@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from cronos.discover import framing
 from cronos.discover.framing import BerRule, EndRule, HeaderRule, LengthRule, Run, Segment, cut
 
 
@@ -161,6 +162,23 @@ def test_an_end_that_is_nowhere_is_not_looked_for_again_and_again(monkeypatch):
     assert done.rule == "messages end with 0d 0a"
     assert len(done.pieces) == 20_450
     assert sum(at > 6_000 for at in asked) < 1_000
+
+
+def test_where_a_rule_fits_again_is_not_walked_to_the_end_again_and_again():
+    asked = []
+
+    class Counted(LengthRule):
+        def size(self, data, at):
+            asked.append(at)
+            return super().size(data, at)
+
+    # A length that reaches behind the end, then a segment from which the walk meets the next such
+    # length, then one from which it meets none of them, to the end.
+    said = [b"\x0f\x00\x00" + bytes(297), bytes(1_501), bytes(1_502)] * 60 + [bytes(1)]
+    one = Run(tuple(Segment(float(n), data) for n, data in enumerate(said)))
+    framing._walk(one, Counted(0, 3, False, 3), 1_000_000)
+
+    assert 50_000 < len(asked) < 500_000
 
 
 def test_no_more_messages_are_cut_than_asked_for():
