@@ -47,6 +47,7 @@ _TURN_S: Final = 0.2
 _DATAGRAMS: Final = 256  # taken in one turn
 _TELL_NS: Final = 1_000_000_000
 _FLUSH_NS: Final = 60 * _S_NS
+_MAX_LOOK_NS: Final = 60 * _S_NS
 _TRIES: Final = 30
 _TRY_S: Final = 0.1
 _MAX_FLOWS: Final = 2_000  # of one service in one window
@@ -165,10 +166,24 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 class Feed:
-    """Gathers packets for a while and gives the library the flows in them; used by one thread."""
+    """Gathers packets for a while and gives the library the flows in them; used by one thread.
 
-    def __init__(self, library: Library, config: LibraryConfig, clock: Clock) -> None:
+    Args:
+        library: is given the flows.
+        config: see `LibraryConfig`.
+        clock: the time.
+        hurried: says whether whoever runs this wants it to end.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        config: LibraryConfig,
+        clock: Clock,
+        hurried: Callable[[], bool] = bool,
+    ) -> None:
         self._library = library
+        self._hurried = hurried
         self._config = config
         self._clock = clock
         self._began_ns = 0
@@ -221,9 +236,10 @@ class Feed:
         self._collector = None
 
     def _late(self, share: float) -> bool:
-        """Bound how long streams are cut: as long as they were gathered."""
+        """Bound how long a look takes: twice as long as packets are gathered, a minute at most."""
         spent_ns = self._clock.now().boot_ns - self._began_ns
-        return spent_ns > share * 2 * self._config.window_s * _S_NS
+        most_ns = min(_MAX_LOOK_NS, 2 * self._config.window_s * _S_NS)
+        return self._hurried() or spent_ns > share * most_ns
 
 
 def by_flow(service: Service) -> list[tuple[Message, ...]]:
@@ -379,7 +395,7 @@ class LibraryService:
             self._stopping.wait(_TURN_S)
             return None
         self._wrong = ""
-        self._parts = library, Feed(library, own, self._clock), jobs
+        self._parts = library, Feed(library, own, self._clock, self._stopping.is_set), jobs
         return self._parts
 
     def _received(self) -> list[bytes]:
@@ -427,3 +443,4 @@ class LibraryService:
         if self._socket is not None:
             self._socket.close()
             self._path.unlink(missing_ok=True)
+            self._gauges.unlink(missing_ok=True)  # nobody is told of what has ended

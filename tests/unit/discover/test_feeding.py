@@ -166,21 +166,31 @@ def test_a_window_that_is_full_is_looked_at_and_broken_packets_are_refused():
         feed.take(b"broken")
 
 
-def test_a_look_that_takes_too_long_leaves_the_rest_out_and_counts_it():
+@pytest.mark.parametrize(("seconds", "each_ns"), [(1, 1_500_000_000), (3_600, 45_000_000_000)])
+def test_a_look_that_takes_too_long_leaves_the_rest_out_and_counts_it(seconds, each_ns):
     clock = VirtualClock()
 
     class Slow(Shelf):
         def flow(self, service, messages):
             super().flow(service, messages)
-            clock.advance(1_500_000_000)
+            clock.advance(each_ns)
 
     shelf = Slow()
-    feed = Feed(shelf, LibraryConfig(window_s=1), clock)
+    feed = Feed(shelf, LibraryConfig(window_s=seconds), clock)
     for host in range(9):
         feed.take(packed(readings(2, f"10.0.0.{100 + host}")))
 
     assert feed.look() == len(shelf.flows) == 2
     assert feed.missed == 7
+
+
+def test_whoever_wants_it_to_end_waits_for_no_look():
+    shelf = Shelf()
+    feed = Feed(shelf, LibraryConfig(), VirtualClock(), lambda: len(shelf.flows) == 2)
+    for host in range(9):
+        feed.take(packed(readings(2, f"10.0.0.{100 + host}")))
+
+    assert feed.look() == 2
 
 
 def test_of_too_many_flows_the_first_are_taken_and_empty_messages_never():
@@ -260,6 +270,7 @@ def test_an_unknown_service_becomes_a_candidate_and_what_is_promoted_is_recognis
     assert health == "ok"
     assert [event for event, _ in said] == ["profile.learnt"]
     assert not (folder / "library.sock").exists()
+    assert not (folder / "library.gauges").exists()
 
 
 def test_without_keys_it_waits_and_says_once_why(folder):
