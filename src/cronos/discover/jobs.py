@@ -30,6 +30,8 @@ _SEND_BYTES: Final = 1 << 16
 _GRACE_NS: Final = 3_000_000_000
 _LEAST_GRACE_NS: Final = 1_000_000_000
 _S_NS: Final = 1_000_000_000
+# What reading the words of a child may end in, whatever it says.
+_UNFIT: Final = (OSError, CronosError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Launch(NamedTuple):
@@ -157,6 +159,22 @@ class Jobs:
         self._selector.close()
 
     def _start(self, job: _Job) -> None:
+        try:
+            ours = self._launched(job)
+        except OSError as error:
+            self._answers[job.number] = _unstarted(error.strerror or str(error))
+            return
+        ours.setblocking(False)
+        job.socket = ours
+        job.unsent = memoryview(packed("ask", msgspec.msgpack.encode(job.ask)))
+        limit_ns = int(job.ask.limits.max_seconds * _S_NS)
+        grace_ns = max(_LEAST_GRACE_NS, min(_GRACE_NS, limit_ns // 8))
+        job.deadline_ns = self._clock.now().boot_ns + limit_ns + grace_ns
+        self._running[job.number] = job
+        self._selector.register(ours, selectors.EVENT_READ | selectors.EVENT_WRITE, job)
+
+    def _launched(self, job: _Job) -> socket.socket:
+        """Start a child, and give our end of what ties it to us; raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -168,18 +186,10 @@ class Jobs:
                     env=dict(self._launch.environment),
                     start_new_session=True,
                 )
-            except OSError as error:
+            except OSError:
                 ours.close()
-                self._answers[job.number] = _unstarted(error.strerror or str(error))
-                return
-        ours.setblocking(False)
-        job.socket = ours
-        job.unsent = memoryview(packed("ask", msgspec.msgpack.encode(job.ask)))
-        limit_ns = int(job.ask.limits.max_seconds * _S_NS)
-        grace_ns = max(_LEAST_GRACE_NS, min(_GRACE_NS, limit_ns // 8))
-        job.deadline_ns = self._clock.now().boot_ns + limit_ns + grace_ns
-        self._running[job.number] = job
-        self._selector.register(ours, selectors.EVENT_READ | selectors.EVENT_WRITE, job)
+                raise
+        return ours
 
     def _send(self, job: _Job) -> None:
         assert job.socket is not None  # noqa: S101 - it is registered
@@ -196,7 +206,7 @@ class Jobs:
                 self._hear(job, kind, body)
         except BlockingIOError:
             return
-        except (OSError, CronosError, msgspec.DecodeError):
+        except _UNFIT:
             data = b""
         if not data or job.answer is not None:
             self._end(job, job.answer or (job.best and replace(job.best, stopped=_DIED)))

@@ -165,6 +165,34 @@ def test_what_cannot_be_started_is_said():
     running.close()
 
 
+def test_where_no_connection_can_be_made_that_is_the_answer(make, monkeypatch):
+    def none_left():
+        raise OSError(24, "Too many open files")
+
+    running = make()
+    number = running.submit(LearnAsk(SERVICE, Limits()))
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs.socket, "socketpair", none_left)
+        running.step(0)
+
+    assert isinstance(running.answer(number), UnreachableError)
+    assert isinstance(running.wait(running.submit(LearnAsk(SERVICE, Limits()))), Learned)
+
+
+def test_words_that_are_no_text_end_the_child_that_says_them(make):
+    script = (
+        "import socket, msgspec; from cronos.discover.wire import packed;"
+        "body = msgspec.msgpack.encode({'phase': 'grammar', 'found': 'abc'});"
+        "one = socket.socket(fileno=0);"
+        "one.sendall(packed('told', body.replace(b'abc', bytes([255, 254, 253])))); one.recv(1)"
+    )
+    running = Jobs(Launch((sys.executable, "-c", script), ENVIRONMENT), SystemClock())
+    answer = running.wait(running.submit(LearnAsk(SERVICE, Limits())))
+    running.close()
+
+    assert isinstance(answer, InputError)
+
+
 def test_closing_ends_what_runs(make):
     running = make("slow")
     running.submit(LearnAsk(SERVICE, Limits()))
