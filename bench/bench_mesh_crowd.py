@@ -71,7 +71,7 @@ def sent_by_all(world, names):
     until = time.monotonic() + 20
     before = {name: len(world.nodes[name].told("said")) for name in names}
     while time.monotonic() < until:
-        if all(world.nodes[name].told("said")[before[name] - 1 :] for name in names):
+        if all(len(world.nodes[name].told("said")) > before[name] for name in names):
             break
         time.sleep(0.05)
     return {name: world.nodes[name].told("said")[-1] for name in names}
