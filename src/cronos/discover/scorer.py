@@ -145,7 +145,7 @@ NAMES: Final = ("order", "boundary", "context", "meaning", "keys")
 SHA256: Final = {
     "order": "2668a1bcb05b97f71f982881459f88a920ac917487127f7f95cd6ad0df51d6ab",
     "boundary": "4e3774fae7d8e7e0c6521322cb30c8124b83ae0f2d2f78396bc0aa2a7386ac39",
-    "context": "4d0a4b733a0bddef18abeeec17ae109aab1ce5f75f12db4f1bda9b2d37abc993",
+    "context": "df43b361661027a86ccf2a60e1c039a7dc15456ef92e6765ce26b0dd536e5b4b",
     "meaning": "39728d2c5629a55ab781f37beed2484ffb1b676e09af237e04380e0fe353327b",
     "keys": "85e2aa855ff59f76e6df90a9c48ad96069bc0d11a556f3fe7a819535f8ba8d53",
 }
