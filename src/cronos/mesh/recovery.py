@@ -25,6 +25,8 @@ from cronos.ports import Clock, Mesh, Tasks
 from cronos.types import Lane
 
 _ANSWER_S: Final = 10.0
+# Of what a peer has said to this node's earlier life so much may come before its first records.
+_EARLIER: Final = 8
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -156,15 +158,30 @@ class Recovery:
             return
         await asyncio.to_thread(copy.begin, msgspec.structs.astuple(standing.origin))
         first = 1
-        while first <= standing.size:
-            rows = await self._ask(peer, wire.Give(first))
-            if not isinstance(rows, wire.Rows) or rows.first != first:
-                raise _stopped(peer, first)
-            last = await asyncio.to_thread(copy.append, rows.first, rows.stored, rows.head)
+        # What a peer said first may be older than the question: it said it to this node's earlier
+        # life. So its copy ends where it gives no more, and not where it said.
+        while isinstance(given := await self._rows(peer, first), wire.Rows):
+            last = await asyncio.to_thread(copy.append, given.first, given.stored, given.head)
             first = last + 1
             self._progress(last, max(last, standing.size))
-        for name in standing.files:
+        if first <= standing.size:
+            raise _stopped(peer, first)
+        for name in given.files:
             await asyncio.to_thread(copy.put, name, await self._file(peer, name))
+
+    async def _rows(self, peer: str, first: int) -> wire.Rows | wire.Standing:
+        """Ask for records from `first` on; a standing says that there are none."""
+        answer = await self._ask(peer, wire.Give(first))
+        for _ in range(_EARLIER if first == 1 else 0):
+            if not isinstance(answer, wire.Standing) or not answer.size:
+                break
+            # Still what was said before the first question for records.
+            answer = await self._answer(peer, first)
+        if isinstance(answer, wire.Standing) and answer.size < first:
+            return answer
+        if not isinstance(answer, wire.Rows) or answer.first != first:
+            raise _stopped(peer, first)
+        return answer
 
     async def _file(self, peer: str, name: str) -> bytes:
         data = bytearray()
@@ -187,10 +204,13 @@ class Recovery:
         while not queue.empty():
             queue.get_nowait()
         await self._mesh.send(peer, Lane.RECORDS, wire.pack(message))
+        return await self._answer(peer, message.first)
+
+    async def _answer(self, peer: str, first: int) -> wire.Message:
         try:
-            return await asyncio.wait_for(queue.get(), _ANSWER_S)
+            return await asyncio.wait_for(self._answers[peer].get(), _ANSWER_S)
         except TimeoutError:
-            raise _stopped(peer, message.first) from None
+            raise _stopped(peer, first) from None
 
 
 async def recover(

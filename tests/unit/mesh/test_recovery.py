@@ -110,6 +110,64 @@ def test_where_nobody_keeps_anything_nothing_comes_back(tmp_path):
     run(story())
 
 
+def test_what_a_keeper_said_to_an_earlier_life_does_not_cut_the_copy_short(tmp_path):
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        one.write(*(b"record %d" % n for n in range(500)))
+        await until(lambda: one.replicated() == 500)
+        early = wire.Standing(
+            wire.Origin(*two.keeper._shelves["one"].copy.extent().origin), 200, bytes(32), "", {}
+        )
+        await lose(one)
+        send, said = two.mesh.send, []
+
+        async def late(peer, lane, data):
+            if not said:
+                said.append(data)
+                for _ in range(2):
+                    await send(peer, lane, wire.pack(early))
+            await send(peer, lane, data)
+
+        await one.start()
+        two.keeper._mesh = type("Mesh", (), {"send": staticmethod(late)})()
+        recovered = await one.recovery().run(LedgerCopy(tmp_path / "copy"), 5)
+        assert (recovered.size, recovered.kept) == (500, {"two": 200})
+        assert (tmp_path / "copy" / "epochs").read_bytes() == b"epochs of one"
+        await end(one, two)
+
+    run(story())
+
+
+def test_who_says_what_it_keeps_and_gives_nothing_is_left_in_a_bounded_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("cronos.mesh.recovery._ANSWER_S", 5.0)
+
+    async def story():
+        one, two = await owners(tmp_path, "one", "two")
+        one.write(b"first")
+        await until(lambda: one.replicated() == 1)
+        await lose(one)
+        send = two.mesh.send
+
+        async def talk(peer, lane, data):
+            if not isinstance(wire.unpack(data), wire.Rows):
+                await send(peer, lane, data)
+                return
+            standing = wire.Standing(
+                wire.Origin(*two.keeper._shelves["one"].copy.extent().origin), 9, bytes(32), "", {}
+            )
+            for _ in range(50):
+                await send(peer, lane, wire.pack(standing))
+                await asyncio.sleep(0)
+
+        await one.start()
+        two.keeper._mesh = type("Mesh", (), {"send": staticmethod(talk)})()
+        with pytest.raises(UnreachableError, match="gave nothing"):
+            await one.recovery().run(LedgerCopy(tmp_path / "copy"), 1.2)
+        await end(one, two)
+
+    run(story())
+
+
 def test_a_peer_that_stops_giving_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("cronos.mesh.recovery._ANSWER_S", 0.05)
 
