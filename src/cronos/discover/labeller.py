@@ -1,11 +1,12 @@
 """The BiLSTM-CRF at work: onnxruntime scores the bytes, Viterbi in NumPy finds the tags.
 
 No network comes with the package: what was measured leave-family-out did not win, see
-docs/discovery.md. `cronos discover train` writes one, and a `Labeller` is made of its bytes.
+docs/discovery.md. `cronos discover train` writes one, and `cronos discover --labeller` uses it.
 """
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,22 @@ from cronos.errors import InputError
 
 MAX_MODEL_BYTES: Final = 4 << 20
 BATCH: Final = 64
+
+
+def read(path: Path) -> bytes:
+    """Read a network's file.
+
+    Raises:
+        InputError: it cannot be read, or is too large.
+    """
+    try:
+        with path.open("rb") as file:
+            model = file.read(MAX_MODEL_BYTES + 1)
+    except OSError as error:
+        raise _damaged(error.strerror or "it cannot be read") from error
+    if len(model) > MAX_MODEL_BYTES:
+        raise _damaged("it is too large")
+    return model
 
 
 class Labeller:

@@ -62,8 +62,13 @@ class Discovery(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How far one discovery may go; at a limit it gives the best result so far."""
+    """How far one discovery may go; at a limit it gives the best result so far.
+
+    Attributes:
+        labeller: a file of a sequence network that sets the fields in place of the shipped scorers.
+    """
 
     max_seconds: float = 30.0
     max_memory_mb: int = 1024
     max_messages: int = 1000
+    labeller: str = ""

@@ -148,7 +148,8 @@ class Work:
 
     def _bounded(self, seconds: float) -> Any:
         one = self._options
-        return self._limits(max(_MIN_SECONDS, seconds), one.max_memory, one.max_messages)
+        seconds = max(_MIN_SECONDS, seconds)
+        return self._limits(seconds, one.max_memory, one.max_messages, one.labeller)
 
 
 class Shown:

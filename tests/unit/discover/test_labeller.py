@@ -7,12 +7,15 @@ import pytest
 from tests.unit.discover.detectors.noise import messages
 
 from cronos.discover.detectors.registry import claims
-from cronos.discover.labeller import Labeller, viterbi
+from cronos.discover.engine import LABELLED, discover
+from cronos.discover.labeller import MAX_MODEL_BYTES, Labeller, read, viterbi
 from cronos.discover.labeller_train import Network, written
 from cronos.discover.messages import Message
+from cronos.discover.model import Limits
 from cronos.discover.synthetic import samples
 from cronos.discover.tagging import MOST_BYTES
 from cronos.errors import InputError
+from cronos.testing.clock import VirtualClock
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +69,28 @@ def test_a_damaged_network_is_refused(network):
     for bad in (b"", network[:200], b"\x01" * 100):
         with pytest.raises(InputError):
             Labeller(bad)
+
+
+def test_a_discovery_lets_a_network_set_the_fields_where_one_is_named(network, tmp_path):
+    file = tmp_path / "labeller.onnx"
+    file.write_bytes(network)
+    given = [*messages(samples(6, 30)), Message(b"\x07" * (MOST_BYTES + 50))]
+
+    result = discover(
+        given, Limits(labeller=str(file)), VirtualClock(), lambda _phase, _share: None
+    )
+
+    said = Labeller(network).label(given, result.claims)
+    for message, fields, expected in zip(given, result.fields, said, strict=True):
+        assert [(one.offset, one.length, one.sem) for one in fields][: len(expected)] == expected
+        assert sum(one.length for one in fields) == len(message.payload)
+        assert {one.confidence for one in fields[: len(expected)]} <= {LABELLED}
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(bytes(MAX_MODEL_BYTES + 1))
+
+    for file in (tmp_path / "none", tmp_path, large):
+        with pytest.raises(InputError):
+            read(file)

@@ -45,6 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--filter", default="", metavar="EXPR", help="which packets are meant: tcp port 502"
     )
     parser.add_argument("--relearn", action="store_true", help="do not try known profiles first")
+    parser.add_argument(
+        "--labeller",
+        default="",
+        metavar="FILE",
+        help="let a network that `train` wrote set the fields, in place of the shipped scorers",
+    )
     limits = parser.add_argument_group("limits; at one of them the best result so far is given")
     limits.add_argument("--max-seconds", type=positive, default=120.0, metavar="S")
     limits.add_argument("--max-memory", type=size, default=1024, metavar="MIB")
