@@ -4,13 +4,11 @@ The gate runs on several cores. What starts servers, namespaces and whole nodes 
 process, one test after another: two of them at once would wait for each other's processors.
 """
 
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 SOAK_FACTOR = 100
-INTEGRATION = Path(__file__).parent / "integration"
 
 settings.register_profile("gate", deadline=None)
 settings.register_profile(
@@ -19,14 +17,23 @@ settings.register_profile(
 settings.load_profile("gate")
 
 
+class OneMachine(LoadScopeScheduling):
+    """Gives all integration tests to one process, and any other test to whichever is free."""
+
+    def _split_scope(self, nodeid):
+        return "integration" if nodeid.startswith("tests/integration/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Choose who runs what, where several processes run."""
+    return OneMachine(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Keep integration tests together; in the soak, multiply what a test asks for itself."""
-    for item in items:
-        if INTEGRATION in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("machine"))
+    """In the soak, multiply what a test asks for itself: its own number beats the profile's."""
     if config.getoption("--hypothesis-profile") != "soak":
         return
-    # A test's own number beats the profile's.
     seen = set()  # a parametrised test is several items and one function
     for item in items:
         test = getattr(item, "obj", None)

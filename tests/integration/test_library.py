@@ -21,6 +21,7 @@ nice = 0
 [plugin.metrics]
 listen_port = 0
 """
+HEAD = 24  # of a capture, before its first packet
 FIRST = 16_000
 
 
@@ -54,9 +55,13 @@ def test_what_a_node_sees_becomes_a_candidate_and_is_known_once_it_is_promoted(s
     config, wire = tmp_path / "c.toml", tmp_path / "wire.pcap"
     config.write_text(CONFIG)
     whole = MODBUS.read_bytes()
-    wire.write_bytes(whole[:FIRST])
+    wire.write_bytes(whole[:HEAD])
     running = Up("--state", state, "--config", config, "--follow", wire)
     try:
+        # Nobody waits for the library: what comes before it listens, it does not see.
+        until(lambda: gauges(state))
+        with wire.open("ab") as file:
+            file.write(whole[HEAD:FIRST])
         (learnt,) = running.wait_for("profile.learnt")[:1]
         (stored,) = [one for one in profiles(state) if one["name"] == learnt["profile"]]
         assert (stored["version"], stored["status"]) == (1, "candidate")
