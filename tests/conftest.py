@@ -18,10 +18,11 @@ settings.load_profile("gate")
 
 
 class OneMachine(LoadScopeScheduling):
-    """Gives all integration tests to one process, and any other test to whichever is free."""
+    """Gives all integration tests to one process, and any other file to whichever is free."""
 
     def _split_scope(self, nodeid):
-        return "integration" if nodeid.startswith("tests/integration/") else nodeid
+        folder = "tests/integration/"
+        return folder if nodeid.startswith(folder) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
