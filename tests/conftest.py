@@ -1,7 +1,7 @@
 """Two ways to run the property and fuzz tests: short for the gate, and `make soak`, for hours.
 
-The gate runs on several cores. What starts servers, namespaces and whole nodes stays in one
-process, one test after another: two of them at once would wait for each other's processors.
+Where they run on several cores (`--numprocesses`), what starts servers, namespaces and whole nodes
+stays in one process, one test after another: two at once would wait for each other's processors.
 """
 
 import pytest
