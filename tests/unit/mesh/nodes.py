@@ -134,6 +134,13 @@ class Node:
         assert self.tasks.errors == []
 
 
+def seals(sender, receiver):
+    """Say whether one can seal for another that can open it: the answer to an offer has come."""
+    return (
+        sender.datagrams.keys.ready(receiver.name) and sender.name in receiver.datagrams.keys._order
+    )
+
+
 async def cluster(*names):
     """Start members that find one another through the first."""
     network, places = MemoryNetwork(), {}
@@ -142,7 +149,7 @@ async def cluster(*names):
         await node.start(places, *[one for one in names[:1] if one != name])
     await until(
         lambda: all(
-            node.datagrams.keys.ready(other) and node.sees(other) == "alive"
+            seals(node, nodes[other]) and node.sees(other) == "alive"
             for name, node in nodes.items()
             for other in names
             if other != name
