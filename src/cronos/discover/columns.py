@@ -5,8 +5,13 @@ batches, so that memory does not grow with the input.
 """
 
 import io
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol, TypeAlias, cast
+
+# Arrow's own allocator takes a gibibyte of addresses for its first bytes, and what limits this
+# process counts them: `--max-memory` would be used up by a table of three rows.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] - it has none
 from pyarrow import parquet as pq  # pyright: ignore[reportMissingTypeStubs]

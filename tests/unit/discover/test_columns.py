@@ -1,6 +1,8 @@
 """Parsed messages as Arrow and Parquet."""
 
 import io
+import subprocess
+import sys
 
 import pytest
 from tests.unit.discover.pump import GRAMMAR, PROFILE, note, reading
@@ -69,3 +71,24 @@ def test_the_kind_of_a_column_follows_its_field():
 def test_a_number_that_no_column_holds_is_left_out():
     assert columns._value("number", 1 << 64) is None
     assert columns._value("number", (1 << 64) - 1) == (1 << 64) - 1
+
+
+GROWN = """
+from tests.unit.discover import test_columns as columns
+from tests.unit.discover.pump import reading
+
+def data_kib():
+    status = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmData:"))
+
+before = data_kib()
+assert columns.written("arrow", [reading(1.5)]).num_rows == 1
+print(data_kib() - before)
+"""
+
+
+def test_a_small_table_takes_little_of_what_a_process_may_have():
+    done = subprocess.run(
+        [sys.executable, "-c", GROWN], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 64 << 10
