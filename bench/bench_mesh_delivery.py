@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 
 from mesh_domain import make_domain
 from report import Report, quantile
+
+from cronos.link.freeports import free_ports
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("one", "two", "three", "four")
@@ -85,12 +86,7 @@ class _Node:
 
 def federation(folder):
     """Start four nodes on free ports, and wait until they are linked."""
-    taken = [socket.socket() for _ in NAMES]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = {name: one.getsockname()[1] for name, one in zip(NAMES, taken, strict=True)}
-    for one in taken:
-        one.close()
+    ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
     nodes = [_Node(folder, name, ports) for name in NAMES]
     time.sleep(1)
     return nodes

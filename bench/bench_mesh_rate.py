@@ -33,6 +33,7 @@ from mesh_nodes import MESSAGE_BYTES, Carried, Child, child_of, domain, given, n
 from report import Report, quantile
 
 from cronos.crypto.pki.names import host_name
+from cronos.link.freeports import free_ports
 from cronos.mesh.streams_tls import grpc_library
 from cronos.types import Lane
 
@@ -250,11 +251,9 @@ def plain_certificate(folder: Path) -> None:
 @contextlib.contextmanager
 def nats_server() -> Iterator[tuple[int, str]]:
     """Run a server that demands certificates; gives its port and the file with the one for all."""
-    with tempfile.TemporaryDirectory(prefix="cronos-nats-") as path, socket.socket() as probe:
+    with tempfile.TemporaryDirectory(prefix="cronos-nats-") as path:
         plain_certificate(Path(path))
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+        (port,) = free_ports(1)
         pem = f"{path}/pem"
         Path(path, "conf").write_text(
             f"listen: 127.0.0.1:{port}\nmax_pending: 256MB\n"

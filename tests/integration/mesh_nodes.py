@@ -5,7 +5,6 @@ What stands in for the reflex process is a connection to the process's own socke
 
 import asyncio
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from cronos.govern.copies import LedgerCopy, LedgerSource
 from cronos.govern.ledger import SqliteConfig, SqliteLedger
 from cronos.link.egress import EgressGate
 from cronos.link.frames import FrameSplitter, frame
+from cronos.link.freeports import free_ports
 from cronos.mesh.process import MeshProcess, Place, Ports
 from cronos.mesh.serving import SOCKET_NAME
 from cronos.mesh.streams import GrpcMesh, GrpcMeshConfig
@@ -42,18 +42,6 @@ class IdentityKeys:
         return self.bound.sign(message, context)
 
 
-def free_port():
-    """Find a port that is free for TCP and UDP just now."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue
-            return tcp.getsockname()[1]
-
-
 class WholeNode:
     """A mesh process with its folder, which outlives it; `told` is what the reflex heard."""
 
@@ -62,7 +50,7 @@ class WholeNode:
         self.holder = holder or grpc_nodes.holder(name)
         self.clock = clock or SystemClock()
         self.settings = settings
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{free_ports(1)[0]}"
         self.home = Path(tempfile.mkdtemp(prefix="crm", dir="/tmp"))
         self.reports = grpc_nodes.Reports()
         self.keys = IdentityKeys(self.holder)

@@ -9,16 +9,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from cronos.link.freeports import free_ports
+
 SERVER = Path(sys.executable).parent / "nats-server"
 HAS_NATS = SERVER.exists()
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Cluster:

@@ -12,13 +12,13 @@ from tests.integration.doubles.broker import (
     broker,
     brokers,
     clustered,
-    free_ports,
 )
 from tests.integration.key_services import secret_file
 from tests.unit.mesh.engines import over_grpc
 
 from cronos.errors import InputError, UnreachableError
 from cronos.link.egress import EgressGate
+from cronos.link.freeports import free_ports
 from cronos.mesh.bulk_amqp import AmqpConfig, AmqpStream
 from cronos.testing.conformance.mesh import MeshConformance
 from cronos.testing.conformance.stream import StreamConformance

@@ -11,7 +11,6 @@ import pathlib
 import queue
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import time
 
 import pytest
 
+from cronos.link.freeports import free_ports
 from cronos.mesh.outbox import Message, Outbox, OutboxConfig
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemorySealer
@@ -163,16 +163,6 @@ def test_at_every_write_nothing_acknowledged_is_lost_and_no_number_used_twice(tm
 
 
 # --- processes -----------------------------------------------------------------------------------
-
-
-def free_ports(count):
-    taken = [socket.socket() for _ in range(count)]
-    for one in taken:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in taken]
-    for one in taken:
-        one.close()
-    return ports
 
 
 class Node:

@@ -6,7 +6,9 @@ import signal
 
 import pytest
 from tests.integration.product import Up, cronos, remove, short_folder, until, write_register
-from tests.integration.test_up import Echo, call, ended, free_port, reached
+from tests.integration.test_up import Echo, call, ended, reached
+
+from cronos.link.freeports import free_ports
 
 ATTACKER = "127.0.0.66"
 OPERATOR = "127.0.0.2"
@@ -51,7 +53,7 @@ class Site:
         )
         self.config = tmp_path / "cronos.toml"
         self.config.write_text(settings)
-        self.state, self.port = state, free_port()
+        self.state, self.port = state, free_ports(1)[0]
         self._given = ("--state", state, "--config", self.config, "--policy", policy,
                        "--tap", f"127.0.0.1:{self.port}=127.0.0.1:{echo.port}")  # fmt: skip
         self.up = None

@@ -9,6 +9,7 @@ from tests.integration.product import Up, cronos, failed_logins, remove, short_f
 
 from cronos.config import Config
 from cronos.front.keyring import open_keystore
+from cronos.link.freeports import free_ports
 from cronos.runtime.world import SystemClock
 
 ATTACKER, HOST = "203.0.113.99", "marker-host-4711"
@@ -81,9 +82,7 @@ def test_a_plaintext_state_does_show_it_so_the_search_would_find_it(state, log, 
 
 def test_a_node_that_was_killed_in_the_middle_leaves_nothing_readable(state, log):
     """Everything stays on the disk as it was at that moment: books, memory, spools, sockets."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     up = Up("--follow", log, "--syslog", f"127.0.0.1:{port}", "--state", state)
     try:
         up.wait_for("incident.decision")

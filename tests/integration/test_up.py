@@ -20,6 +20,8 @@ from tests.integration.product import (
     write_register,
 )
 
+from cronos.link.freeports import free_ports
+
 VICTIM = "192.0.2.66"
 
 
@@ -42,13 +44,6 @@ def up(state):
     yield start
     for one in running:
         one.kill()
-
-
-def free_port():
-    with socket.socket() as one, socket.socket(type=socket.SOCK_DGRAM) as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(one.getsockname())
-        return one.getsockname()[1]
 
 
 def nothing_was_done(document):
@@ -110,7 +105,7 @@ def test_a_file_that_vanishes_is_said_once_and_found_again(tmp_path, up):
 
 
 def test_a_thousand_forged_failures_by_udp_block_nobody(up):
-    port = free_port()
+    (port,) = free_ports(1)
     running = up("--syslog", f"127.0.0.1:{port}")
     with socket.socket(type=socket.SOCK_DGRAM) as voice:
         for number, line in enumerate(failed_logins(1_000, VICTIM).splitlines(), 1):
@@ -127,7 +122,7 @@ def test_a_thousand_forged_failures_by_udp_block_nobody(up):
 
 
 def test_syslog_by_tcp_is_judged_and_counted(up):
-    port = free_port()
+    (port,) = free_ports(1)
     running = up("--syslog", f"127.0.0.1:{port}")
     until(lambda: reached(port))
     with socket.create_connection(("127.0.0.1", port)) as peer:
@@ -159,7 +154,7 @@ def test_a_port_in_use_is_a_sentence_that_names_it(state):
 
 
 def test_a_listening_node_that_was_killed_listens_again_at_once(up):
-    port = free_port()
+    (port,) = free_ports(1)
     first = up("--syslog", f"127.0.0.1:{port}")
     first.process.kill()
     first.process.wait(30)
@@ -249,7 +244,7 @@ def test_the_tap_forwards_the_operator_and_cuts_who_breaks_the_policy(tmp_path, 
     )
     config = tmp_path / "cronos.toml"
     config.write_text("[lease]\ndefault_s = 2\nmax_s = 2\n")
-    port = free_port()
+    (port,) = free_ports(1)
     running = up("--config", config, "--policy", policy,
                  "--tap", f"127.0.0.1:{port}=127.0.0.1:{echo.port}")  # fmt: skip
     until(lambda: reached(port, "127.0.0.2"))

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any, Final, cast
@@ -28,6 +27,7 @@ from cronos.front.enrolling import SERVICE, Enrolling
 from cronos.front.federation import MESH_SOCKET
 from cronos.front.result import print_json
 from cronos.link.asking import SOCKET_NAME, ask
+from cronos.link.freeports import free_ports
 from cronos.ports import Clock
 from cronos.types import ControlCall
 
@@ -109,7 +109,7 @@ class Federation:
         self._table = table
         self._own = own or {}
         self.enrolling = Enrolling() if renewing else None
-        ports = _free_ports(len(NAMES))
+        ports = free_ports(len(NAMES))
         self.fellows = {
             name: Fellow(name, state / name, port) for name, port in zip(NAMES, ports, strict=True)
         }
@@ -348,25 +348,6 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, cast("list[Any]", value))) + "]"
     return json.dumps(value)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Find ports that are free for TCP and UDP just now."""
-    held: list[socket.socket] = []
-    ports: list[int] = []
-    try:
-        while len(ports) < count:
-            tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            held += [tcp, udp]
-            tcp.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                udp.bind(tcp.getsockname())
-                ports.append(int(tcp.getsockname()[1]))
-    finally:
-        for one in held:
-            one.close()
-    return ports
 
 
 def _end_worker(pid: int) -> None:

@@ -19,17 +19,11 @@ import urllib.request
 from base64 import b64encode
 from pathlib import Path
 
+from cronos.link.freeports import free_ports
+
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 HAS_BROKER = SERVER.exists() and shutil.which("epmd") is not None
 ADMIN, PASSWORD = "guest", "guest"  # the broker's own default, which only loopback may use
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Broker:

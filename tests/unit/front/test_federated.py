@@ -8,7 +8,7 @@ import pytest
 
 from cronos import config as configuration
 from cronos.errors import InputError
-from cronos.front import federated, membership
+from cronos.front import membership
 from cronos.front.federated import DUTIES, NAMES, ROLES, Federation, toml_of
 from cronos.front.federation import require_safe
 from cronos.runtime.world import SystemClock
@@ -114,7 +114,3 @@ def test_what_is_written_as_toml_is_read_as_it_was(table):
 def test_a_state_folder_with_no_room_for_sockets_is_refused():
     with pytest.raises(InputError):
         Federation(pathlib.Path("/" + "x" * 60), {}, SystemClock())
-
-
-def test_ports_are_different_ones():
-    assert len(set(federated._free_ports(8))) == 8

@@ -3,7 +3,6 @@
 import functools
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from cronos.errors import CronosError, DeniedError, UnreachableError
 from cronos.link.egress import EgressGate
+from cronos.link.freeports import free_ports
 from cronos.mesh.registry_etcd import EtcdConfig, EtcdRegistry, _b64, _Range
 from cronos.ports import Registry
 from cronos.testing.conformance.registry import RegistryConformance
@@ -22,14 +22,6 @@ from cronos.types import Peer
 
 ALPHA = Peer("alpha", "192.0.2.1:7443")
 BINARY = shutil.which("etcd") or str(pathlib.Path(sys.executable).parent / "etcd")
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
