@@ -12,7 +12,7 @@ demo: venv            ## a Modbus plant, an attack, and its end with proof, on t
 	$(BIN)/cronos demo
 
 test: check           ## the gate: everything CI asks; real servers are started by the tests or skipped with a reason
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope
 
 check: venv           ## format, lint, types twice, import contracts
 	$(BIN)/ruff format --check .

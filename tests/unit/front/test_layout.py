@@ -38,23 +38,23 @@ def test_the_folders_and_files_are_this_users_alone(short):
     assert mode(short / "state" / "local" / "incarnation") == 0o600
 
 
-def test_two_processes_cannot_use_one_folder_and_the_next_one_can(tmp_path):
-    first = Layout(tmp_path, "local", session=False)
+def test_two_processes_cannot_use_one_folder_and_the_next_one_can(short):
+    first = Layout(short, "local", session=False)
     with pytest.raises(DeniedError) as refused:
-        Layout(tmp_path, "local", session=True)
+        Layout(short, "local", session=True)
     assert refused.value.code == "state.in_use"
-    assert str(tmp_path / "local") in refused.value.sentence
-    Layout(tmp_path, "other", session=False).close()
+    assert str(short / "local") in refused.value.sentence
+    Layout(short, "other", session=False).close()
     first.close()
-    Layout(tmp_path, "local", session=False).close()
+    Layout(short, "local", session=False).close()
 
 
-def test_a_refused_process_leaves_no_descriptor_open(tmp_path):
-    first = Layout(tmp_path, "local", session=False)
+def test_a_refused_process_leaves_no_descriptor_open(short):
+    first = Layout(short, "local", session=False)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         with pytest.raises(DeniedError):
-            Layout(tmp_path, "local", session=False)
+            Layout(short, "local", session=False)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     first.close()
 
@@ -99,8 +99,8 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path, bits):
         Layout(state, "local", session=True)
 
 
-def test_each_start_has_a_higher_incarnation_even_after_damage(tmp_path):
-    layout = Layout(tmp_path, "local", session=False)
+def test_each_start_has_a_higher_incarnation_even_after_damage(short):
+    layout = Layout(short, "local", session=False)
     assert [layout.incarnation(WALL_NS), layout.incarnation(WALL_NS)] == [1, 2]
     for later, damage in enumerate(("", "not a number", "-7"), 1):
         before = layout.incarnation(WALL_NS)
@@ -109,8 +109,8 @@ def test_each_start_has_a_higher_incarnation_even_after_damage(tmp_path):
     layout.close()
 
 
-def test_a_node_that_peers_remember_begins_above_all_that_its_lost_folder_counted(tmp_path):
-    layout = Layout(tmp_path, "local", session=False)
+def test_a_node_that_peers_remember_begins_above_all_that_its_lost_folder_counted(short):
+    layout = Layout(short, "local", session=False)
     first = layout.incarnation(WALL_NS, remembered=True)
     assert first == WALL_NS // 10**9
     assert layout.incarnation(WALL_NS, remembered=True) == first + 1
@@ -127,8 +127,8 @@ def test_a_file_in_the_folders_place_is_a_sentence_with_a_remedy(tmp_path):
     assert "--state" in refused.value.remedy
 
 
-def test_what_cannot_be_written_is_a_sentence_with_its_path(tmp_path):
-    layout = Layout(tmp_path, "local", session=False)
+def test_what_cannot_be_written_is_a_sentence_with_its_path(short):
+    layout = Layout(short, "local", session=False)
     with pytest.raises(DeniedError) as refused:
         layout.write(layout.home / "missing" / "file", b"x")
     assert "missing/file" in refused.value.sentence
