@@ -21,6 +21,8 @@ from msgspec.structs import replace
 from cronos.mesh.entries import MAX_TTL_NS, Entry, Forgotten, Seen, Stood, Took, Until
 from cronos.types import Now
 
+# In steady traffic something is past at any time; to look through all is worth it this often.
+_LOOK_NS: Final = 10_000_000_000
 MAX_KEPT: Final = 16_384
 MAX_KEPT_BYTES: Final = 16 << 20
 MAX_UNSIGNED: Final = 16_384
@@ -50,7 +52,7 @@ class Box(msgspec.Struct):
         left: what waited for it when its sender began another stream: it stays owed.
         kept: what still counts and is heard again after a restart; the newest of it.
         ids: what was heard -> until when, its time to count included.
-        look_ns: nothing of the last two is past before this time of the boot.
+        look_ns: before this time of the boot it is not worth looking for what is past.
     """
 
     stream: int = 0
@@ -245,7 +247,7 @@ class Inbox:
             del box.ids[ident]
         kept = (took.ends.left_ns(now, self._boot_id) for took in box.kept.values())
         ids = (ends.left_ns(now, self._boot_id) for ends in box.ids.values())
-        box.look_ns = now.boot_ns + min(chain(kept, ids), default=MAX_TTL_NS)
+        box.look_ns = now.boot_ns + max(min(chain(kept, ids), default=MAX_TTL_NS), _LOOK_NS)
 
     def _remember(self, box: Box, took: Took) -> None:
         before = box.kept.get(took.position)

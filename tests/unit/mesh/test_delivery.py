@@ -241,7 +241,7 @@ def test_an_id_is_known_for_longer_than_its_message_counts_and_then_forgotten(tm
         two.delivery.tick()
         await one.delivery.post(first)
         await until(lambda: two.delivery.counts.repeated == 1)
-        one.clock.advance(6 * SECOND)
+        one.clock.advance(16 * SECOND)
         two.delivery.tick()
         await one.delivery.post(first)
         await until(lambda: len(two.bulletins()) == 2)

@@ -218,3 +218,16 @@ def test_what_ends_first_is_looked_for_when_it_ends_and_not_before():
     clock.advance(5 * SECOND)
     box.expire(clock.now(), SECOND)
     assert not box.box("two").kept
+
+
+def test_where_something_ends_at_any_time_it_is_not_looked_for_each_time(monkeypatch):
+    clock, box = VirtualClock(), inbox()
+    looked = []
+    monkeypatch.setattr(box, "_drop_past", lambda one, now: looked.append(now) or drop(one, now))
+    drop = Inbox._drop_past.__get__(box)
+    for position in range(1, 601):
+        hear(box, position, position - 1, clock)
+        clock.advance(SECOND // 5)
+        box.expire(clock.now(), 1 << 62)
+    assert 5 <= len(looked) <= 8
+    assert len(box.box("two").kept) <= 5 * (60 + 10)
