@@ -12,7 +12,7 @@ import numpy as np
 
 from cronos.discover.byteorder import orders
 from cronos.discover.context import surround
-from cronos.discover.decode import boundaries, spans
+from cronos.discover.decode import boundaries, doubts, spans
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.labeller import Labeller, read
@@ -81,7 +81,8 @@ def discover(
         found = _labelled(course, Labeller(read(Path(limits.labeller))))
         return _told(course, types, found)
     belief, seen = believe(course, types, claims, models)
-    begins = boundaries(corpus, belief, claims, models.second.pairs)
+    doubt = doubts(belief[corpus.gaps()])
+    begins = boundaries(corpus, belief, claims, models.second.pairs, doubt)
     progress("semantics", 0.8)
     starts, sizes = spans(corpus, begins)
     shares = mean(course, types, claims, starts, seen, models.meaning)

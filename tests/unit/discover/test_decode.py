@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cronos.discover.decode import KINDS, boundaries, followers, spans
+from cronos.discover.decode import KINDS, SWAY, boundaries, doubts, followers, spans
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
@@ -52,6 +52,15 @@ def test_fields_longer_than_the_table_of_lengths_are_possible():
     belief[[0, 150]] = 0.99
 
     assert cut(bytes(200), belief) == [0, 150]
+
+
+def test_boundaries_are_doubted_where_there_are_many_and_never_beyond_bounds():
+    rare, usual, dense = (doubts(np.full(50, share)) for share in (0.15, 0.25, 0.35))
+
+    assert rare < usual < dense
+    assert doubts(np.full(50, 0.0)) == SWAY[0]
+    assert doubts(np.full(50, 1.0)) == SWAY[1]
+    assert SWAY[0] <= doubts(np.array([])) <= SWAY[1]
 
 
 def test_fields_tile_the_messages():
