@@ -14,10 +14,11 @@ carries alone: copies cost four times what the stream does.
 Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
 to lose nothing is the delivery's part, which keeps its own book. Rule 3: when many wait the stream
-is doing its work, and only what it left behind goes by datagram. Rule 4: so many datagrams leave in
-a second, and no more: where everybody is slow, copies would make everybody slower. Rule 5: a peer
-whose stream broke stays linked for as long as its datagrams come, since threats go on; `broken` is
-told at once.
+is doing its work, and only what it left behind goes by datagram. Rule 4: so many datagrams leave
+for each message, and no more: where everybody is slow copies make everybody slower, and slower
+answers make more copies; only a bound that follows the traffic ends that. Rule 5: a peer whose
+stream broke stays linked for as long as its datagrams come, since threats go on; `broken` is told
+at once.
 """
 
 import asyncio
@@ -54,8 +55,9 @@ MAX_EARLY: Final = 1_024
 MAX_EARLY_BYTES: Final = 4 << 20
 MAX_PARTIAL: Final = 64
 _MANY: Final = 32
-# A bulletin to three peers is some 20 datagrams, when every copy is needed.
-_A_SECOND: Final = 2_000
+# A message to a peer is some 7 datagrams, when every copy is needed.
+_A_MESSAGE: Final = 8
+_A_SECOND: Final = 100
 _AT_ONCE: Final = 400
 _LATER_NS: Final = 50 * _MS
 _LONG_BYTES: Final = 8 << 10
@@ -302,6 +304,7 @@ class CopyingMesh:
             await self._mesh.send(peer, lane, data)
             return
         out = self._to.setdefault(peer, _Outgoing())
+        self._left = min(_AT_ONCE, self._left + _A_MESSAGE * _datagrams(data))
         async with out.lock:
             # Under the lock: the stream has to have them in the order of their numbers.
             for at in range(0, max(1, len(data)), _PIECE_BYTES):
@@ -434,11 +437,11 @@ class CopyingMesh:
         return now_ns - max(waiting.sent_ns, out.moved_ns) >= _LONG_NS
 
     def _may_copy(self, data: bytes, ways: int) -> bool:
-        """Take what a message needs from what may leave in this second; False where that is out."""
+        """Take what a message needs from what may leave now; False where that is out."""
         now_ns = self._clock.now().boot_ns
         more = (now_ns - self._left_ns) * _A_SECOND / 1e9
         self._left, self._left_ns = min(_AT_ONCE, self._left + more), now_ns
-        needs = ways * (1 + len(data) // MAX_DATA_BYTES)
+        needs = ways * _datagrams(data)
         if needs > self._left:
             return False
         self._left -= needs
@@ -583,6 +586,10 @@ class CopyingMesh:
             await self._mesh.send(peer, Lane.THREAT, answer)
         except UnreachableError:
             return
+
+
+def _datagrams(data: bytes) -> int:
+    return 1 + len(data) // MAX_DATA_BYTES
 
 
 async def _nobody(peer: str, lane: Lane, data: bytes) -> None:

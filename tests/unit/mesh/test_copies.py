@@ -340,3 +340,25 @@ def test_no_answer_draws_more_datagrams_than_may_leave():
         assert 0 < datagrams.sent <= 400 + 2_000
 
     asyncio.run(story())
+
+
+def test_copies_follow_the_traffic_however_late_the_answers_are():
+    """Else those who are too busy to answer are sent more, and never get out of it."""
+
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        stalled(alpha)
+        alpha.mesh.stalled_ns = lambda _peer: 1 << 62
+        beta.datagrams.send = lambda *_: False  # it answers nothing
+        for n in range(200):
+            await alpha.mesh.send("beta", Lane.THREAT, b"%d" % n)
+            await asyncio.sleep(0.005)
+        sent, began = len(alpha.wire.sent), alpha.clock.now().boot_ns
+        await asyncio.sleep(1)
+        took_s = (alpha.clock.now().boot_ns - began) / 1e9
+        assert alpha.mesh.copies <= 400 + 200 * 8 + 100 * (took_s + 3)
+        assert len(alpha.wire.sent) - sent <= 100 * took_s + 80
+        await stop(nodes)
+
+    asyncio.run(story())
