@@ -128,8 +128,13 @@ class History:
                     first = bisect.bisect_right(moments, begin)
                     last = bisect.bisect_left(moments, end)
                     gone = [at for at, found in looked[first:last] if number not in found]
-                    if any(not _before(released, at + margin_ns) for at in gone):
-                        wrong.append(f"{name} no longer isolates {number}, and its lease runs")
+                    gone = [at for at in gone if not _before(released, at + margin_ns)]
+                    if gone:
+                        left_s = (end + margin_ns - gone[0]) / SECOND
+                        wrong.append(
+                            f"{name} no longer isolates {number}, and its lease runs for "
+                            f"{left_s:.1f} s from {gone[0]} on"
+                        )
                         break
         return wrong
 
@@ -182,7 +187,8 @@ class History:
         holds, undone = {}, {}
         for _, _, one in self.told("outcome", name):
             if one["ok"] and one["operation"] in ("apply", "renew"):
-                holds.setdefault(one["n"], []).append(one["at"])
+                # A lease runs from when it was set, not from when its node heard of it.
+                holds.setdefault(one["n"], []).append(one["at"] - one.get("age_ns", 0))
             elif one["operation"] == "undo":
                 undone.setdefault(one["n"], []).append(one["at"])
         return holds, undone

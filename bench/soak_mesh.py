@@ -79,6 +79,7 @@ class Soak(Stage):
         victims = self.drawn.sample(list(world.members), count)
         lasts = self.drawn.uniform(0.5, 5.0)
         self.events.append((how, count))
+        print(f"{time.time_ns()} {how} {victims}", file=sys.stderr)
         for name in victims:
             self.fall(name)
             self.hit(how, name)

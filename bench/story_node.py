@@ -51,6 +51,13 @@ def tell(what, **more):
     print(json.dumps({"what": what, "at": _true_ns(), **more}), flush=True)
 
 
+def _age_ns(outcome):
+    """Give how long ago an outcome came about: this process may have stood still since."""
+    if not outcome.at_boot_ns:
+        return 0
+    return max(0, SystemClock().now().boot_ns - outcome.at_boot_ns)
+
+
 def address_of(number):
     """Give the address that the finding of this number is about."""
     return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
@@ -91,6 +98,7 @@ class Witness:
                     ok=event.ok,
                     n=number_of(actor.value) if actor is not None else -1,
                     detail="" if event.ok else event.detail,
+                    age_ns=_age_ns(event),
                 )
             case Receipt():
                 tell("receipt", peer=event.peer, sequence=event.sequence)

@@ -148,3 +148,15 @@ def test_epochs_never_fall_over_a_nodes_lives():
 
     (found,) = history(lives).epochs_falling()
     assert "epoch fell" in found
+
+
+def test_a_lease_runs_from_when_it_was_set_however_late_its_node_heard_of_it():
+    """North set it at 1 and was stopped until 31: at 110 it is over, whatever the record's time."""
+    lives = good()
+    lives["north"][0] = [one for one in lives["north"][0] if one.get("operation") != "renew"]
+    (applied,) = [one for one in lives["north"][0] if one["what"] == "outcome"]
+    samples = [(110 * SECOND, "north", frozenset())]
+    applied["at"] = 31 * SECOND
+    assert len(history(lives, samples=samples).ended_early()) == 1
+    applied["age_ns"] = 30 * SECOND
+    assert history(lives, samples=samples).ended_early() == []
