@@ -8,8 +8,8 @@ message on once. Whether it hangs is asked when nothing on it was answered for 6
 something waited, and its receiver has taken nothing off it for as long: by an empty datagram, and a
 receiver that answers at once, and still lacks what waits, proves it. One that is only short of
 processor time answers late, and would be slower still for the copies. A stream that hung is doubted
-for five seconds after the last message that its first copy did not save. One that is not doubted
-carries alone: copies cost four times what the stream does.
+for twenty seconds after the last such proof; a copy that comes too late proves nothing. One that is
+not doubted carries alone: copies cost four times what the stream does.
 
 Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
@@ -79,7 +79,7 @@ _HANGS_NS: Final = 60 * _MS
 _ASK_NS: Final = 25 * _MS
 _PROMPT_NS: Final = 20 * _MS
 _GONE_NS: Final = 1_000_000 * _MS
-_DOUBT_NS: Final = 5_000 * _MS
+_DOUBT_NS: Final = 20_000 * _MS
 _LOOK_S: Final = 0.05
 
 Receiver: TypeAlias = Callable[[str, Lane, bytes], Awaitable[None]]
@@ -394,10 +394,12 @@ class CopyingMesh:
         if not out.hangs(now_ns):
             heapq.heappush(self._due, (out.moved_ns + _HANGS_NS, peer, number))
             return
-        if now_ns >= out.doubted_ns and (wait_ns := self._ask(peer, out, now_ns)):
+        wait_ns = self._ask(peer, out, now_ns)
+        if wait_ns and now_ns >= out.doubted_ns:
             heapq.heappush(self._due, (now_ns + wait_ns, peer, number))
             return
-        out.doubted_ns = now_ns + _DOUBT_NS
+        if not wait_ns:  # there is no stream
+            out.doubted_ns = now_ns + _DOUBT_NS
         if self._patient(waiting, out, now_ns) and self._may_copy(waiting.data, 2):
             self._copy(peer, out, number)
             self._schedule(peer, number, waiting.sent_ns, waiting.tries)
