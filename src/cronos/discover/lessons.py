@@ -21,7 +21,7 @@ SIZES: Final = (40, 80, 160, 250)
 NOISE_EVERY: Final = 12
 BOTH: Final = "+"
 """Stands between the names of two protocols that a lesson was made of."""
-HOUSES: Final = 0.6
+HOUSES: Final = 0.7
 """Share of the drawn grammars that have a house style; the others are drawn field by field."""
 
 

@@ -58,7 +58,7 @@ class Talk:
     def __init__(self, rng: np.random.Generator, started: float) -> None:
         """Begin a conversation at `started` seconds of Unix time."""
         self.rng = rng
-        self.ts = started
+        self.ts = self.started = started
         self.direction = "c2s"
         self.transaction = int(rng.integers(1 << 31))
         self.memory: dict[str, int] = {}
@@ -165,6 +165,22 @@ def _station(number: Number, talk: Talk) -> int:
     return talk.recall(mine, lambda: int(talk.rng.integers(1, top)))
 
 
+def subject(talk: Talk) -> int:
+    """Give what this turn's question and answer are about: one of a few things of the talk."""
+    things = talk.recall("things", lambda: int(talk.rng.integers(2, 12)))
+    return int(np.random.default_rng([talk.transaction, 31]).integers(things))
+
+
+def about(name: str, talk: Talk) -> np.random.Generator:
+    """Give the chances of a field that says the same of the same thing, in every message of it."""
+    place = int.from_bytes(name.encode()[-6:], "big")
+    return np.random.default_rng([place, subject(talk), int(talk.started * 1000)])
+
+
+def _subject(number: Number, talk: Talk) -> int:
+    return int(about(number.name, talk).integers(min(1 << 8 * number.width, 1 << 32)))
+
+
 HOWS: Final[dict[str, Callable[[Number, Talk], int]]] = {
     "constant": lambda number, _: number.values[0],
     "zero": lambda _, __: 0,
@@ -175,6 +191,7 @@ HOWS: Final[dict[str, Callable[[Number, Talk], int]]] = {
     "counter": _counter,  # one step a message of the flow's direction
     "echo": lambda _, talk: talk.transaction,  # the answer repeats the question's
     "station": _station,
+    "subject": _subject,
     "session": lambda number, talk: talk.recall(number.name, lambda: _random(number, talk)),
 }
 

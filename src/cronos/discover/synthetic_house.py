@@ -25,6 +25,7 @@ from cronos.discover.synthetic_fields import (
     Scope,
     Talk,
     Words,
+    about,
     pick,
     word,
 )  # fmt: skip
@@ -40,6 +41,7 @@ WIDTHS: Final[dict[str, tuple[float, ...]]] = {
 SIZES: Final = (1, 2, 3, 4, 8)
 HOWS: Final = (
     "constant", "small", "choice", "walk", "random", "counter", "session", "echo", "station",
+    "subject",
 )  # fmt: skip
 FORMS: Final = ("fixed", "nul", "prefixed", "prefixed", "utf16", "labels")
 
@@ -51,14 +53,26 @@ class Labels(msgspec.Struct, frozen=True):
     most: int = 4
 
     def write(self, draft: Draft, talk: Talk) -> None:
-        """Append the name; a talk has a few of them and says them again and again."""
-        kept = talk.recall(self.name, lambda: int(talk.rng.integers(1 << 30)))
-        rng = np.random.default_rng([kept, int(talk.rng.integers(4))])
+        """Append the name of what the turn is about."""
+        rng = about(self.name, talk)
         out = bytearray()
         for _ in range(int(rng.integers(1, self.most + 1))):
             label = word(rng).encode("ascii")
             out += bytes([len(label)]) + label
         draft.add(bytes(out) + b"\0", self.name, "text", kind="string")
+
+
+class About(msgspec.Struct, frozen=True):
+    """An element that says the same of the same thing; `inner` draws from the talk."""
+
+    name: str
+    inner: Element
+
+    def write(self, draft: Draft, talk: Talk) -> None:
+        """Append what it says of what the turn is about."""
+        kept, talk.rng = talk.rng, about(self.name, talk)
+        self.inner.write(draft, talk)
+        talk.rng = kept
 
 
 class Still(msgspec.Struct, frozen=True):
@@ -106,22 +120,23 @@ def house(seed: int) -> Plan:
     style = _Style(rng, order)
     header = style.frame(0.7, 5)
     # What carries a protocol need not count in its byte order.
-    other = _Style(rng, "be" if rng.random() < 0.7 else "le")
-    carrier = other.frame(0.8, 4) if rng.random() < 0.35 else Frame((), None, ())
+    other = _Style(rng, "be" if rng.random() < 0.6 else "le")
+    carrier = other.frame(0.8, 4) if rng.random() < 0.5 else Frame((), None, ())
     shared = style.numbers(int(rng.integers(0, 7)))
     code_width = style.width() if rng.random() < 0.6 else 1
     base = int(rng.integers(0, 60))
+    rarer = float(rng.choice((0.9, 0.5, 0.2, 0.05)))  # mostly one kind of message is the usual one
     exchanges: list[Exchange] = []
     for index in range(int(rng.integers(1, 7))):
         code = base + index
         answer = code + pick(rng, (0, 0, 0, 1, 128))
         common = shared if rng.random() < 0.5 else ()
         request, response = (
-            carrier.around(header.around((style.code(value, code_width), *common, *style.body())))
+            carrier.around(header.around((*style.coded(value, code_width), *common, *style.body())))
             for value in (code, answer)
         )
         answered = bool(rng.random() < 0.85)
-        exchanges.append(Exchange(code, request, response, 1 / (1 + index), answered, answer))
+        exchanges.append(Exchange(code, request, response, rarer**index, answered, answer))
     return Plan(
         seed=seed, order=order, text=False, exchanges=tuple(exchanges), before=(), scope=None,
         named={}, code_width=code_width, direction_bit=False, trailer=style.trailer(),
@@ -143,7 +158,11 @@ class _Style:
         rest = rng.dirichlet(np.full(len(HOWS), 0.7)) * (1 - still)
         self.hows = np.concatenate(([still], rest))
         """Shares of numbers that are always zero, and of those that go by each of `HOWS`."""
-        self.unusual = float(rng.choice((0.1, 0.3, 0.5)))
+        self.follows = tuple(int(v) for v in rng.integers(0, 4, 12)) if rng.random() < 0.4 else None
+        self.follower, self.ahead = self.width(), bool(rng.random() < 0.3)
+        self.topical = float(rng.choice((0.0, 0.5, 0.9)))
+        """Share of texts that name what is spoken about."""
+        self.unusual = float(rng.choice((0.15, 0.4, 0.6)))
         """Share of what is no number."""
 
     def name(self, kind: str) -> str:
@@ -172,8 +191,14 @@ class _Style:
     def numbers(self, count: int) -> tuple[Element, ...]:
         return tuple(self.number() for _ in range(count))
 
-    def code(self, value: int, width: int) -> Element:
-        return Number("code", width, self.order, "constant", "enum_flags", (value,))
+    def coded(self, value: int, width: int) -> tuple[Element, ...]:
+        """Give the number that tells what a message is, and a number that follows from it."""
+        code = Number("code", width, self.order, "constant", "enum_flags", (value,))
+        if self.follows is None:
+            return (code,)
+        told = (self.follows[value % len(self.follows)],)
+        other = Number("class", self.follower, self.order, "constant", "value", told)
+        return (other, code) if self.ahead else (code, other)
 
     def frame(self, counted: float, most: int) -> Frame:
         """Draw a header; `counted` is how likely it has a length."""
@@ -206,8 +231,8 @@ class _Style:
         return tuple(out)
 
     def other(self) -> Element:
-        draws = (self.text, self.text, self.text, self.unused, self.opaque, self.opaque,
-                 self.moment, self.options, self.records, self.records)  # fmt: skip
+        draws = (*[self.text] * 5, self.unused, self.opaque, self.opaque, self.moment,
+                 self.options, self.records, self.records)  # fmt: skip
         return pick(self.rng, draws)()
 
     def unused(self) -> Element:
@@ -224,8 +249,10 @@ class _Style:
         if self.form == "labels":
             return Labels(name)
         if self.form == "fixed":
-            return Words(name, "fixed", self.long, pad=self.pad)
-        return Words(name, self.form, self.prefix, self.order)
+            out = Words(name, "fixed", self.long, pad=self.pad)
+        else:
+            out = Words(name, self.form, self.prefix, self.order)
+        return About(name, out) if self.rng.random() < self.topical else out
 
     def moment(self) -> Element:
         name = self.name("time")

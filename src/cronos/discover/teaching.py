@@ -13,11 +13,13 @@ from cronos.discover.decode import followers
 from cronos.discover.detectors import lengths
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
-from cronos.discover.lessons import Lesson, changed, drawn, names_of, some
+from cronos.discover.lessons import HOUSES, Lesson, changed, drawn, names_of, some
 from cronos.discover.meaning import CLASSES, fields
 from cronos.discover.messages import Message
 from cronos.discover.scorer import Trees, sigmoid
 from cronos.discover.synthetic import samples
+from cronos.discover.synthetic_draw import draw
+from cronos.discover.synthetic_house import house
 from cronos.discover.types import classify
 from cronos.discover.vouched import all_claims, claimed_order
 
@@ -93,7 +95,8 @@ class Studied:
 
 def order_row(seed: int) -> tuple[Array, bool] | None:
     """Give the signs of a drawn grammar's byte order, and whether it is big endian."""
-    played = samples(seed, (40, 80, 160)[seed % 3])
+    plan = house if np.random.default_rng([23, seed]).random() < HOUSES else draw
+    played = samples(seed, (40, 80, 160)[seed % 3], plan)
     votes = [field.endian for sample in played for field in sample.fields]
     big, little = votes.count("be"), votes.count("le")
     if big + little < MIN_VOTES:
@@ -107,7 +110,7 @@ def order_scorer(seeds: Iterable[int], spread: Spread = alone) -> dict[str, Arra
     rows = [row for row in spread(order_row, seeds) if row is not None]
     table = np.stack([signs for signs, _ in rows])
     truth = np.array([big for _, big in rows])
-    return grow(table, truth, np.ones(len(truth)), NAMES, Recipe(60, 6, 0.1, least=15))
+    return grow(table, truth, np.ones(len(truth)), NAMES, Recipe(80, 8, 0.1, least=15))
 
 
 class FirstRows(msgspec.Struct, frozen=True):

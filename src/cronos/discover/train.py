@@ -44,12 +44,12 @@ from cronos.discover.types_train import KeyRows, drawn_rows, key_scorer
 from cronos.errors import InputError
 from cronos.types import Now
 
-ORDER_SEEDS: Final = range(5_000, 5_350)
-KEY_SEEDS: Final = range(3_000, 3_240)
-FIRST_SEEDS: Final = range(1_000, 1_480, 2)
-SECOND_SEEDS: Final = range(1_001, 1_121, 2)
-MUTANTS: Final = 3
-CARRIED: Final = 2
+ORDER_SEEDS: Final = range(5_000, 5_700)
+KEY_SEEDS: Final = range(3_000, 3_300)
+FIRST_SEEDS: Final = range(1_000, 1_800, 2)
+SECOND_SEEDS: Final = range(1_001, 1_181, 2)
+MUTANTS: Final = 4
+CARRIED: Final = 3
 """Mutants of each published protocol by itself, and behind the header of another one."""
 ROWS_DRAWN: Final = 300
 ROWS_REAL: Final = 1_500
@@ -60,7 +60,7 @@ JUDGED: Final = 120
 """Messages of each protocol that is left out."""
 MOST_WORKERS: Final = 8
 
-FIRST_RECIPE: Final = Recipe(160, 31, 0.1)
+FIRST_RECIPE: Final = Recipe(200, 31, 0.1)
 SECOND_RECIPE: Final = Recipe(160, 31, 0.08, 40)
 THIRD_RECIPE: Final = Recipe(30, 16, 0.12, 30)
 PUBLISHED: Final = pathlib.Path("../shared/data/discovery")

@@ -14,6 +14,7 @@ import numpy as np
 from cronos.discover.boosting import Recipe, grow
 from cronos.discover.evidence import Array
 from cronos.discover.keys import NONE, Heads, bits, candidates, ranks
+from cronos.discover.lessons import HOUSES
 from cronos.discover.messages import Message
 from cronos.discover.splits import NAMES, Splits
 from cronos.discover.synthetic import samples
@@ -23,8 +24,8 @@ from cronos.discover.synthetic_house import house
 RECIPE: Final = Recipe(150, 12, 0.08, 20)
 REAL_WEIGHT: Final = 4.0
 DEPTHS: Final = 3
-HOUSES: Final = 0.6
-"""Share of the drawn grammars that have a house style."""
+BLIND: Final = 0.15
+"""Share of them whose messages have no direction."""
 SIZES: Final = (40, 100, 100, 200, 300)
 BEST: Final = 2
 OTHERS: Final = 2
@@ -102,7 +103,9 @@ def drawn_rows(seeds: Iterable[int]) -> Iterator[KeyRows]:
     for seed in seeds:
         plan = house if np.random.default_rng([23, seed]).random() < HOUSES else draw
         played = samples(seed, SIZES[seed % len(SIZES)], plan)
-        messages = [Message(s.payload, s.flow, s.direction, s.ts) for s in played]
+        # Some captures do not tell who asks and who answers.
+        told = np.random.default_rng([29, seed]).random() >= BLIND
+        messages = [Message(s.payload, s.flow, s.direction * told, s.ts) for s in played]
         rows = key_rows(f"drawn {seed}", False, messages, [s.message_type for s in played], seed)
         if rows is not None:
             yield rows
