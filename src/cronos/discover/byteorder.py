@@ -123,22 +123,24 @@ class Order(NamedTuple):
     """What detectors say. A carrier may count in another order than what it carries."""
     seen: float = 0.5
     """How likely big endian is by what the messages show, whatever detectors say."""
+    likely: float = 0.5
+    """The same, with what detectors say."""
 
 
 def orders(corpus: Corpus, claimed: int, trees: Trees) -> Order:
-    """Give all that is known of the byte order."""
+    """Give all that is known of the byte order; what detectors claim is weighed, too."""
     if not len(corpus.data):
         return Order(claimed, claimed)
-    table = trees.table(1)
-    for name, value in zip(NAMES, signs(corpus, 0), strict=True):
-        trees.put(table, name, np.array([value]))
-    seen = float(sigmoid(trees.raw(table))[0, 0])
-    return Order(claimed or (1 if seen > SURE else -1 if seen < 1 - SURE else 0), claimed, seen)
+    found = signs(corpus, 0)
+    table = trees.table(2)
+    for name, value in zip(NAMES, found, strict=True):
+        told = claimed if name == "claimed" else value
+        trees.put(table, name, np.array([value, told]))
+    seen, likely = sigmoid(trees.raw(table)[:, 0]).tolist()
+    used = 1 if likely > SURE else -1 if likely < 1 - SURE else 0
+    return Order(used, claimed, seen, likely)
 
 
 def byte_order(corpus: Corpus, claimed: int, trees: Trees) -> int:
-    """Give 1 for big endian, -1 for little, 0 where neither is likely enough.
-
-    What detectors claim stands; where they are silent, the evidence is weighed.
-    """
+    """Give 1 for big endian, -1 for little, 0 where neither is likely enough."""
     return orders(corpus, claimed, trees).used

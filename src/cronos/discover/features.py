@@ -75,6 +75,7 @@ def _content(corpus: Corpus) -> Wide:
         ("zero", data == 0),
         ("alnum", _alnum(data)),
         ("wide", wide),
+        ("steady", _steady(corpus)),
     ):
         ending, beginning = runs(corpus, flags)
         yield f"{name}_before", corpus.near(ending, -1, 0), HERE, 0
@@ -84,6 +85,13 @@ def _content(corpus: Corpus) -> Wide:
     bits = data[:, None] ^ corpus.near(data.astype(np.int64), -1, 0).astype(np.uint8)[:, None]
     agree = 8 - np.unpackbits(bits, axis=1).sum(axis=1).astype(np.int16)
     yield "congruence", agree, (-1, 0, 1), -1
+
+
+def _steady(corpus: Corpus) -> Array:
+    """Tell which bytes go on as the two before them did: by the same step, or by none."""
+    data = corpus.data.astype(np.int64)
+    last, before = corpus.near(data, -1, -1), corpus.near(data, -2, -1)
+    return np.asarray((before >= 0) & ((data - 2 * last + before) % 256 == 0))
 
 
 def _classes(data: Array) -> Array:
@@ -233,6 +241,7 @@ def _claimed(corpus: Corpus, claims: Sequence[Claim], order: Order) -> Wide:
         ("byte_order", order.used),
         ("claimed_order", order.claimed),
         ("seen_order", order.seen),
+        ("likely_order", order.likely),
     ):
         yield name, np.full(len(corpus.data), value), HERE, 0
 

@@ -29,6 +29,7 @@ from cronos.discover.synthetic_fields import (
     pick,
     word,
 )  # fmt: skip
+from cronos.discover.synthetic_lines import document, lines
 
 WIDTHS: Final[dict[str, tuple[float, ...]]] = {
     "bytes": (0.72, 0.18, 0.02, 0.08, 0.0),
@@ -44,6 +45,10 @@ HOWS: Final = (
     "subject",
 )  # fmt: skip
 FORMS: Final = ("fixed", "nul", "prefixed", "prefixed", "utf16", "labels")
+TEXTS: Final = 0.16
+"""Share of protocols that are text."""
+CARRYING: Final = 0.1
+"""Share of the other ones' bodies that end with a text."""
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -115,15 +120,19 @@ class Frame(msgspec.Struct, frozen=True):
 
 def house(seed: int) -> Plan:
     """Draw the protocol of this seed: the same seed gives the same protocol."""
+    if np.random.default_rng([0x7E87, seed]).random() < TEXTS:
+        return lines(seed)
     rng = np.random.default_rng([0x0405E, seed])
     order = "be" if rng.random() < 0.55 else "le"
     style = _Style(rng, order)
     header = style.frame(0.7, 5)
     # What carries a protocol need not count in its byte order.
-    other = _Style(rng, "be" if rng.random() < 0.6 else "le")
+    kept = style.kind if rng.random() < 0.6 else ""  # mostly it keeps to the same grid
+    other = _Style(rng, "be" if rng.random() < 0.6 else "le", kept)
     carrier = other.frame(0.8, 4) if rng.random() < 0.5 else Frame((), None, ())
     shared = style.numbers(int(rng.integers(0, 7)))
-    code_width = style.width() if rng.random() < 0.6 else 1
+    grid = style.packed and style.kind in ("pairs", "quads")
+    code_width = style.width() if grid or rng.random() < 0.6 else 1
     base = int(rng.integers(0, 60))
     rarer = float(rng.choice((0.9, 0.5, 0.2, 0.05)))  # mostly one kind of message is the usual one
     exchanges: list[Exchange] = []
@@ -146,11 +155,13 @@ def house(seed: int) -> Plan:
 class _Style:
     """The conventions of one protocol, and elements that keep them."""
 
-    def __init__(self, rng: np.random.Generator, order: str) -> None:
+    def __init__(self, rng: np.random.Generator, order: str, kind: str = "") -> None:
         self.rng, self.order = rng, order
         self.serial = 0
-        self.kind = pick(rng, tuple(WIDTHS))
+        self.kind = kind or pick(rng, tuple(WIDTHS))
         self.form = pick(rng, FORMS)
+        self.packed = bool(rng.random() < 0.7)
+        """Whether nothing narrow moves numbers off the grid."""
         self.prefix = pick(rng, (1, 1, 2, 2, 4))
         self.pad = pick(rng, (b"\0", b"\0", b" "))
         self.long = pick(rng, (8, 16, 32, 64))
@@ -172,9 +183,9 @@ class _Style:
     def width(self) -> int:
         return int(self.rng.choice(SIZES, p=WIDTHS[self.kind]))
 
-    def number(self) -> Element:
-        """Draw a number of one of the protocol's widths."""
-        rng, width = self.rng, self.width()
+    def number(self, width: int = 0) -> Element:
+        """Draw a number, of one of the protocol's widths where none is given."""
+        rng, width = self.rng, width or self.width()
         how = ("zero", *HOWS)[int(rng.choice(len(self.hows), p=self.hows))]
         top = 1 << min(8 * width, 32)
         values = tuple(
@@ -189,7 +200,13 @@ class _Style:
         return Aligned(out, width) if self.kind == "aligned" and width > 1 else out
 
     def numbers(self, count: int) -> tuple[Element, ...]:
-        return tuple(self.number() for _ in range(count))
+        """Draw numbers; on a grid narrow ones come as many as fill a place of it."""
+        out: list[Element] = []
+        while len(out) < count:
+            width = self.width()
+            unit = {"pairs": 2, "quads": 4}.get(self.kind, width) if self.packed else width
+            out += [self.number(width) for _ in range(max(1, unit // width))]
+        return tuple(out)
 
     def coded(self, value: int, width: int) -> tuple[Element, ...]:
         """Give the number that tells what a message is, and a number that follows from it."""
@@ -209,7 +226,8 @@ class _Style:
             mark = rng.bytes(2 if self.kind in ("bytes", "pairs") else 4)
             before = (Still("magic", mark), *before)
         if rng.random() < counted:
-            width = pick(rng, (1, 2, 2, 4, 4, 3)) if self.kind != "pairs" else 2
+            usual = {"pairs": (2,), "quads": (4, 4, 2)}.get(self.kind, (1, 2, 2, 4, 4, 3))
+            width = pick(rng, usual)
             plus = pick(rng, (0, 0, 0, 2, 4, -1))
             scope = Scope("length", (), width, self.order, "fixed", plus, rng.random() < 0.35)
         return Frame(before, scope, self.numbers(int(rng.integers(0, most))))
@@ -228,6 +246,8 @@ class _Style:
         while rng.random() < self.unusual:
             out.append(self.other())
             out += self.numbers(int(rng.integers(0, 5)))
+        if rng.random() < CARRYING:
+            out.append(document(rng))
         return tuple(out)
 
     def other(self) -> Element:
@@ -240,9 +260,20 @@ class _Style:
 
     def opaque(self) -> Element:
         name = self.name("bytes")
+        if self.rng.random() < 0.3:
+            return self.pattern(name)
         if self.rng.random() < 0.5:
             return Blob(name, self.long // 2, self.long // 2)
         return Blob(name, 0, self.long, self.prefix, self.order)
+
+    def pattern(self, name: str) -> Element:
+        """Draw what fills a message: steps of one, or a few bytes again and again."""
+        size = pick(self.rng, (8, 16, 32, 48, self.long))
+        if self.rng.random() < 0.6:
+            first = int(self.rng.integers(128))
+            return Still(name, bytes((first + k) % 256 for k in range(size)))
+        unit = self.rng.bytes(int(self.rng.integers(1, 5)))
+        return Still(name, (unit * size)[:size])
 
     def text(self) -> Element:
         name = self.name("text")

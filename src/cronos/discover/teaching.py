@@ -94,7 +94,10 @@ class Studied:
 
 
 def order_row(seed: int) -> tuple[Array, bool] | None:
-    """Give the signs of a drawn grammar's byte order, and whether it is big endian."""
+    """Give the signs of a drawn grammar's byte order, and whether it is big endian.
+
+    One row is without what detectors claim, and one with it.
+    """
     plan = house if np.random.default_rng([23, seed]).random() < HOUSES else draw
     played = samples(seed, (40, 80, 160)[seed % 3], plan)
     votes = [field.endian for sample in played for field in sample.fields]
@@ -102,14 +105,17 @@ def order_row(seed: int) -> tuple[Array, bool] | None:
     if big + little < MIN_VOTES:
         return None
     messages = [Message(s.payload, s.flow, s.direction, s.ts) for s in played]
-    return signs(Corpus(messages), claimed_order(lengths.claims(messages))), big > little
+    plain = signs(Corpus(messages), 0)
+    told = plain.copy()
+    told[NAMES.index("claimed")] = claimed_order(lengths.claims(messages))
+    return np.stack((plain, told)), big > little
 
 
 def order_scorer(seeds: Iterable[int], spread: Spread = alone) -> dict[str, Array]:
     """Learn the byte order of drawn grammars from what their messages show of it."""
     rows = [row for row in spread(order_row, seeds) if row is not None]
-    table = np.stack([signs for signs, _ in rows])
-    truth = np.array([big for _, big in rows])
+    table = np.concatenate([signs for signs, _ in rows])
+    truth = np.repeat([big for _, big in rows], 2)
     return grow(table, truth, np.ones(len(truth)), NAMES, Recipe(80, 8, 0.1, least=15))
 
 

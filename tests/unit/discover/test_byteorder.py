@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cronos.discover.byteorder import NAMES, byte_order, signs
+from cronos.discover.byteorder import NAMES, byte_order, orders, signs
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
 from cronos.discover.scorer import shipped
@@ -28,8 +28,12 @@ def test_small_numbers_show_their_order():
     assert byte_order(numbers("big"), 0, shipped().order) == 1
 
 
-def test_what_detectors_claim_stands():
-    assert byte_order(numbers("big"), -1, shipped().order) == -1
+def test_what_detectors_claim_is_weighed():
+    for order in ("big", "little"):
+        told, untold = (orders(numbers(order), claim, shipped().order) for claim in (1, 0))
+        assert told.seen == untold.seen == untold.likely
+        assert told.likely >= untold.likely
+        assert told.claimed == 1
     assert byte_order(Corpus([]), 0, shipped().order) == 0
 
 

@@ -44,7 +44,7 @@ def test_many_houses_have_one_width_for_most_of_their_numbers():
 
 def test_names_of_labels_are_one_field_and_seen_as_a_chain():
     found = 0
-    for seed in range(0, 120, 2):
+    for seed in range(90, 160, 2):
         played = [s for s in samples(seed, 20, house) if any(f.length > 4 for f in s.fields)]
         corpus = Corpus([Message(s.payload) for s in played])
         role = labels(corpus)
@@ -53,4 +53,4 @@ def test_names_of_labels_are_one_field_and_seen_as_a_chain():
                 text = sample.payload[field.offset : field.offset + field.length]
                 if field.sem == "text" and text[0] < 20 and text[-1] == 0:
                     found += role[corpus.starts[number] + field.offset] == 1
-    assert found > 15
+    assert found > 30
