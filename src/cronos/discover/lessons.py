@@ -3,7 +3,7 @@
 import gzip
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -17,10 +17,12 @@ from cronos.discover.synthetic import samples
 from cronos.discover.synthetic_draw import draw
 from cronos.discover.synthetic_house import house
 
-SIZES: Final = (40, 80, 160, 250)
+SIZES: Final = (40, 80, 120, 160)
 NOISE_EVERY: Final = 12
 BOTH: Final = "+"
 """Stands between the names of two protocols that a lesson was made of."""
+WEIGHT: Final = 2.5
+"""What each lesson of a published protocol counts; there are a few of each."""
 HOUSES: Final = 0.7
 """Share of the drawn grammars that have a house style; the others are drawn field by field."""
 
@@ -62,7 +64,7 @@ def published(folder: pathlib.Path) -> Iterator[Lesson]:
                 for r in rows
             ),
             real=True,
-            weight=6.0,
+            weight=WEIGHT,
             names=tuple(
                 tuple((str(f.get("name")), str(f.get("type"))) for f in r["fields"]) for r in rows
             ),
@@ -128,6 +130,11 @@ def some(values: Array, most: int, seed: int) -> Array:
 def sampled(lesson: Lesson, most: int) -> Lesson:
     """Give some messages of a lesson, the same in every run."""
     chosen: list[int] = some(np.arange(len(lesson.messages)), most, 0).tolist()
+    return stretch(lesson, chosen)
+
+
+def stretch(lesson: Lesson, chosen: Sequence[int]) -> Lesson:
+    """Give these messages of a lesson."""
     return msgspec.structs.replace(
         lesson,
         messages=tuple(lesson.messages[i] for i in chosen),

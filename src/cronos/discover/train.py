@@ -23,7 +23,15 @@ from cronos.discover import folds
 from cronos.discover.boosting import Recipe
 from cronos.discover.engine import discover
 from cronos.discover.evidence import Array
-from cronos.discover.lessons import Lesson, carried, changed, drawn, published, sampled
+from cronos.discover.lessons import (
+    Lesson,
+    carried,
+    changed,
+    drawn,
+    published,
+    sampled,
+    stretch,
+)
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits
 from cronos.discover.mutants import Fields
@@ -52,10 +60,13 @@ MUTANTS: Final = 4
 CARRIED: Final = 3
 """Mutants of each published protocol by itself, and behind the header of another one."""
 ROWS_DRAWN: Final = 300
-ROWS_REAL: Final = 1_500
+ROWS_REAL: Final = 1_200
 ROWS_MUTANT: Final = 500
 LEARN_FROM: Final = 150
-"""Messages of a published protocol that are learnt from."""
+"""Messages of a published protocol that are learnt from at once."""
+WINDOWS: Final = 2
+"""Stretches of its traffic that are learnt from besides; a capture is seldom so mixed."""
+LEAST_WINDOW: Final = 40
 JUDGED: Final = 120
 """Messages of each protocol that is left out."""
 MOST_WORKERS: Final = 8
@@ -87,7 +98,7 @@ def packed(parts: dict[str, Array]) -> bytes:
 def lessons(known: Sequence[Lesson], seeds: Iterable[int]) -> Iterator[tuple[Lesson, int]]:
     """Give what the second and third scorer learn from, and how many gaps of each."""
     for index, lesson in enumerate(known):
-        yield sampled(lesson, LEARN_FROM), ROWS_REAL
+        yield from ((each, ROWS_REAL) for each in pieces(lesson, index))
         others = [one for one in known if one is not lesson]
         rng = np.random.default_rng([19, index])
         picked = [others[int(k)] for k in rng.permutation(len(others))[:CARRIED]]
@@ -97,6 +108,17 @@ def lessons(known: Sequence[Lesson], seeds: Iterable[int]) -> Iterator[tuple[Les
         ]
         yield from ((each, ROWS_MUTANT) for each in made if len(each.messages) >= MIN_MESSAGES)
     yield from ((each, ROWS_DRAWN) for each in drawn(seeds) if len(each.messages) >= MIN_MESSAGES)
+
+
+def pieces(lesson: Lesson, seed: int) -> Iterator[Lesson]:
+    """Give messages of a published protocol as captures hold them: mixed, and as they came."""
+    total = len(lesson.messages)
+    rng = np.random.default_rng([31, seed])
+    yield sampled(lesson, LEARN_FROM)
+    for _ in range(WINDOWS):
+        size = min(total, int(rng.integers(LEAST_WINDOW, LEARN_FROM + 1)))
+        first = int(rng.integers(total - size + 1))
+        yield stretch(lesson, range(first, first + size))
 
 
 def studied(known: Sequence[Lesson], told: Told, spread: Spread) -> Taught:
