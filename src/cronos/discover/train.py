@@ -54,14 +54,14 @@ from cronos.types import Now
 
 ORDER_SEEDS: Final = range(5_000, 5_700)
 KEY_SEEDS: Final = range(3_000, 3_300)
-FIRST_SEEDS: Final = range(1_000, 1_800, 2)
+FIRST_SEEDS: Final = range(1_000, 1_660, 2)
 SECOND_SEEDS: Final = range(1_001, 1_181, 2)
-MUTANTS: Final = 4
+MUTANTS: Final = 3
 CARRIED: Final = 3
 """Mutants of each published protocol by itself, and behind the header of another one."""
 ROWS_DRAWN: Final = 300
-ROWS_REAL: Final = 1_200
-ROWS_MUTANT: Final = 500
+ROWS_REAL: Final = 800
+ROWS_MUTANT: Final = 400
 LEARN_FROM: Final = 150
 """Messages of a published protocol that are learnt from at once."""
 WINDOWS: Final = 2
