@@ -16,7 +16,7 @@ from cronos.discover.decode import boundaries, doubts, spans
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.labeller import Labeller, read
-from cronos.discover.meaning import CLASSES, chosen, fields
+from cronos.discover.meaning import CLASSES, NONE, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
 from cronos.discover.scorer import Models, Trees, shipped, sigmoid
@@ -166,18 +166,21 @@ def believe(
 def mean(
     course: Course, types: Array, claims: Sequence[Claim], starts: Array, seen: Array, trees: Trees
 ) -> Array:
-    """Give for each field how likely each of `CLASSES` is; `seen` is what `believe` counted."""
-    out = np.zeros((len(starts), len(CLASSES)))
+    """Give for each field how likely each of `CLASSES` is; `seen` is what `believe` counted.
+
+    What is left to 1 is how likely there is no such field.
+    """
+    out = np.zeros((len(starts), NONE + 1))
     if course.late("meanings were looked for"):
         out[:, CLASSES.index(Sem.BYTES)] = 1.0
-        return out
+        return out[:, :NONE]
     table = seen[:, starts]
     for name, values in fields(course.corpus, types, starts, claims):
         trees.put(table, name, values)
     raw = trees.raw(table)
     raw = np.exp(raw - raw.max(axis=1, keepdims=True))
     out[:, trees.labels] = raw / raw.sum(axis=1, keepdims=True)
-    return out
+    return out[:, :NONE]
 
 
 def _vouched(claims: Sequence[Claim]) -> dict[tuple[int, int, int], int]:
@@ -200,7 +203,8 @@ def _fields(
     ends = np.append(belief, 1.0)[starts + sizes]
     # A field is right when both of its ends are; neither is more likely than the less sure one.
     sure = np.minimum(belief[starts], ends)
-    kinds = chosen(shares, sure).tolist()
+    told = encoded(corpus, starts)
+    kinds = np.where(told >= 0, told, chosen(shares, sure)).tolist()
     vouched = _vouched(course.claims)
     for start, size, kind, trust in zip(
         starts.tolist(), sizes.tolist(), kinds, sure.tolist(), strict=True

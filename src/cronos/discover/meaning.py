@@ -6,9 +6,13 @@ from typing import Final
 import numpy as np
 
 from cronos.discover.evidence import Array, Corpus, entropies, means, previous
+from cronos.discover.meaning_links import Tiles, links
 from cronos.discover.model import Claim, Sem
+from cronos.discover.walks import nested
 
 CLASSES: Final = tuple(Sem)
+NONE: Final = len(CLASSES)
+"""The class of what is not a field: a scorer may know it besides the others."""
 FAR: Final = 64
 SAID: Final = 0.2
 """How likely field and meaning together must be for a meaning to be said.
@@ -19,6 +23,19 @@ what it reaches. Source: Lipton, Elkan, Naryanaswamy, Thresholding Classifiers t
 """
 PLAIN: Final = np.array([sem in (Sem.VALUE, Sem.BYTES) for sem in CLASSES])
 YEAR_S: Final = 366 * 86_400.0
+NESTED: Final = 0.1
+"""Share of the messages that have to read as BER before its word is taken for what fields mean."""
+TAG, LENGTH, OCTETS, CONTENT = 1, 2, 3, 4
+"""What `nested` marks: a tag, a length or how many octets it has, those octets, a plain value."""
+BER: Final = {
+    **dict.fromkeys((0x01, 0x0A), Sem.ENUM_FLAGS),
+    **dict.fromkeys((0x0C, 0x12, 0x13, 0x14, 0x16, 0x1A, 0x1B, 0x1E), Sem.TEXT),
+    **dict.fromkeys((0x17, 0x18), Sem.TIMESTAMP),
+}
+"""What values of universal types mean: truths and enumerations, strings, times.
+
+Source: ITU-T X.680 (02/2021) table 1, X.690 §8.
+"""
 # Seconds from other epochs to 1970: NTP (1900), file times (1601, 100 ns).
 NTP_S: Final = 2_208_988_800
 FILETIME_S: Final = 11_644_473_600
@@ -47,6 +64,8 @@ def fields(
     yield from _sizes(corpus, groups, starts, sizes)
     yield from _spread(corpus, groups, starts, sizes)
     yield from _claimed(corpus, claims, starts, sizes)
+    numbers = {name: _number(corpus, starts, sizes, name == "be") for name in ("be", "le")}
+    yield from links(Tiles(corpus, groups, starts, numbers))
 
 
 def chosen(shares: Array, trust: Array) -> Array:
@@ -61,6 +80,23 @@ def chosen(shares: Array, trust: Array) -> Array:
     likely: Array = shares[np.arange(len(told)), told] * trust
     sure = likely >= SAID
     out[sure] = told[sure]
+    return out
+
+
+def encoded(corpus: Corpus, starts: Array) -> Array:
+    """Give the number of the class that BER itself tells of each field, -1 where it tells none."""
+    role = nested(corpus)
+    seen = np.zeros(len(corpus.sizes), dtype=bool)
+    seen[corpus.of[role > 0]] = True
+    out = np.full(len(starts), -1)
+    if not len(seen) or seen.mean() < NESTED:
+        return out
+    here = role[starts]
+    out[here == TAG] = CLASSES.index(Sem.ENUM_FLAGS)
+    out[(here == LENGTH) | (here == OCTETS)] = CLASSES.index(Sem.LENGTH)
+    last = np.maximum.accumulate(np.where(role == TAG, np.arange(len(role)), 0))[starts]
+    for tag, sem in BER.items():
+        out[(here == CONTENT) & (corpus.data[last] == tag)] = CLASSES.index(sem)
     return out
 
 
@@ -180,17 +216,17 @@ def _there(
 
 
 def _partners(corpus: Corpus) -> Array:
-    """Give for each message its neighbour of the other side, -1 where there is none.
-
-    Of two the later one, which need not answer it: what answers repeat is seen in half of them.
-    """
-    waiting: dict[str, int] = {}
+    """Give for each answer its question and for each question its first answer, else -1."""
+    asked: dict[str, int] = {}
     out = np.full(len(corpus.messages), -1)
     for i, message in enumerate(corpus.messages):
-        last = waiting.get(message.flow, -1)
-        if last >= 0 and corpus.messages[last].direction != message.direction:
-            out[i], out[last] = last, i
-        waiting[message.flow] = i
+        if message.direction != "s2c":
+            asked[message.flow] = i
+            continue
+        question = asked.get(message.flow, -1)
+        out[i] = question
+        if question >= 0 and out[question] < 0:
+            out[question] = i
     return out
 
 

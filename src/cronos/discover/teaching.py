@@ -9,12 +9,12 @@ import numpy as np
 from cronos.discover.boosting import Recipe, grow
 from cronos.discover.byteorder import NAMES, orders, signs
 from cronos.discover.context import surround
-from cronos.discover.decode import followers
+from cronos.discover.decode import constrained, doubts, followers
 from cronos.discover.detectors import lengths
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.lessons import HOUSES, Lesson, changed, drawn, names_of, some
-from cronos.discover.meaning import CLASSES, fields
+from cronos.discover.meaning import CLASSES, NONE, fields
 from cronos.discover.messages import Message
 from cronos.discover.scorer import Trees, sigmoid
 from cronos.discover.synthetic import samples
@@ -28,6 +28,8 @@ ROWS_ALIKE: Final = 300
 """Rows of a lesson of weight 1, however many it has."""
 RAW_IN_CONTEXT: Final = 190
 RAW_IN_MEANING: Final = 70
+ALWAYS_IN_MEANING: Final = ("claimed_", "nested_", "record_")
+"""How the names begin of features that say what a field means, however seldom a boundary."""
 MUTANTS: Final = 0.4
 """Share of the drawn grammars that the first scorer sees mutants of."""
 MIN_VOTES: Final = 5
@@ -87,6 +89,15 @@ class Studied:
         self.meanings = np.array(
             [CLASSES.index(sem) for each in lesson.fields for _, _, sem in each], dtype=np.int64
         )
+
+    def truth(self, starts: Array) -> Array:
+        """Give the meaning of each field of a tiling, `NONE` where it is not a true field."""
+        total = len(self.corpus.data)
+        means = np.full(total + 1, NONE)
+        ends = np.zeros(total + 1, dtype=np.int64)
+        means[self.starts] = self.meanings
+        ends[self.starts] = np.append(self.starts, total)[1:]
+        return np.where(ends[starts] == np.append(starts, total)[1:], means[starts], NONE)
 
     def described(self) -> Iterable[tuple[str, Array]]:
         """Give the counted features of the gap before each byte."""
@@ -169,8 +180,7 @@ class Teacher(msgspec.Struct, frozen=True):
         corpus = one.corpus
         gaps = corpus.gaps()
         at = some(gaps, most, len(gaps))
-        fields_at = some(np.arange(len(one.starts)), most, len(one.starts))
-        raw, meant = (set(most_used(self.first, n)) for n in (RAW_IN_CONTEXT, RAW_IN_MEANING))
+        raw, used = (set(most_used(self.first, n)) for n in (RAW_IN_CONTEXT, RAW_IN_MEANING))
         table = first.table(len(gaps))
         kept: dict[str, Array] = {}
         told: dict[str, Array] = {}
@@ -178,26 +188,51 @@ class Teacher(msgspec.Struct, frozen=True):
             first.put(table, name, values, gaps)
             if name in raw:
                 kept[name] = values[at].astype(np.float32)
-            if name in meant:
-                told[name] = values[one.starts[fields_at]].astype(np.float32)
+            if name in used or name.startswith(ALWAYS_IN_MEANING):
+                told[name] = values.astype(np.float32)
         belief = np.ones(len(corpus.data))
         belief[gaps] = sigmoid(first.raw(table)[:, 0])
         for name, values in surround(corpus, one.types, belief):
             kept[name] = values[at].astype(np.float32)
-        for name, values in fields(corpus, one.types, one.starts, one.claims):
-            told[name] = values[fields_at].astype(np.float32)
+        names, starts, meanings = meant(one, belief, told, most)
         return Rows(
             name=lesson.name,
             real=lesson.real,
             gap_names=tuple(kept),
             gaps=np.stack(list(kept.values()), axis=1),
             borders=one.begins[at],
-            start_names=tuple(told),
-            starts=np.stack(list(told.values()), axis=1),
-            meanings=one.meanings[fields_at],
+            start_names=names,
+            starts=starts,
+            meanings=meanings,
             pairs=followers([[size for _, size, _ in each] for each in lesson.fields]),
             weight=lesson.weight,
         )
+
+
+def meant(
+    one: Studied, belief: Array, told: dict[str, Array], most: int
+) -> tuple[tuple[str, ...], Array, Array]:
+    """Describe true fields, and those that seem to be there: many of these are none.
+
+    Whoever says what fields mean has to know how it looks where boundaries are wrong.
+    """
+    corpus = one.corpus
+    share = np.clip(belief, 1e-3, 1 - 1e-3)
+    doubt = doubts(belief[corpus.gaps()])
+    odds = constrained(corpus, np.log(share / (1 - share)) - doubt, one.claims)
+    found = np.flatnonzero((odds > 0) | (corpus.offset == 0))
+    tables: list[Array] = []
+    truths: list[Array] = []
+    names: tuple[str, ...] = ()
+    for starts in (one.starts, found):
+        at = some(np.arange(len(starts)), most, len(starts))
+        columns = {name: values[starts][at] for name, values in told.items()}
+        for name, values in fields(corpus, one.types, starts, one.claims):
+            columns[name] = values[at].astype(np.float32)
+        names = tuple(columns)
+        tables.append(np.stack(list(columns.values()), axis=1))
+        truths.append(one.truth(starts)[at])
+    return names, np.concatenate(tables), np.concatenate(truths)
 
 
 def second_scorer(rows: Sequence[Rows], recipe: Recipe) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cronos.discover.evidence import Corpus
-from cronos.discover.meaning import CLASSES, chosen, fields
+from cronos.discover.meaning import CLASSES, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
 
@@ -57,9 +57,17 @@ def test_what_answers_repeat_and_what_counts_is_seen():
         talk += [("a", "c2s", bytes((0, n, 9, 9))), ("a", "s2c", bytes((0, n, 7, 7)))]
     found = of_first(spoken(*talk), 2)
 
-    assert found["echoed"] > 0.5
+    assert found["echoed"] == 1.0
     assert found["be_counts"] == 1.0
     assert found["stays"] == 0.0
+
+
+def test_an_answer_is_compared_with_its_question_though_another_question_follows():
+    talk = [("a", "c2s", b"\0\1"), ("a", "s2c", b"\0\1"), ("a", "c2s", b"\0\2")]
+    found = of_first(spoken(*talk, ("b", "s2c", b"\0\3")), 1)
+
+    assert found["echoed"] == -1.0, "zeros are nobody's to repeat"
+    assert of_first(spoken(*((f, w, p[1:] + p) for f, w, p in talk)), 1)["echoed"] == 1.0
 
 
 def test_what_stays_in_a_flow_and_differs_between_flows_is_seen():
@@ -95,3 +103,36 @@ def test_a_meaning_is_said_where_it_and_the_field_are_likely_enough():
     found = chosen(shares, np.array([0.9, 0.1]))
 
     assert [CLASSES[k] for k in found] == [Sem.LENGTH, Sem.VALUE]
+
+
+def test_what_is_likely_no_field_at_all_is_said_to_have_a_plain_meaning():
+    shares = np.zeros((1, len(CLASSES)))
+    shares[:, CLASSES.index(Sem.LENGTH)] = 0.15  # and none to .85
+
+    assert CLASSES[chosen(shares, np.ones(1))[0]] != Sem.LENGTH
+
+
+def named(found):
+    return [CLASSES[k] if k >= 0 else None for k in found]
+
+
+def test_what_ber_itself_says_of_fields_is_believed():
+    record = bytes.fromhex("30120201050a010304030102030c0261620101ff")
+    corpus = Corpus([Message(record)] * 3)
+    places = np.array([0, 1, 2, 3, 4, 5, 7, 8, 10, 13, 15, 17, 18, 19])
+    found = encoded(corpus, np.concatenate([corpus.starts[i] + places for i in range(3)]))
+
+    assert named(found[: len(places)]) == [
+        *(Sem.ENUM_FLAGS, Sem.LENGTH, Sem.ENUM_FLAGS, Sem.LENGTH, None),
+        *(Sem.ENUM_FLAGS, Sem.ENUM_FLAGS, Sem.ENUM_FLAGS, None, Sem.ENUM_FLAGS, Sem.TEXT),
+        *(Sem.ENUM_FLAGS, Sem.LENGTH, Sem.ENUM_FLAGS),
+    ]
+
+
+def test_a_few_messages_that_read_as_ber_by_chance_are_not_believed():
+    rng = np.random.default_rng(1)
+    record = bytes.fromhex("3009020105020106020107")
+    corpus = Corpus([Message(record), *(Message(rng.bytes(40)) for _ in range(30))])
+
+    assert (encoded(corpus, corpus.starts[:-1]) == -1).all()
+    assert (encoded(Corpus([]), np.array([], dtype=int)) == -1).all()

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from cronos.discover.boosting import Recipe
 from cronos.discover.lessons import drawn
+from cronos.discover.meaning import NONE
 from cronos.discover.scorer import Trees
 from cronos.discover.teaching import (
     FirstRows,
@@ -50,3 +51,16 @@ def test_the_same_lesson_gives_the_same_rows_and_models(teacher):
     assert (one.gaps == two.gaps).all()
     first, again = (second_scorer([rows], Recipe(3, 4, least=5)) for rows in (one, two))
     assert all((first[name] == again[name]).all() for name in first)
+
+
+def test_meanings_are_learnt_from_true_fields_and_from_what_seems_to_be_one(teacher):
+    (lesson,) = drawn([1_003])
+    rows = teacher((lesson, 40))
+    model = Trees(third_scorer([rows], Recipe(2, 4, least=2)))
+
+    assert len(rows.starts) == len(rows.meanings) == 80
+    assert (rows.meanings[:40] < NONE).all()
+    assert (rows.meanings[40:] == NONE).any()
+    assert (rows.meanings[40:] < NONE).any()
+    assert {"nested_here", "be_leads_end"} <= set(rows.start_names)
+    assert NONE in model.labels
