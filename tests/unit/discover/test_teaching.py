@@ -1,5 +1,6 @@
 """Rows to learn from, and that what is left out stays out."""
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
@@ -9,6 +10,7 @@ from cronos.discover.meaning import NONE
 from cronos.discover.scorer import Trees
 from cronos.discover.teaching import (
     FirstRows,
+    Studied,
     Teacher,
     first_scorer,
     order_scorer,
@@ -61,6 +63,15 @@ def test_meanings_are_learnt_from_true_fields_and_from_what_seems_to_be_one(teac
     assert len(rows.starts) == len(rows.meanings) == 80
     assert (rows.meanings[:40] < NONE).all()
     assert (rows.meanings[40:] == NONE).any()
-    assert (rows.meanings[40:] < NONE).any()
     assert {"nested_here", "be_leads_end"} <= set(rows.start_names)
     assert NONE in model.labels
+
+
+def test_a_field_that_is_cut_or_joined_is_none(teacher):
+    (lesson,) = drawn([1_003])
+    one = Studied(lesson, Trees(teacher.order), Trees(teacher.keys))
+    joined = np.delete(one.starts, 1)  # the first field runs on to the third
+
+    assert (one.truth(one.starts) == one.meanings).all()
+    assert one.truth(joined)[0] == NONE
+    assert (one.truth(joined)[1:] == one.meanings[2:]).all()
