@@ -25,9 +25,13 @@ MOST_DIFFERENT: Final = 0.3
 WORDS: Final = 3
 WORD_BYTES: Final = 24
 FIRST_LINE: Final = 256
+SPEAKERS: Final = 3
+"""Values of a byte that says who speaks."""
 ALPHABET: Final = 18
 """Values of a column that are told apart when it is explained; all others count alike."""
 MOST: Final = 0.8
+DENSE: Final = 4_096
+"""Labels that lie closer are counted without being sorted."""
 WAYS: Final = {"": 0, "c2s": 1, "s2c": 2}
 BYTE, HIGH, LOW, TAG, VALUE, WORD, NONE = range(7)
 
@@ -58,10 +62,13 @@ class Heads:
             head = np.frombuffer(message.payload[: self.width], np.uint8)
             self.bytes[i, : len(head)] = head
         self.lengths = np.array(sizes, dtype=np.int64)
-        self.ways = ranks(np.array([WAYS.get(m.direction, 0) for m in messages], dtype=np.int64))
         self.flows = ranks(np.array([m.flow for m in messages]))
         self.before, self.asked = _linked(messages)
         self.views = [*_byte_views(self.bytes), *_nested_views(messages), *_word_views(messages)]
+        told = ranks(np.array([WAYS.get(m.direction, 0) for m in messages], dtype=np.int64))
+        self.speaker = None if told.max(initial=0) else _speaker(self.views, self.before)
+        """The view that says who speaks, where directions are not told."""
+        self.ways = told if self.speaker is None else ranks(self.speaker.values)
         size = np.minimum(ranks(np.minimum(self.lengths, 4_096)), ALPHABET * 4)
         self.tables = (
             _common(self.bytes),
@@ -124,6 +131,24 @@ def _byte_views(table: Array) -> list[View]:
 
 def _kinds(values: Array) -> int:
     return len(np.unique(values))
+
+
+def _speaker(views: list[View], before: Array) -> View | None:
+    """Find the byte that says who speaks: in a flow it changes with every message, and back."""
+    one = np.flatnonzero(before >= 0)
+    two = one[before[before[one]] >= 0]
+    if len(two) < FEW:
+        return None
+    best: tuple[float, View] | None = None
+    for view in views:
+        values = view.values
+        if view.kind > LOW or not 2 <= _kinds(values) <= SPEAKERS:
+            continue
+        there = float((values[one] != values[before[one]]).mean())
+        back = float((values[two] == values[before[before[two]]]).mean())
+        if min(there, back) >= MOST and (best is None or there + back > best[0]):
+            best = there + back, view
+    return None if best is None else best[1]
 
 
 def _nested_views(messages: Sequence[Message]) -> list[View]:
@@ -212,25 +237,41 @@ def _first_seen(values: Array) -> Array:
     return np.asarray(first[inverse.reshape(-1)])
 
 
+def crossed(groups: Array, values: Array) -> Array:
+    """Number the pairs of what two labellings say, from 0 in their order; both number from 0."""
+    if not len(groups):
+        return np.zeros(0, dtype=np.int64)
+    home = groups * (int(values.max()) + 1) + values
+    seen = np.zeros(int(home.max()) + 1, dtype=np.int64)
+    seen[home] = 1
+    return np.asarray((np.cumsum(seen) - 1)[home])
+
+
 def bits(labels: Array) -> float:
     """Give the entropy of a labelling."""
-    counts = np.bincount(ranks(labels))
-    share = counts / counts.sum()
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if high - low < DENSE:
+        counts = np.bincount(labels - low)
+    else:
+        ordered = np.sort(labels, axis=None)
+        ends = np.flatnonzero(ordered[1:] != ordered[:-1])
+        counts = np.diff(ends, prepend=-1, append=len(ordered) - 1)
+    share = counts[counts > 0] / max(1, len(labels))
     return float(-(share * np.log2(share)).sum())
 
 
 def code_bits(table: Array, labels: Array) -> Array:
     """Give for each column the bits of an adaptive code (Krichevsky, Trofimov) in each group."""
-    groups, width = int(labels.max()) + 1, int(table.shape[1])
-    home: Array = labels[:, None] * width + np.arange(width)
-    counts = np.bincount((home * ALPHABET + table).ravel(), minlength=groups * width * ALPHABET)
-    counts = counts.reshape(groups, width, ALPHABET)
-    alphabet = table.max(axis=0) + 1
-    sizes = np.bincount(labels, minlength=groups)[:, None]
-    out = _half(2 * sizes + alphabet) - _half(alphabet)[None, :]
-    return np.asarray(
-        (out - (_half(2 * counts + 1) - _half(np.ones(1, int))).sum(axis=2)).sum(axis=0)
-    )
+    alphabet = np.asarray(table.max(axis=0) + 1)
+    first = np.cumsum(alphabet) - alphabet
+    total = int(alphabet.sum())
+    counts = np.bincount((labels[:, None] * total + (first + table)).ravel())
+    seen = np.flatnonzero(counts)
+    column = np.repeat(np.arange(len(alphabet)), alphabet)[seen % total]
+    told = _half(2 * counts[seen] + 1) - _HALVES[1]
+    sizes = np.bincount(labels)[:, None]
+    out = (_half(2 * sizes + alphabet) - _half(alphabet)).sum(axis=0)
+    return np.asarray(out - np.bincount(column, told, len(alphabet)))
 
 
 def _half(k: Array) -> Array:

@@ -6,7 +6,18 @@ from typing import Final
 import numpy as np
 
 from cronos.discover.evidence import Array
-from cronos.discover.keys import HIGH, LOW, MAX_OFFSET, VALUE, Heads, View, bits, code_bits, ranks
+from cronos.discover.keys import (
+    HIGH,
+    LOW,
+    MAX_OFFSET,
+    VALUE,
+    Heads,
+    View,
+    bits,
+    code_bits,
+    crossed,
+    ranks,
+)
 
 EXPLAINED: Final = 400
 """Messages, evenly over the time, whose bytes a split is asked to explain."""
@@ -70,6 +81,8 @@ class Splits:
         self._tables = tuple(table[self._some] for table in heads.tables)
         self._spread = [bits(heads.bytes[:, j]) for j in range(heads.width)]
         self._varied = np.cumsum([spread > 0.01 for spread in self._spread])
+        self.values = [ranks(view.values) for view in views]
+        """The values of each view, numbered from 0."""
         self._told = _told(views)
         self._own = [self._describe(n) for n in range(len(views))]
         none = np.zeros(heads.count, dtype=np.int64)
@@ -85,7 +98,7 @@ class Splits:
         way = bits(groups * 4 + self.heads.ways) - bits(groups) < 1e-9
         left = [float(code.sum()) / whole for code, whole in zip(codes, self._whole, strict=True)]
         given = [float(groups.max()) + 1, bits(groups), *left, float(way), float(depth)]
-        rows = [[*self._own[n], *self._added(groups, self.views[n], codes), *given] for n in at]
+        rows = [[*self._own[n], *self._added(groups, n, codes), *given] for n in at]
         table = np.array(rows, dtype=np.float64).reshape(len(at), len(NAMES) - 2 * len(RANKED))
         ranked = [NAMES.index(name) for name in RANKED]
         order = [np.argsort(np.argsort(-table[:, k], kind="stable")) for k in ranked]
@@ -167,9 +180,10 @@ class Splits:
             out.append(float((self.heads.bytes[:, k] == 0).mean()) if inside else -1.0)
         return out
 
-    def _added(self, groups: Array, view: View, codes: list[Array]) -> list[float]:
+    def _added(self, groups: Array, number: int, codes: list[Array]) -> list[float]:
         """Describe what a split adds to the groups before it."""
-        finer = ranks(groups * 100_000 + view.values)
+        view, values = self.views[number], self.values[number]
+        finer = crossed(groups, values)
         count = len(finer)
         sizes = np.bincount(finer)
         now, had = bits(finer), bits(groups)
@@ -177,7 +191,7 @@ class Splits:
         saved = [old - new for old, new in zip(codes, after, strict=True)]
         whole = [max(1e-6, float(code.sum())) for code in codes]
         key = code_bits(
-            np.minimum(ranks(view.values), 17)[self._some][:, None], ranks(groups[self._some])
+            np.minimum(values, 17)[self._some][:, None], ranks(groups[self._some])
         ).sum()
         columns = np.arange(len(saved[0]))
         place = view.place if view.kind <= LOW else -1
@@ -189,7 +203,7 @@ class Splits:
             len(sizes),
             now,
             now - had,
-            (now - had) / max(bits(view.values), 1e-9),
+            (now - had) / max(bits(values), 1e-9),
             float((sizes == 1).sum()) / count,
             float(sizes[sizes <= 3].sum()) / count,
             float(sizes.max()) / count,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from cronos.discover.evidence import Array
-from cronos.discover.keys import NONE, Heads, View, candidates, ranks
+from cronos.discover.keys import NONE, Heads, View, candidates, crossed, ranks
 from cronos.discover.messages import Message
 from cronos.discover.scorer import Trees, shipped, sigmoid
 from cronos.discover.splits import NAMES, Splits
@@ -37,12 +37,17 @@ def classify(messages: Sequence[Message], trees: Trees | None = None) -> tuple[i
     if not messages:
         return ()
     step = -(-len(messages) // STUDIED)
-    heads = Heads(messages[::step])
+    whole = Heads(messages)
+    heads = whole
+    if step > 1:
+        heads = Heads(messages[::step])
+        # Who speaks may show in messages that follow one another, and among these none do.
+        heads.ways = ranks(whole.ways[::step])
     views = candidates(heads)
     best = _search(heads, views, trees or shipped().keys)
     labels = best.groups
     if step > 1:
-        labels = _applied([views[n] for n in best.keys], Heads(messages))
+        labels = _applied([views[n] for n in best.keys], whole)
     return tuple(_by_size(labels).tolist())
 
 
@@ -67,7 +72,7 @@ def _finer(splits: Splits, state: Split, depth: int, trees: Trees) -> Iterator[S
     parts = {
         n: groups
         for n, view in enumerate(splits.views)
-        if (groups := ranks(state.groups * 100_000 + view.values)).max() > state.groups.max()
+        if (groups := crossed(state.groups, splits.values[n])).max() > state.groups.max()
         or (view.kind == NONE and not depth)
     }
     if not parts:

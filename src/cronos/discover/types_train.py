@@ -13,7 +13,7 @@ import numpy as np
 
 from cronos.discover.boosting import Recipe, grow
 from cronos.discover.evidence import Array
-from cronos.discover.keys import NONE, Heads, bits, candidates, ranks
+from cronos.discover.keys import NONE, Heads, bits, candidates, crossed, ranks
 from cronos.discover.lessons import HOUSES
 from cronos.discover.messages import Message
 from cronos.discover.splits import NAMES, Splits
@@ -70,7 +70,7 @@ def key_rows(
     for depth in range(DEPTHS):
         finer: list[tuple[float, tuple[int, ...], Array]] = []
         for keys, groups in states:
-            parts = {n: ranks(groups * 100_000 + view.values) for n, view in enumerate(views)}
+            parts = {n: crossed(groups, splits.values[n]) for n in range(len(views))}
             at = [
                 n
                 for n, finer_groups in parts.items()

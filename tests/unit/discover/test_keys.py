@@ -14,6 +14,7 @@ from cronos.discover.keys import (
     bits,
     candidates,
     code_bits,
+    crossed,
     ranks,
 )
 from cronos.discover.messages import Message
@@ -80,6 +81,36 @@ def test_candidates_vary_little_and_tell_different_things_apart():
     ]
 
 
+def spoken(way):
+    """Play questions and answers of two flows; the third byte tells them apart."""
+    rng = np.random.default_rng(4)
+    for n in range(60):
+        number, body = n // 2 % 7, bytes(rng.integers(0, 9, 4).tolist())
+        code = 8 if n % 2 == 0 else 0
+        yield Message(bytes((number, number, code)) + body, str(n // 2 % 2), way(n), float(n))
+
+
+def test_a_byte_that_goes_and_comes_back_says_who_speaks_where_nobody_else_does():
+    blind = Heads(list(spoken(lambda _: "")))
+    told = Heads(list(spoken(lambda n: "s2c" if n % 2 else "c2s")))
+
+    assert blind.speaker is not None
+    assert (blind.speaker.kind, blind.speaker.place) == (BYTE, 2)
+    assert bits(blind.ways * 2 + told.ways) == bits(told.ways)
+    assert told.speaker is None
+
+
+def test_counters_and_random_bytes_say_nothing_of_who_speaks():
+    rng = np.random.default_rng(6)
+    played = [
+        Message(bytes((n, n % 3, *rng.integers(0, 2, 8).tolist())), "1", "", float(n))
+        for n in range(200)
+    ]
+
+    assert Heads(played).speaker is None
+    assert Heads(played[:4]).speaker is None
+
+
 def test_answers_know_what_they_answer():
     played = [Message(b"a", "1", "c2s"), Message(b"b", "2", "c2s"), Message(b"c", "1", "s2c")]
     found = Heads(played)
@@ -101,8 +132,15 @@ def test_a_code_is_shorter_in_groups_that_explain():
 
 def test_entropy_and_ranks():
     assert bits(np.array([0, 1, 2, 3])) == 2.0
+    assert bits(np.array([0, 1, 2, 3]) * 1_000_000 - 7) == 2.0
+    assert bits(np.zeros(0, dtype=int)) == 0.0
     assert ranks(np.array([9, 4, 9])).tolist() == [1, 0, 1]
     assert ranks(np.zeros(0)).tolist() == []
+
+
+def test_pairs_of_labels_are_numbered_in_their_order():
+    assert crossed(np.array([1, 0, 1, 0]), np.array([0, 2, 0, 1])).tolist() == [2, 1, 2, 0]
+    assert crossed(np.zeros(0, dtype=int), np.zeros(0, dtype=int)).tolist() == []
 
 
 def test_nothing_and_empty_messages_have_no_candidates():
