@@ -76,7 +76,7 @@ def chosen(shares: Array, trust: Array) -> Array:
         trust: how likely the field is one at all.
     """
     told: Array = np.where(PLAIN, 0.0, shares).argmax(axis=1)
-    out: Array = np.where(PLAIN, shares, 0.0).argmax(axis=1)
+    out: Array = np.where(PLAIN, shares, -1.0).argmax(axis=1)
     likely: Array = shares[np.arange(len(told)), told] * trust
     sure = likely >= SAID
     out[sure] = told[sure]
