@@ -62,10 +62,10 @@ def boundaries(
     return np.asarray(out)
 
 
-def doubts(belief: Array) -> float:
+def doubts(belief: Array, bias: float = BIAS) -> float:
     """Give what a capture's boundaries are doubted by, from what is believed of all its gaps."""
     share = float(np.clip(belief.mean(), 1e-3, 1 - 1e-3)) if len(belief) else 0.5
-    return float(np.clip(BIAS + np.log(share / (1 - share) / USUAL), *SWAY))
+    return float(np.clip(bias + np.log(share / (1 - share) / USUAL), *SWAY))
 
 
 def constrained(corpus: Corpus, odds: Array, claims: Sequence[Claim]) -> Array:

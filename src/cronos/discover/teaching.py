@@ -32,6 +32,8 @@ ALWAYS_IN_MEANING: Final = ("claimed_", "nested_", "record_")
 """How the names begin of features that say what a field means, however seldom a boundary."""
 MUTANTS: Final = 0.4
 """Share of the drawn grammars that the first scorer sees mutants of."""
+BIAS: Final = -0.1
+"""Doubt of the boundaries that meanings learn from: another bar leaves them as they are."""
 MIN_VOTES: Final = 5
 MIN_MESSAGES: Final = 8
 
@@ -218,7 +220,7 @@ def meant(
     """
     corpus = one.corpus
     share = np.clip(belief, 1e-3, 1 - 1e-3)
-    doubt = doubts(belief[corpus.gaps()])
+    doubt = doubts(belief[corpus.gaps()], BIAS)
     odds = constrained(corpus, np.log(share / (1 - share)) - doubt, one.claims)
     found = np.flatnonzero((odds > 0) | (corpus.offset == 0))
     tables: list[Array] = []
