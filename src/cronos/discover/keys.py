@@ -97,11 +97,7 @@ def _common(table: Array) -> Array:
 
 
 def _linked(messages: Sequence[Message]) -> tuple[Array, Array]:
-    """Give for each message the one before it of its flow and direction, and the other side's.
-
-    Where directions are not told, any message may answer the one before it.
-    """
-    blind = len({m.direction for m in messages}) < len(("c2s", "s2c"))
+    """Give for each message the one before it of its flow and direction, and the other side's."""
     seen: dict[tuple[str, str], int] = {}
     latest: dict[str, int] = {}
     before = np.full(len(messages), -1)
@@ -109,7 +105,7 @@ def _linked(messages: Sequence[Message]) -> tuple[Array, Array]:
     for i, message in enumerate(messages):
         before[i] = seen.get((message.flow, message.direction), -1)
         last = latest.get(message.flow, -1)
-        if last >= 0 and (blind or messages[last].direction != message.direction):
+        if last >= 0 and messages[last].direction != message.direction:
             asked[i] = last
         seen[message.flow, message.direction] = i
         latest[message.flow] = i
