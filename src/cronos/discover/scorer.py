@@ -143,10 +143,10 @@ NAMES: Final = ("order", "boundary", "context", "meaning", "keys")
 
 
 SHA256: Final = {
-    "order": "2668a1bcb05b97f71f982881459f88a920ac917487127f7f95cd6ad0df51d6ab",
-    "boundary": "4e3774fae7d8e7e0c6521322cb30c8124b83ae0f2d2f78396bc0aa2a7386ac39",
-    "context": "df43b361661027a86ccf2a60e1c039a7dc15456ef92e6765ce26b0dd536e5b4b",
-    "meaning": "39728d2c5629a55ab781f37beed2484ffb1b676e09af237e04380e0fe353327b",
+    "order": "34a11e880412e5f5a73c7a3b0f95c309009d20bad206061274949e2a486883c7",
+    "boundary": "e5d578d24f737fab299f58be801df7eab70d38ccc31163d7bd9addae4496cfc4",
+    "context": "247969adcd917203172d3122f99172af6e45a25fffebb82da7b21c41d484d875",
+    "meaning": "03609a023ec2b4e047e8c82b26f01a58d8b3fc7580c45234bf21ea5de6afe8d7",
     "keys": "85e2aa855ff59f76e6df90a9c48ad96069bc0d11a556f3fe7a819535f8ba8d53",
 }
 """Of the files that are shipped; `cronos discover train` writes files of these sums."""
