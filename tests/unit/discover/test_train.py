@@ -24,6 +24,7 @@ def small(monkeypatch):
         "MUTANTS": 1,
         "CARRIED": 1,
         "LEARN_FROM": 20,
+        "LEAST_WINDOW": 10,
         "FIRST_RECIPE": Recipe(3, 4),
         "SECOND_RECIPE": Recipe(3, 4),
         "THIRD_RECIPE": Recipe(2, 4),
