@@ -79,6 +79,7 @@ def test_a_node_that_is_lost_is_declared_dead_by_all_and_comes_back(world, how):
         case "stop":
             lost.signal(signal.SIGCONT)
         case _:
+            wait_for(lambda: all(node.told("broken", began_ns, peer="gamma") for node in others))
             broken = [node.told("broken", began_ns, peer="gamma") for node in others]
             assert all(one[0]["at"] - began_ns < SECOND for one in broken)
             lost.end()
