@@ -52,7 +52,8 @@ class Box(msgspec.Struct):
         left: what waited for it when its sender began another stream: it stays owed.
         kept: what still counts and is heard again after a restart; the newest of it.
         ids: what was heard -> until when, its time to count included.
-        look_ns: before this time of the boot it is not worth looking for what is past.
+        look_ns: nothing of the last two is past before this time of the boot.
+        looked_ns: when that was looked for; it is not again before `_LOOK_NS` are over.
     """
 
     stream: int = 0
@@ -66,6 +67,7 @@ class Box(msgspec.Struct):
     kept_bytes: int = 0
     ids: OrderedDict[str, Until] = msgspec.field(default_factory=OrderedDict[str, Until])
     look_ns: int = 0
+    looked_ns: int = -_LOOK_NS
 
     @property
     def signed(self) -> int:
@@ -226,7 +228,7 @@ class Inbox:
                     box.kept[took.position] = lapsed
                 missing.append(lapsed)
             missing += self._given_up(box, since_ns)
-            if now.boot_ns >= box.look_ns:
+            if now.boot_ns >= max(box.look_ns, box.looked_ns + _LOOK_NS):
                 self._drop_past(box, now)
         return missing
 
@@ -247,7 +249,8 @@ class Inbox:
             del box.ids[ident]
         kept = (took.ends.left_ns(now, self._boot_id) for took in box.kept.values())
         ids = (ends.left_ns(now, self._boot_id) for ends in box.ids.values())
-        box.look_ns = now.boot_ns + max(min(chain(kept, ids), default=MAX_TTL_NS), _LOOK_NS)
+        box.looked_ns = now.boot_ns
+        box.look_ns = now.boot_ns + min(chain(kept, ids), default=MAX_TTL_NS)
 
     def _remember(self, box: Box, took: Took) -> None:
         before = box.kept.get(took.position)
