@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from tests.unit.discover.tiled import assert_tiled
 
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
@@ -14,12 +15,7 @@ from cronos.discover.synthetic_house import house
 @pytest.mark.parametrize("seed", range(0, 60, 3))
 def test_fields_tile_every_message(seed):
     for sample in samples(seed, 30, house):
-        place = 0
-        for field in sample.fields:
-            assert field.offset == place
-            assert field.length > 0
-            place += field.length
-        assert place == len(sample.payload)
+        assert_tiled(sample)
 
 
 def test_the_same_seed_gives_the_same_protocol():

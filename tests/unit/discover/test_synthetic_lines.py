@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.unit.discover.tiled import assert_tiled
 
 from cronos.discover.synthetic import samples
 from cronos.discover.synthetic_fields import Draft, Talk
@@ -23,12 +24,7 @@ def verb(text):
 @pytest.mark.parametrize("seed", range(0, 40, 2))
 def test_fields_tile_every_message(seed):
     for sample in samples(seed, 20, lines):
-        place = 0
-        for field in sample.fields:
-            assert field.offset == place
-            assert field.length > 0
-            place += field.length
-        assert place == len(sample.payload)
+        assert_tiled(sample)
         assert sample.payload.isascii()
 
 
