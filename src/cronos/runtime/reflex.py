@@ -246,12 +246,10 @@ class Reflex:
         """Forget an order once all its actions are answered; a long answer comes in parts."""
         order = self._unanswered.get(answer.order_id)
         if order is not None:
-            answered = {(one.action_id, one.incident_id) for one in answer.outcomes}
-            left = tuple(
-                [one for one in order.actions if (one.action_id, one.incident_id) not in answered]
-            )
+            told = {(one.action_id, one.incident_id) for one in answer.outcomes}
+            left = [one for one in order.actions if (one.action_id, one.incident_id) not in told]
             if left:
-                self._unanswered[order.order_id] = replace(order, actions=left)
+                self._unanswered[order.order_id] = replace(order, actions=tuple(left))
             else:
                 del self._unanswered[order.order_id]
                 self._acknowledge()
