@@ -288,6 +288,10 @@ class Sealer(Protocol):
         """
         ...
 
+    def seal_all(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+        """Seal many at once: plain bytes, context and subject of each, as for `seal`."""
+        ...
+
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Give the plain bytes.
 

@@ -19,7 +19,7 @@ file unless its successor, for another key, stands in its place, or no stored re
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
@@ -131,6 +131,20 @@ class EpochSealer:
             inner = self._subjects.seal(plain, context, subject)
         return _SUBJECT + self._seal(inner, _SUBJECT + context)
 
+    def seal_all(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+        """Give bytes to store for each; what one call costs by itself is paid once.
+
+        Raises:
+            CronosError: as `seal`; nothing of it is to be stored.
+        """
+        named = [one for one in items if one[2]]
+        with self._lock:
+            inner = iter(self._subjects.seal_all(named))
+        plains = [next(inner) if subject else plain for plain, _, subject in items]
+        contexts = [(_SUBJECT if subject else _PLAIN) + context for _, context, subject in items]
+        sealed = self._seal_many(plains, contexts)
+        return [_SUBJECT + r if one[2] else r for r, one in zip(sealed, items, strict=True)]
+
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Give the plain bytes.
 
@@ -184,6 +198,16 @@ class EpochSealer:
                 if error.code not in _SPENT:
                     raise
         return self._next(writer).seal(plain, context)
+
+    def _seal_many(self, plains: list[bytes], contexts: list[bytes]) -> list[bytes]:
+        writer = self._writer
+        if writer is not None and self._clock.now().boot_ns < self._until_ns:
+            try:
+                return writer.seal_many(plains, contexts)
+            except CronosError as error:
+                if error.code not in _SPENT:
+                    raise
+        return self._next(writer).seal_many(plains, contexts)
 
     def _next(self, spent: RecordWriter | None) -> RecordWriter:
         """Begin an epoch, unless another thread has just done so."""

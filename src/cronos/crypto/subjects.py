@@ -22,7 +22,7 @@ import os
 import secrets
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -104,6 +104,7 @@ class SubjectKeys:
         self._ciphers: dict[int, OrderedDict[bytes, AESGCM]] = {}
         self._tags: OrderedDict[str, bytes] = OrderedDict()
         self._listed: set[bytes] = set()
+        self._unlisted: list[bytes] = []
         self._list = -1
 
     def seal(self, plain: bytes, context: bytes, subject: str) -> bytes:
@@ -111,11 +112,32 @@ class SubjectKeys:
 
         The nonce is drawn: keys outlive a process, and no counter of theirs is ever restored.
         """
+        return self._sealed([(plain, context, subject)])[0]
+
+    def seal_all(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+        """Encrypt many, each as `seal` would: plain bytes, context and subject of each.
+
+        Which keys there are is looked up once, and once more behind the last.
+        """
+        sealed = self._sealed(items) if items else []
+        if items and _identity(self._name) != self._seen:
+            # Another process has shredded: what was sealed for that subject would not open.
+            return [self.seal(*one) for one in items]
+        return sealed
+
+    def _sealed(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
         self._refresh()
-        tag = self._tags.get(subject) or self._tag_of(subject)
-        cipher = self._ciphers[WIDE].get(tag) or self._cipher(tag, WIDE)
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return tag + nonce + cipher.encrypt(nonce, plain, tag + context)
+        tags, drawn = self._tags, secrets.token_bytes(_NONCE_BYTES * len(items))
+        sealed: list[bytes] = []
+        try:
+            for at, (plain, context, subject) in enumerate(items):
+                tag = tags.get(subject) or self._tag_of(subject)
+                cipher = self._ciphers[WIDE].get(tag) or self._cipher(tag, WIDE)
+                nonce = drawn[at * _NONCE_BYTES : (at + 1) * _NONCE_BYTES]
+                sealed.append(tag + nonce + cipher.encrypt(nonce, plain, tag + context))
+        finally:
+            self._list_seen()
+        return sealed
 
     def open(self, sealed: bytes, context: bytes, bits: int = WIDE) -> bytes:
         """Decrypt what was sealed under the tree whose steps have so many bits.
@@ -271,19 +293,25 @@ class SubjectKeys:
     # --- what was sealed for -------------------------------------------------------------------
 
     def _note_seen(self, tag: bytes) -> None:
-        """List a tag; not synced, for after a power cut it can only make `shred` answer False."""
         if tag in self._listed:
             return
         if len(self._listed) >= _CACHED:
             self._listed.clear()
         self._listed.add(tag)
+        self._unlisted.append(tag)
+
+    def _list_seen(self) -> None:
+        """List new tags; not synced, for after a power cut it can only make `shred` say False."""
+        if not self._unlisted:
+            return
+        tags, self._unlisted = b"".join(self._unlisted), []
         with suppress(OSError):
             if self._list < 0:
                 # Kept open: new subjects come by the thousand, and opening costs five writes.
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
                 self._list = os.open(self._folder / "subjects.seen", flags, 0o600)
                 weakref.finalize(self, os.close, self._list)
-            os.write(self._list, tag)
+            os.write(self._list, tags)
 
     def _was_seen(self, tag: bytes) -> bool:
         # At any place: a write that was cut short (a full disk) shifts all that come after it.

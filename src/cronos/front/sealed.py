@@ -5,7 +5,7 @@ not wait for it, and one that seals nothing never loads it.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,10 @@ class LateSealer:
     def seal(self, plain: bytes, context: bytes, subject: str = "") -> bytes:
         """See `Sealer.seal`."""
         return (self._made or self._ready()).seal(plain, context, subject)
+
+    def seal_all(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+        """See `Sealer.seal_all`."""
+        return (self._made or self._ready()).seal_all(items)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """See `Sealer.open`."""

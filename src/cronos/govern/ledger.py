@@ -208,24 +208,26 @@ class SqliteLedger:
         self._held.close()
 
     def _chained(self, records: Sequence[bytes]) -> Iterator[Row]:
-        position, head = self._size, self._head
-        for record in records:
-            if len(record) > MAX_FRAME_BYTES:
-                raise InputError(
-                    "govern.record_too_long",
-                    f"A record of {len(record)} bytes is longer than {MAX_FRAME_BYTES}.",
-                    "Record what matters of it, or a hash of the rest.",
-                )
-            position += 1
-            stored = self._sealed(record, position, self._instance)
+        longest = max(map(len, records), default=0)
+        if longest > MAX_FRAME_BYTES:
+            raise InputError(
+                "govern.record_too_long",
+                f"A record of {longest} bytes is longer than {MAX_FRAME_BYTES}.",
+                "Record what matters of it, or a hash of the rest.",
+            )
+        head, first = self._head, self._size + 1
+        sealed = self._sealed(records, first, self._instance)
+        for position, stored in enumerate(sealed, first):
             head = link_hash(head, position, stored)
             yield position, stored, head
 
-    def _sealed(self, record: bytes, position: int, instance: str) -> bytes:
-        context = _context(position, instance)
-        if self._mark == _UNSEALED:
-            return self._mark + self._sealer.seal(record, context)
-        return self._mark + self._sealer.seal(record, context, self._whose.of(record))
+    def _sealed(self, records: Sequence[bytes], first: int, instance: str) -> list[bytes]:
+        seals = self._mark != _UNSEALED
+        items = [
+            (record, _context(position, instance), self._whose.of(record) if seals else "")
+            for position, record in enumerate(records, first)
+        ]
+        return [self._mark + one for one in self._sealer.seal_all(items)]
 
     def _lately(self) -> Sequence[bytes]:
         """Give the newest records, for what they say about incidents that are still open."""
@@ -246,7 +248,7 @@ class SqliteLedger:
         self._whose, head = Whose(tuple), _genesis_hash(genesis)
         rows: list[Row] = []
         for position, record in enumerate(records, 1):
-            stored = self._sealed(record, position, genesis.instance)
+            (stored,) = self._sealed([record], position, genesis.instance)
             head = link_hash(head, position, stored)
             rows.append((position, stored, head))
             if len(rows) == _CHUNK:

@@ -4,6 +4,7 @@ It holds the place of encryption at rest. Its bytes carry seal version 0, so a l
 today stays readable beside records that a later sealer encrypts.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from cronos.config import Section
@@ -37,6 +38,10 @@ class PlaintextSealer:
         """Give `plain` as it came; neither `context` nor `subject` binds anything here."""
         del context, subject
         return plain
+
+    def seal_all(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+        """Give each as it came."""
+        return [plain for plain, _, _ in items]
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Give `sealed` as it came: nothing can be recognised as foreign or changed."""

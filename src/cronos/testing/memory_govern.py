@@ -42,6 +42,10 @@ class MemorySealer:
         header = _SUBJECT.pack(len(name), self._shredded.get(subject, 0)) + name
         return header + plain + self._tag(header + plain, context)
 
+    def seal_all(self, items: Sequence[tuple[bytes, bytes, str]]) -> list[bytes]:
+        """Give each of many and its tag."""
+        return [self.seal(*one) for one in items]
+
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Give the plain bytes.
 

@@ -248,3 +248,42 @@ def test_a_copy_from_before_the_wide_tree_is_said_to_be_one_and_nobody_to_be_shr
     with pytest.raises(DeniedError) as refused:
         _keys(tmp_path).open(new, b"c")
     assert refused.value.code == "crypto.subjects_lost"
+
+
+class _Meanwhile(list):
+    """What is sealed at once; before its last is looked at for the first time, `then` is called."""
+
+    def __init__(self, items, then):
+        super().__init__(items)
+        self.then = then
+
+    def __iter__(self):
+        for n in range(len(self)):
+            if n == len(self) - 1 and self.then:
+                self.then, then = None, self.then
+                then()
+            yield self[n]
+
+
+def test_what_is_sealed_while_another_process_shreds_is_sealed_anew(tmp_path):
+    keys, other = _keys(tmp_path), _keys(tmp_path)
+    keys.seal(b"before", b"0", "a")
+    items = [(b"one", b"1", "a"), (b"two", b"2", "b"), (b"three", b"3", "a")]
+    sealed = keys.seal_all(_Meanwhile(items, lambda: other.shred("a")))
+    assert [keys.open(one, b"%d" % n) for n, one in enumerate(sealed, 1)] == [
+        b"one",
+        b"two",
+        b"three",
+    ]
+
+
+def test_all_who_were_sealed_for_at_once_are_known_to_have_been(tmp_path):
+    keys = _keys(tmp_path)
+    keys.seal_all([(b"x", b"c", f"subject {n}") for n in range(50)])
+    assert all(_keys(tmp_path).shred(f"subject {n}") for n in (0, 31, 49))
+    assert not keys.shred("subject 50")
+
+
+def test_no_two_that_are_sealed_at_once_share_a_nonce(tmp_path):
+    sealed = _keys(tmp_path).seal_all([(b"x", b"c", "a")] * 1_000)
+    assert len({one[16:28] for one in sealed}) == 1_000

@@ -74,6 +74,26 @@ class SealerConformance:
         if self.binds:
             self._refuses(sealer, sealed, b"8/local")
 
+    def test_many_at_once_are_sealed_as_each_alone(self) -> None:
+        """Seal some together, for nobody and for two subjects; open each in its own context."""
+        sealer = self.make()
+        subjects = ("", _SUBJECT, "", "address 198.51.100.9", _SUBJECT)
+        items = [(_PLAIN + bytes((n,)), b"%d/local" % n, who) for n, who in enumerate(subjects)]
+        sealed = sealer.seal_all(items)
+        same(len(sealed), len(items), "Each is sealed.")
+        for (plain, context, _), data in zip(items, sealed, strict=True):
+            same(self.make().open(data, context), plain, "It comes back, also elsewhere.")
+            if self.binds:
+                self._refuses(sealer, data, b"9/local")
+        same(list(sealer.seal_all(())), [], "Of nothing comes nothing.")
+        if self.shreds:
+            require(sealer.shred(_SUBJECT), "There was something to shred.")
+            for (plain, context, who), data in zip(items, sealed, strict=True):
+                if who == _SUBJECT:
+                    self._refuses(sealer, data, context)
+                else:
+                    same(sealer.open(data, context), plain, "What is another's still opens.")
+
     def test_a_shredded_subject_is_gone_and_nothing_else_is(self) -> None:
         """Shred one of two subjects, then seal for it again."""
         if not self.shreds:
