@@ -1019,10 +1019,10 @@ class Manifest(msgspec.Struct, frozen=True):
 # --- canonical bytes ----------------------------------------------------------------------------
 
 _TYPES: Final[dict[str, type[Datum]]] = {kind.__name__: kind for kind in Datum.__subclasses__()}
-_DECODERS: Final = {name: msgspec.msgpack.Decoder(kind) for name, kind in _TYPES.items()}
 _HEADERS: Final[dict[type[Datum], bytes]] = {
     kind: bytes((CANONICAL_VERSION, len(name))) + name.encode() for name, kind in _TYPES.items()
 }
+_DECODERS: Final = {header: msgspec.msgpack.Decoder(kind) for kind, header in _HEADERS.items()}
 
 
 def encode(datum: Datum | Unknown) -> bytes:
@@ -1040,11 +1040,11 @@ def decode(data: bytes) -> Datum | Unknown:
     """
     if len(data) < 2 or len(data) < 2 + data[1]:
         raise ValueError("canonical bytes end within their header")
-    tag = data[2 : 2 + data[1]].decode("ascii", errors="replace")
-    decoder = _DECODERS.get(tag)
-    if decoder is None or data[0] != CANONICAL_VERSION:
-        return Unknown(tag, data)
+    end = 2 + data[1]
+    decoder = _DECODERS.get(data[:end])
+    if decoder is None:
+        return Unknown(data[2:end].decode("ascii", errors="replace"), data)
     try:
-        return decoder.decode(data[2 + data[1] :])
+        return decoder.decode(data[end:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"the body of a {tag} does not decode: {error}") from error
+        raise ValueError(f"a {decoder.type.__name__} does not decode: {error}") from error
