@@ -5,8 +5,10 @@
 three of them, drawn from a seed: all processes killed, the mesh process alone killed, all stopped,
 or cut off, for up to five seconds. A *request* is a finding at a node that lives for a second after
 it; it was *served* when within that second it was isolated in the node's kernel and every peer that
-lived, linked, all the while, had it durably in its ledger and said so. In the end the checker of
-`bench.mesh_history` looks at everything, ledgers too. Leases are short here, so that they are
+lived, linked, all the while, had it durably in its ledger and said so. Of the others it is told
+what was under way: something had befallen nodes, they were coming back (with the machine's
+processors shared by all four), or nothing was. In the end the checker of `bench.mesh_history` looks
+at everything, ledgers too. Leases are short here, so that they are
 renewed and end while nodes are killed. It ends with 1 where the checker found anything.
 """
 
@@ -15,6 +17,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 
 from bench.bench_mesh_stories import Stage, checked, ledgers_of
 from bench.mesh_world import why_not
@@ -39,6 +42,9 @@ class Soak(Stage):
         self.up = {name: [] for name in world.members}
         self.since = {}
         self.events = []
+        # (how, how many, begun, ended, all met again) of each, in nanoseconds.
+        self.times = []
+        self.misses = Counter()
 
     def feed(self, name):
         """Have a node load itself for as long as it lives; numbers go on where they were."""
@@ -79,17 +85,20 @@ class Soak(Stage):
         victims = self.drawn.sample(list(world.members), count)
         lasts = self.drawn.uniform(0.5, 5.0)
         self.events.append((how, count))
-        print(f"{time.time_ns()} {how} {victims}", file=sys.stderr)
+        begun = time.time_ns()
+        print(f"{begun} {how} {victims}", file=sys.stderr)
         for name in victims:
             self.fall(name)
             self.hit(how, name)
         time.sleep(lasts)
+        ended = time.time_ns()
         for name in victims:
             self.mend(how, name)
         try:
             world.settle(120)
         except RuntimeError as error:
             self.wrong.append(f"after {how} of {victims}: {error}"[:2_000])
+        self.times.append((how, count, begun, ended, time.time_ns()))
         if how == "kill":
             for name in victims:
                 self.feed(name)
@@ -146,10 +155,22 @@ class Soak(Stage):
                 for peer in peers
                 if self.lived(peer, at, at + SECOND)
             ]
+            last = max(done, *ends) if ends else done
             quick += done <= at + SECOND
-            served += max(done, *ends) <= at + SECOND if ends else done <= at + SECOND
-            times.append((max(done, *ends) - at if ends else done - at) / 1e6)
+            served += last <= at + SECOND
+            if last > at + SECOND:
+                what = "peers" if done <= at + SECOND else "isolation"
+                self.misses[f"{self.under_way(at)}: {what}"] += 1
+            times.append((last - at) / 1e6)
         return len(times), served, quick, times
+
+    def under_way(self, at):
+        """Say what was going on in the second after a moment."""
+        for how, count, begun, ended, met in self.times:
+            if begun - SECOND < at < met:
+                when = f"{how} of {count}"
+                return f"after {when}, coming back" if at > ended - SECOND else f"during {when}"
+        return "nothing"
 
     def lived(self, name, begin, end):
         """Say whether a node was there all the while."""
@@ -190,6 +211,7 @@ def main():
         "isolated within 1 s": round(quick / total, 6) if total else 0,
         "p50_ms": round(quantile(times, 0.5), 1) if times else 0,
         "p99_ms": round(quantile(times, 0.99), 1) if times else 0,
+        "missed": dict(soak.misses.most_common()),
         "acknowledged": acknowledged,
         "acknowledged and lost": len(lost),
         "wrong": wrong[:50],
