@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from cronos.discover.detectors.fillers import RAMP
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.model import Claim
 from cronos.discover.walks import nested
@@ -73,6 +74,9 @@ def constrained(corpus: Corpus, odds: Array, claims: Sequence[Claim]) -> Array:
     out = odds.copy()
     total = len(out)
     for claim in reversed(claims):
+        if claim.kind == RAMP:
+            _filled(corpus, claim, out)
+            continue
         sure = claim.kind.startswith(ENDS) or claim.terms.get("exact", 0)
         if claim.terms.get("choice", 0) or not sure:
             continue
@@ -89,6 +93,15 @@ def constrained(corpus: Corpus, odds: Array, claims: Sequence[Claim]) -> Array:
             if end < total:
                 out[end] = CERTAIN
     return _nesting(corpus, out)
+
+
+def _filled(corpus: Corpus, claim: Claim, odds: Array) -> None:
+    """Cut nothing within a filler; what stands before it may belong to the same field."""
+    for number, span in enumerate(claim.spans):
+        if span is not None:
+            begin = int(corpus.starts[number]) + span[0]
+            last = int(corpus.starts[number] + min(span[0] + span[1], corpus.sizes[number]))
+            odds[begin + 1 : last] = -CERTAIN
 
 
 def _nesting(corpus: Corpus, odds: Array) -> Array:

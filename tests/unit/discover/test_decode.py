@@ -40,6 +40,14 @@ def test_marks_that_are_a_grammar_cut_and_nothing_else_does():
     assert cut(b"abc|de", belief, [loose]) == [0, 1, 2]
 
 
+def test_nothing_within_a_filler_is_cut_and_its_beginning_is_as_likely_as_it_was():
+    ramp = Claim("ramp", Sem.BYTES, ((2, 4), None), 1.0, 1e-9)
+
+    assert cut(bytes(8), [1, 0.01, 0.99, 0.9, 0.9, 0.9, 0.99, 0.01], [ramp]) == [0, 2, 6]
+    assert cut(bytes(8), [1, 0.01, 0.01, 0.9, 0.9, 0.9, 0.01, 0.01], [ramp]) == [0]
+    assert cut(bytes(5), [1, 0.01, 0.01, 0.9, 0.9], [ramp]) == [0]
+
+
 def test_long_messages_are_cut_too():
     belief = np.full(5_000, 0.01)
     belief[[0, 4_000]] = 0.99

@@ -1,7 +1,9 @@
 """Fillers and sealed tails: bytes that mean nothing, and bytes that cannot be read.
 
 Padding: messages whose sizes are all multiples of four bytes or more, with zeros of changing
-number at the end; by chance a size is a multiple of n once in n. Sealed tails: from some place on
+number at the end; by chance a size is a multiple of n once in n. Ramps: bytes that count up or down
+by one, as what is sent to be sent back holds (echo requests, line tests): of random bytes each goes
+on with one in 256. Sealed tails: from some place on
 the bytes are spread as random ones are. Nothing proves that they are sealed; the test refuses what
 is *not* so spread, and the rate at which it passes on readable fields is measured, not bounded:
 `alarm` is the chance that random bytes look less even than these.
@@ -31,6 +33,8 @@ MOST_BYTES: Final = 1 << 16
 EVENNESS: Final = 4.0
 """So many standard deviations the chi-square of random bytes may be off."""
 FRONT: Final = 96
+LEAST_RAMP: Final = 16
+RAMP: Final = "ramp"
 
 
 def claims(messages: Sequence[Message]) -> list[Claim]:
@@ -40,7 +44,7 @@ def claims(messages: Sequence[Message]) -> list[Claim]:
 
 def find(table: Table) -> list[Found]:
     """Find what fills these messages up, and from where on they cannot be read."""
-    return [*_padding(table), *_sealed(table)]
+    return [*_padding(table), *_ramps(table), *_sealed(table)]
 
 
 def _padding(table: Table) -> Iterator[Found]:
@@ -60,6 +64,24 @@ def _padding(table: Table) -> Iterator[Found]:
             at = table.sizes - zeros
             yield Found("padding", Sem.BYTES, at, zeros, filled, alarm, terms)
             return
+
+
+def _ramps(table: Table) -> Iterator[Found]:
+    """Find the longest run of each message in which every byte is one more, or one less."""
+    at, sizes = fixed(len(table), 0), fixed(len(table), 0)
+    for row, message in enumerate(table.messages):
+        data = np.frombuffer(message.payload, np.uint8)
+        for step in (1, 255):
+            breaks = np.flatnonzero(data[1:] - data[:-1] != step) + 1
+            edges = np.concatenate(([0], breaks, [len(data)]))
+            longest = int(np.diff(edges).argmax())
+            size = int(edges[longest + 1] - edges[longest])
+            if size > sizes[row]:
+                at[row], sizes[row] = edges[longest], size
+    holds = sizes >= LEAST_RAMP
+    alarm = 2.0 * float(table.sizes.sum()) * 256.0 ** (1 - LEAST_RAMP)
+    if holds.any() and alarm <= MOST_ALARM:
+        yield Found(RAMP, Sem.BYTES, at, sizes, holds, alarm, {"bytes": int(sizes[holds].sum())})
 
 
 def evenness(data: bytes) -> float:

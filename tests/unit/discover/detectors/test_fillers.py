@@ -21,6 +21,23 @@ def test_padding_to_a_unit_is_found():
     assert found[0].spans[0] is None or sum(found[0].spans[0]) % 8 == 0
 
 
+def test_bytes_that_count_up_or_down_are_a_ramp_from_sixteen_on():
+    up, down = bytes(range(16, 48)), bytes(range(200, 180, -1))
+    given = [b"\x08\x00ab" + up + b"zz", down, b"\x08" + bytes(range(15)), b"", bytes(64)]
+
+    (found,) = claims([Message(one) for one in given])
+
+    assert (found.kind, found.terms) == ("ramp", {"bytes": 52})
+    assert found.spans == ((4, 32), (0, 20), None, None, None)
+    assert 0 < found.alarm < 1e-30
+
+
+def test_numbers_of_two_bytes_that_count_are_no_ramp():
+    given = [b"".join(n.to_bytes(2, order) for n in range(50)) for order in ("big", "little")]
+
+    assert claims([Message(one) for one in given]) == []
+
+
 def test_a_tail_of_random_bytes_is_sealed_from_its_first_byte_on():
     rng = np.random.default_rng(2)
     given = [Message(b"\x17\x03\x03\x00" + bytes([n % 5]) + rng.bytes(60)) for n in range(80)]
