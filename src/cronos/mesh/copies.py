@@ -3,13 +3,15 @@
 A stream that loses a packet holds up all behind it, for a fifth of a second and more. So where a
 stream has lately hung, a message also goes as datagrams, at once, after 25 and 75 ms and then at
 growing intervals, from the second time on through another member too, each until its receiver has
-answered for it. Whichever way is first counts; the receiver puts both into one order and gives each
-message on once. Whether it hangs is asked when nothing on it was answered for 60 ms while
-something waited, and its receiver has taken nothing off it for as long: by an empty datagram, and a
-receiver that answers at once, and still lacks what waits, proves it. One that is only short of
-processor time answers late, and would be slower still for the copies. A stream that hung is doubted
-for twenty seconds after the last such proof; a copy that comes too late proves nothing. One that is
-not doubted carries alone: copies cost four times what the stream does.
+answered for it. Where answers take long at best, so do the intervals: an answer that is late for
+want of processor time comes no sooner for another copy (RFC 6298 waits as long as answers take).
+Whichever way is first counts; the receiver puts both into one order and gives each message on once.
+Whether it hangs is asked when nothing on it was answered for 60 ms while something waited, and its
+receiver has taken nothing off it for as long: by an empty datagram, and a receiver that answers at
+once, and still lacks what waits, proves it. One that is only short of processor time answers late,
+and would be slower still for the copies. A stream that hung is doubted for twenty seconds after the
+last such proof; a copy that comes too late proves nothing. One that is not doubted carries alone:
+copies cost four times what the stream does.
 
 Rule 1: a message is numbered whichever way it goes, so nothing is given on twice or out of order.
 Rule 2: what waits is bounded; what gives way raises the floor, and the receiver goes on past it:
@@ -60,6 +62,11 @@ _A_MESSAGE: Final = 8
 _A_SECOND: Final = 100
 _AT_ONCE: Final = 400
 _LATER_NS: Final = 50 * _MS
+# From an answer that takes so long at best the intervals between copies grow with it, so far.
+_USUAL_NS: Final = 10 * _MS
+_SLOWEST: Final = 20
+# Of what waits for a peer that has no stream and says nothing only the first is copied.
+_SILENT_NS: Final = 250 * _MS
 _LONG_BYTES: Final = 8 << 10
 _LONG_NS: Final = 300 * _MS
 # A message that would not fit a frame behind its header goes in two; each says whether it is all.
@@ -107,6 +114,7 @@ class _Outgoing:
         self.asked = 0
         self.asked_ns = 0
         self.quick_ns = 0
+        self.takes_ns = 0
         self.waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self.size = 0
         self.lock = asyncio.Lock()
@@ -133,24 +141,34 @@ class _Outgoing:
         """Say whether the stream has hung, now or lately."""
         return now_ns < self.doubted_ns or now_ns - self.moved_ns >= _HANGS_NS
 
+    def slowness(self) -> int:
+        """Give by how much to stretch the intervals between copies."""
+        return min(max(1, self.takes_ns // _USUAL_NS), _SLOWEST)
+
     def is_prompt(self, took_ns: int) -> bool:
         """Say whether an answer came as soon as on this way they do at best, or nearly so."""
         known = self.quick_ns or took_ns
-        self.quick_ns = min(took_ns, known + known // 8 + _MS)
+        self.quick_ns = _at_best(known, took_ns)
         return took_ns < _PROMPT_NS + 2 * known
 
     def answered(self, answer: Answer, now_ns: int) -> list[int]:
         """Strike off what arrived, and give what was overtaken by later numbers."""
         overtaken: list[int] = []
+        took_ns: int | None = None
         for number in list(self.waiting):
             ahead = number - answer.held
             if ahead < 0 or (ahead < AHEAD and answer.later >> ahead & 1):
+                if self.waiting[number].copied_ns:
+                    # Since the first copy, for nobody can tell which one is answered for.
+                    took_ns = now_ns - self.waiting[number].sent_ns
                 self.drop(number)
                 self.moved_ns = now_ns
             elif ahead >= AHEAD or not answer.later >> ahead:
                 break
             else:
                 overtaken.append(number)
+        if took_ns is not None:
+            self.takes_ns = _at_best(self.takes_ns, took_ns)
         return overtaken
 
 
@@ -336,7 +354,7 @@ class CopyingMesh:
 
     def _schedule(self, peer: str, number: int, sent_ns: int, tries: int) -> None:
         last = len(COPIES_NS) - 1
-        after_ns = COPIES_NS[min(tries, last)]
+        after_ns = COPIES_NS[min(tries, last)] * self._to[peer].slowness()
         if tries > last:
             after_ns = min(after_ns << (tries - last), after_ns + LONGEST_NS * (tries - last))
         heapq.heappush(self._due, (sent_ns + after_ns, peer, number))
@@ -394,17 +412,22 @@ class CopyingMesh:
         if not out.hangs(now_ns):
             heapq.heappush(self._due, (out.moved_ns + _HANGS_NS, peer, number))
             return
-        wait_ns = self._ask(peer, out, now_ns)
-        if wait_ns and now_ns >= out.doubted_ns:
+        if wait_ns := self._wait_ns(peer, out, number, now_ns):
             heapq.heappush(self._due, (now_ns + wait_ns, peer, number))
             return
-        if not wait_ns:  # there is no stream
-            out.doubted_ns = now_ns + _DOUBT_NS
         if self._patient(waiting, out, now_ns) and self._may_copy(waiting.data, 2):
             self._copy(peer, out, number)
             self._schedule(peer, number, waiting.sent_ns, waiting.tries)
         else:
             heapq.heappush(self._due, (now_ns + _LATER_NS, peer, number))
+
+    def _wait_ns(self, peer: str, out: _Outgoing, number: int, now_ns: int) -> int:
+        """Say how long a copy waits: for word of the stream, or for word of one without any."""
+        if wait_ns := self._ask(peer, out, now_ns):
+            return wait_ns if now_ns >= out.doubted_ns else 0
+        out.doubted_ns = now_ns + _DOUBT_NS
+        silent = number != out.floor() and not self._lately(peer)
+        return _SILENT_NS if silent else 0
 
     def _ask(self, peer: str, out: _Outgoing, now_ns: int) -> int:
         """Ask whether a stream hangs; give how long to wait for that, 0 where there is none."""
@@ -588,6 +611,11 @@ class CopyingMesh:
             await self._mesh.send(peer, Lane.THREAT, answer)
         except UnreachableError:
             return
+
+
+def _at_best(known_ns: int, took_ns: int) -> int:
+    """Give what answers take at best, a little more with each that took longer."""
+    return min(took_ns, known_ns + known_ns // 8 + _MS)
 
 
 def _datagrams(data: bytes) -> int:

@@ -231,6 +231,72 @@ def test_an_answer_is_prompt_measured_by_the_quickest_of_late():
     assert out.is_prompt(60 * ms)
 
 
+def test_intervals_grow_with_what_answers_take_at_best_and_not_with_single_late_ones():
+    out, ms = _Outgoing(), 1_000_000
+
+    def answers(took_ms, times=1, copied=1):
+        for _ in range(times):
+            number = out.put(b"x", 0)
+            out.waiting[number].copied_ns = copied
+            out.answered(Answer(1, number + 1, 0), took_ms * ms)
+
+    answers(300, copied=0)  # by stream alone: that takes as long as it takes
+    assert out.takes_ns == 0
+    for took in (2, 3, 400, 2, 90, 5):
+        answers(took)
+    assert out.slowness() == 1
+    answers(100, 60)
+    assert out.slowness() == 10
+    answers(5_000, 200)
+    assert out.slowness() == 20
+    answers(4)
+    assert out.slowness() == 1
+
+
+def test_where_answers_are_late_a_second_copy_waits_for_them():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        stalled(alpha)
+        await alpha.mesh.send("beta", Lane.THREAT, b"hung")
+        await until(lambda: not alpha.mesh._to["beta"].waiting)
+        out, copies = alpha.mesh._to["beta"], alpha.mesh.copies
+        out.takes_ns = 200_000_000
+        beta.wire.send = lambda *_: None
+        await alpha.mesh.send("beta", Lane.THREAT, b"at once, and not again for long")
+        await asyncio.sleep(0.3)
+        assert alpha.mesh.copies == copies + 1
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_of_what_waits_for_a_peer_that_is_gone_and_silent_only_the_first_is_copied():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+
+        async def refuses(peer, lane, data):
+            raise UnreachableError("testing.no_peer", "No stream.", "None.")
+
+        alpha.streams.send = refuses
+        alpha.mesh.stalled_ns = lambda _peer: 1 << 62
+        answers, beta.wire.send = beta.wire.send, lambda *_: None
+        alpha.datagrams.heard_ns, heard = (lambda _peer: -(1 << 62)), alpha.datagrams.heard_ns
+        for n in range(20):
+            await alpha.mesh.send("beta", Lane.THREAT, b"%d" % n)
+        out = alpha.mesh._to["beta"]
+        await asyncio.sleep(0.4)
+        tries = [each.tries for each in out.waiting.values()]
+        assert tries[0] > 2
+        assert max(tries[1:]) <= 2
+        alpha.datagrams.heard_ns, beta.wire.send = heard, answers
+        await until(lambda: len(beta.threats) == 20)
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
 def test_a_stream_that_is_gone_is_not_asked_for():
     async def story():
         _, nodes = await cluster("alpha", "beta")
