@@ -511,6 +511,7 @@ class Enforcer:
         now = self._clock.now().boot_ns
         answers: dict[Key, Outcome] = {}
         ending: dict[Key, Lease] = {}
+        loose: dict[Key, Action] = {}
         for action in actions:
             key = key_of(action)
             lease = self._book.leases.get(key)
@@ -520,26 +521,42 @@ class Enforcer:
             elif lease is not None:
                 until = min(lease.expires_boot_ns, now)
                 ending[key] = msgspec.structs.replace(lease, expires_boot_ns=until)
-            elif key not in answers:
-                answers[key] = self._undo_unheld(action)
+            else:
+                loose[key] = action
+        answers |= self._undo_unheld(loose)
         # Said before it is done: a crash between the two must not bring the isolation back.
         self._book.note(list(ending.values()))
         return answers | dict(zip(ending, self._reaper.undo(list(ending)), strict=True))
 
-    def _undo_unheld(self, action: Action) -> Outcome:
-        """End an effect that no lease of this incident holds: only when no other holds it."""
-        others = [le.plan.action.incident_id for le in self._book.holders(action.action_id)]
-        if self._abilities.is_final(deed_of(action)):
-            detail = "Nothing is held: what was done cannot be taken back."
-        elif others:
-            detail = f"This incident holds no lease on it; {others[0]} does."
-        elif not self._points.holds(action):
-            detail = "It is not there: nothing to undo."
-        else:
-            plan = self._points.plan([action])[0]
-            return self._points.undo([plan])[0] if isinstance(plan, Plan) else plan
-        done = outcome_of(action, Operation.UNDO, detail, ok=True)
-        return msgspec.structs.replace(done, verified=True, at_boot_ns=self._clock.now().boot_ns)
+    def _undo_unheld(self, actions: Mapping[Key, Action]) -> dict[Key, Outcome]:
+        """End effects that no leases of their incidents hold: only where no others hold them.
+
+        What is there is listed once for all: an enforcement point may hold thousands.
+        """
+        there = set(self._points.held(list(actions.values())))
+        answers: dict[Key, Outcome] = {}
+        plans: dict[Key, Plan] = {}
+        for key, action in actions.items():
+            others = [le.plan.action.incident_id for le in self._book.holders(action.action_id)]
+            if self._abilities.is_final(deed_of(action)):
+                detail = "Nothing is held: what was done cannot be taken back."
+            elif others:
+                detail = f"This incident holds no lease on it; {others[0]} does."
+            elif action.action_id not in there:
+                detail = "It is not there: nothing to undo."
+            else:
+                plan = self._points.plan([action])[0]
+                if isinstance(plan, Plan):
+                    plans[key] = plan
+                    there.discard(action.action_id)  # two incidents may ask for the same
+                else:
+                    answers[key] = plan
+                continue
+            done = outcome_of(action, Operation.UNDO, detail, ok=True)
+            at = self._clock.now().boot_ns
+            answers[key] = msgspec.structs.replace(done, verified=True, at_boot_ns=at)
+        undone = self._points.undo(list(plans.values())) if plans else []
+        return answers | dict(zip(plans, undone, strict=True))
 
 
 def _refused(action: Action, why: str) -> Outcome:

@@ -5,6 +5,7 @@ what the others did.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -71,13 +72,14 @@ class Points:
             plans, lambda executor, batch: executor.verify(batch), lambda _plan, _why: in_doubt
         )
 
-    def holds(self, action: Action) -> bool:
-        """Say whether the effect is there, whoever put it there."""
-        executor = self._executors.get(action.enforcement_point)
-        try:
-            return executor is not None and action.action_id in executor.observe()
-        except CronosError:
-            return False
+    def held(self, actions: Sequence[Action]) -> frozenset[str]:
+        """Name the effects that are there at the enforcement points of some actions, by looking."""
+        found: set[str] = set()
+        for point in dict.fromkeys(action.enforcement_point for action in actions):
+            executor = self._executors.get(point)
+            with suppress(Exception):  # a plug-in's fault hides what is there, and no more
+                found |= executor.observe() if executor is not None else frozenset()
+        return frozenset(found)
 
     def _looked_at(self, plans: Sequence[Plan], answers: list[Outcome]) -> list[Outcome]:
         at = self._clock.now().boot_ns  # the effect began now; looking comes after

@@ -406,6 +406,31 @@ def test_effects_that_no_lease_holds_are_named(stage):
     assert stage.enforcer.unaccounted() == ()
 
 
+def test_what_no_lease_holds_is_listed_once_and_undone_together(stage):
+    many = [deny(f"192.0.2.{n}", f"inc-{n}") for n in range(1, 9)]
+    held, gone, there = deny("192.0.2.1", "holder"), many[1], [many[0], *many[2:]]
+    stage.one(apply(held))
+    stage.world |= {action.action_id: action for action in there}
+    looks, observe = [], stage.executor.observe
+
+    def counted():
+        looks.append(1)
+        return observe()
+
+    stage.executor.observe = counted
+    stage.executor.calls.clear()
+    twice = msgspec.structs.replace(many[2], incident_id="again")
+    outcomes = stage.enforcer.handle(undo(*many, twice)).outcomes
+    details = {(one.action_id, one.incident_id): one.detail for one in outcomes}
+    assert all(one.ok and one.verified for one in outcomes)
+    assert "holder does" in details[many[0].action_id, "inc-1"]
+    assert "not there" in details[gone.action_id, gone.incident_id]
+    assert "not there" in details[twice.action_id, "again"]
+    assert stage.blocked() == {"192.0.2.1"}
+    assert len(looks) == 1
+    assert stage.executor.calls == [("undo", tuple(a.target.value for a in many[2:]))]
+
+
 def test_a_point_that_cannot_be_looked_at_does_not_hide_the_others(stage):
     def broken():
         raise RuntimeError

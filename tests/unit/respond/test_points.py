@@ -42,6 +42,14 @@ def test_what_nobody_can_look_at_is_not_applied_and_not_undone(points):
     assert not points.undo(plans)[0].ok
 
 
-def test_observing_through_a_broken_executor_says_no(points):
-    assert not points.holds(deny("192.0.2.7", point="nowhere"))
-    assert not points.holds(deny("192.0.2.7", point="a"))
+def test_what_is_there_is_listed_once_for_each_point_and_not_through_a_broken_one(points):
+    actions = [deny(f"192.0.2.{i}", point="ab"[i % 2]) for i in range(4)]
+    points.apply(points.plan(actions[:3]))
+    assert points.held(actions) == {action.action_id for action in actions[:3]}
+    assert points.held([deny("192.0.2.0", point="nowhere")]) == frozenset()
+
+    def broken():
+        raise RuntimeError
+
+    points._executors["a"].observe = broken
+    assert points.held(actions) == {actions[1].action_id}
