@@ -159,8 +159,9 @@ class _Outgoing:
             ahead = number - answer.held
             if ahead < 0 or (ahead < AHEAD and answer.later >> ahead & 1):
                 if self.waiting[number].copied_ns:
-                    # Since the first copy, for nobody can tell which one is answered for.
-                    took_ns = now_ns - self.waiting[number].sent_ns
+                    # Nobody can tell which copy is answered for. Since the first it would hold the
+                    # interval before the next one, and that would grow by itself.
+                    took_ns = now_ns - self.waiting[number].copied_ns
                 self.drop(number)
                 self.moved_ns = now_ns
             elif ahead >= AHEAD or not answer.later >> ahead:
@@ -338,7 +339,7 @@ class CopyingMesh:
             copied = self._copy(peer, out, number)
         else:
             copied, out.waiting[number].tries = False, 1
-        self._schedule(peer, number, now_ns, 1)
+        self._schedule(peer, out, number, 1)
         try:
             whole = pack_whole(self._session, number, out.floor(), piece)
             await self._mesh.send(peer, Lane.THREAT, whole)
@@ -352,12 +353,13 @@ class CopyingMesh:
 
     # --- what goes ---------------------------------------------------------------------------
 
-    def _schedule(self, peer: str, number: int, sent_ns: int, tries: int) -> None:
+    def _schedule(self, peer: str, out: _Outgoing, number: int, tries: int) -> None:
         last = len(COPIES_NS) - 1
-        after_ns = COPIES_NS[min(tries, last)] * self._to[peer].slowness()
+        waiting = out.waiting[number]
+        after_ns = COPIES_NS[min(tries, last)] * (out.slowness() if waiting.copied_ns else 1)
         if tries > last:
             after_ns = min(after_ns << (tries - last), after_ns + LONGEST_NS * (tries - last))
-        heapq.heappush(self._due, (sent_ns + after_ns, peer, number))
+        heapq.heappush(self._due, (waiting.sent_ns + after_ns, peer, number))
         self._wake.set()
 
     def _copy(self, peer: str, out: _Outgoing, number: int) -> bool:
@@ -417,7 +419,7 @@ class CopyingMesh:
             return
         if self._patient(waiting, out, now_ns) and self._may_copy(waiting.data, 2):
             self._copy(peer, out, number)
-            self._schedule(peer, number, waiting.sent_ns, waiting.tries)
+            self._schedule(peer, out, number, waiting.tries)
         else:
             heapq.heappush(self._due, (now_ns + _LATER_NS, peer, number))
 
@@ -426,8 +428,10 @@ class CopyingMesh:
         if wait_ns := self._ask(peer, out, now_ns):
             return wait_ns if now_ns >= out.doubted_ns else 0
         out.doubted_ns = now_ns + _DOUBT_NS
-        silent = number != out.floor() and not self._lately(peer)
-        return _SILENT_NS if silent else 0
+        first = out.floor()
+        # One that is too long to be copied holds up nothing behind it.
+        waits = number != first and len(out.waiting[first].data) <= _LONG_BYTES
+        return _SILENT_NS if waits and not self._lately(peer) else 0
 
     def _ask(self, peer: str, out: _Outgoing, now_ns: int) -> int:
         """Ask whether a stream hangs; give how long to wait for that, 0 where there is none."""

@@ -238,10 +238,13 @@ def test_intervals_grow_with_what_answers_take_at_best_and_not_with_single_late_
         for _ in range(times):
             number = out.put(b"x", 0)
             out.waiting[number].copied_ns = copied
-            out.answered(Answer(1, number + 1, 0), took_ms * ms)
+            out.answered(Answer(1, number + 1, 0), copied + took_ms * ms)
 
     answers(300, copied=0)  # by stream alone: that takes as long as it takes
     assert out.takes_ns == 0
+    # What was answered for only after its second copy says nothing of the time before that.
+    answers(4, 60, copied=500 * ms)
+    assert out.slowness() == 1
     for took in (2, 3, 400, 2, 90, 5):
         answers(took)
     assert out.slowness() == 1
@@ -266,6 +269,48 @@ def test_where_answers_are_late_a_second_copy_waits_for_them():
         await alpha.mesh.send("beta", Lane.THREAT, b"at once, and not again for long")
         await asyncio.sleep(0.3)
         assert alpha.mesh.copies == copies + 1
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_what_was_never_copied_is_looked_at_as_soon_as_ever_however_slow_answers_are():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+        await alpha.mesh.send("beta", Lane.THREAT, b"first")
+        out = alpha.mesh._to["beta"]
+        await until(lambda: beta.threats and not out.waiting)
+        stalled(alpha)
+        out.takes_ns = 1_000_000_000
+        assert out.slowness() == 20
+        await alpha.mesh.send("beta", Lane.THREAT, b"hangs")
+        (number,) = out.waiting
+        (due_ns,) = [at for at, _, n in alpha.mesh._due if n == number]
+        assert due_ns == out.waiting[number].sent_ns + 25_000_000
+        await until(lambda: len(beta.threats) == 2)
+        await stop(nodes)
+
+    asyncio.run(story())
+
+
+def test_a_first_one_that_is_too_long_to_copy_holds_up_none_behind_it():
+    async def story():
+        _, nodes = await cluster("alpha", "beta")
+        alpha, beta = nodes["alpha"], nodes["beta"]
+
+        async def refuses(peer, lane, data):
+            raise UnreachableError("testing.no_peer", "No stream.", "None.")
+
+        stalled(alpha)
+        await alpha.mesh.send("beta", Lane.THREAT, bytes(500_000))
+        alpha.streams.send = refuses
+        alpha.mesh.stalled_ns = lambda _peer: 1 << 62
+        beta.wire.send = lambda *_: None
+        alpha.datagrams.heard_ns = lambda _peer: -(1 << 62)
+        await alpha.mesh.send("beta", Lane.THREAT, b"brief")
+        out = alpha.mesh._to["beta"]
+        await until(lambda: out.waiting[out.number - 1].tries > 3)
         await stop(nodes)
 
     asyncio.run(story())
