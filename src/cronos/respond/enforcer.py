@@ -533,9 +533,10 @@ class Enforcer:
 
         What is there is listed once for all: an enforcement point may hold thousands.
         """
-        there = set(self._points.held(list(actions.values())))
+        there = self._points.held(list(actions.values()))
         answers: dict[Key, Outcome] = {}
-        plans: dict[Key, Plan] = {}
+        plans: dict[str, Plan] = {}
+        ending: list[tuple[Key, Action]] = []
         for key, action in actions.items():
             others = [le.plan.action.incident_id for le in self._book.holders(action.action_id)]
             if self._abilities.is_final(deed_of(action)):
@@ -545,18 +546,23 @@ class Enforcer:
             elif action.action_id not in there:
                 detail = "It is not there: nothing to undo."
             else:
-                plan = self._points.plan([action])[0]
+                plan = plans.get(action.action_id) or self._points.plan([action])[0]
                 if isinstance(plan, Plan):
-                    plans[key] = plan
-                    there.discard(action.action_id)  # two incidents may ask for the same
+                    plans[action.action_id] = plan
+                    ending.append((key, action))
                 else:
                     answers[key] = plan
                 continue
             done = outcome_of(action, Operation.UNDO, detail, ok=True)
             at = self._clock.now().boot_ns
             answers[key] = msgspec.structs.replace(done, verified=True, at_boot_ns=at)
-        undone = self._points.undo(list(plans.values())) if plans else []
-        return answers | dict(zip(plans, undone, strict=True))
+        undone = dict(zip(plans, self._points.undo(list(plans.values())), strict=True))
+        for key, action in ending:
+            # Incidents that end the same effect get the same answer, each with its own name.
+            answers[key] = msgspec.structs.replace(
+                undone[action.action_id], incident_id=action.incident_id
+            )
+        return answers
 
 
 def _refused(action: Action, why: str) -> Outcome:

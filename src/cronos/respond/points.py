@@ -5,7 +5,6 @@ what the others did.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -72,14 +71,22 @@ class Points:
             plans, lambda executor, batch: executor.verify(batch), lambda _plan, _why: in_doubt
         )
 
-    def held(self, actions: Sequence[Action]) -> frozenset[str]:
-        """Name the effects that are there at the enforcement points of some actions, by looking."""
+    def held(self, actions: Sequence[Action]) -> set[str]:
+        """Name the effects of some actions that are there, by looking once at each of their points.
+
+        What nobody can look at counts as there: to end it then fails, and is not said to be done.
+        """
+        asked: dict[str, set[str]] = {}
+        for action in actions:
+            asked.setdefault(action.enforcement_point, set()).add(action.action_id)
         found: set[str] = set()
-        for point in dict.fromkeys(action.enforcement_point for action in actions):
+        for point, ids in asked.items():
             executor = self._executors.get(point)
-            with suppress(Exception):  # a plug-in's fault hides what is there, and no more
-                found |= executor.observe() if executor is not None else frozenset()
-        return frozenset(found)
+            try:
+                found |= ids & executor.observe() if executor is not None else set()
+            except Exception:  # noqa: BLE001 - a plug-in's fault must not end the reaper
+                found |= ids
+        return found
 
     def _looked_at(self, plans: Sequence[Plan], answers: list[Outcome]) -> list[Outcome]:
         at = self._clock.now().boot_ns  # the effect began now; looking comes after

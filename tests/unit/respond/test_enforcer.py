@@ -425,10 +425,28 @@ def test_what_no_lease_holds_is_listed_once_and_undone_together(stage):
     assert all(one.ok and one.verified for one in outcomes)
     assert "holder does" in details[many[0].action_id, "inc-1"]
     assert "not there" in details[gone.action_id, gone.incident_id]
-    assert "not there" in details[twice.action_id, "again"]
     assert stage.blocked() == {"192.0.2.1"}
     assert len(looks) == 1
     assert stage.executor.calls == [("undo", tuple(a.target.value for a in many[2:]))]
+    assert {one.incident_id for one in outcomes if one.action_id == twice.action_id} == {
+        "inc-3",
+        "again",
+    }
+
+
+def test_what_no_lease_holds_and_cannot_be_undone_or_seen_is_not_said_to_be_gone(stage):
+    one, other = deny("192.0.2.7", "one"), deny("192.0.2.7", "other")
+    stage.world[one.action_id] = one
+    stage.executor.refuses_undo = True
+    outcomes = stage.enforcer.handle(undo(one, other)).outcomes
+    assert [(each.incident_id, each.ok) for each in outcomes] == [("one", False), ("other", False)]
+
+    def broken():
+        raise RuntimeError
+
+    stage.executor.observe = broken
+    assert not stage.one(undo(one)).ok
+    assert stage.blocked() == {"192.0.2.7"}
 
 
 def test_a_point_that_cannot_be_looked_at_does_not_hide_the_others(stage):
