@@ -137,6 +137,8 @@ class EpochSealer:
         Raises:
             CronosError: as `seal`; nothing of it is to be stored.
         """
+        if not items:
+            return []
         named = [one for one in items if one[2]]
         with self._lock:
             inner = iter(self._subjects.seal_all(named))
