@@ -23,7 +23,8 @@ from cronos.discover.folds import GROUPS
 from cronos.discover.lessons import published
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits
-from cronos.discover.scorer import NAMES, Models, Trees
+from cronos.discover.scorer import Trees
+from cronos.discover.shipped import NAMES, Models
 from cronos.discover.teaching import alone
 from cronos.runtime.world import SystemClock
 

@@ -19,7 +19,8 @@ from cronos.discover.labeller import Labeller, read
 from cronos.discover.meaning import CLASSES, NONE, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
-from cronos.discover.scorer import Models, Trees, shipped, sigmoid
+from cronos.discover.scorer import Trees, sigmoid
+from cronos.discover.shipped import Models, shipped
 from cronos.discover.types import classify
 from cronos.discover.vouched import all_claims, claimed_order
 from cronos.ports import Clock
@@ -49,6 +50,7 @@ class Course:
         self._until_ns = clock.now().boot_ns + int(limits.max_seconds * NS)
         self.remarks: list[str] = []
         self.claims: list[Claim] = []
+        self.own = ""  # the published protocol whose trees set boundaries
 
     def late(self, what: str) -> bool:
         """Say whether the time is up, and remember what had to be left out."""
@@ -81,13 +83,23 @@ def discover(
         found = _labelled(course, Labeller(read(Path(limits.labeller))))
         return _told(course, types, found)
     belief, seen = believe(course, types, claims, models)
-    doubt = doubts(belief[corpus.gaps()])
-    begins = boundaries(corpus, belief, claims, models.second.pairs, doubt)
+    if course.own:
+        # They know better than detectors and usual lengths do.
+        begins = (belief > 0.5) | (corpus.offset == 0)
+    else:
+        doubt = doubts(belief[corpus.gaps()])
+        begins = boundaries(corpus, belief, claims, models.second.pairs, doubt)
     progress("semantics", 0.8)
     starts, sizes = spans(corpus, begins)
     shares = mean(course, types, claims, starts, seen, models.meaning)
     progress("semantics", 1.0)
     return _told(course, types, _fields(course, (starts, sizes), shares, belief))
+
+
+def _own(course: Course, models: Models) -> Trees | None:
+    """Give the trees of the published protocol that messages are taken for."""
+    course.own = models.published.recognise(course.heads) if models.published else ""
+    return models.published.trees(course.own) if models.published and course.own else None
 
 
 def _told(course: Course, types: Array, found: tuple[tuple[Field, ...], ...]) -> Discovery:
@@ -134,31 +146,43 @@ def _blank(course: Course, types: Array) -> Discovery:
 
 
 def believe(
-    course: Course, types: Array, claims: Sequence[Claim], models: Models
+    course: Course,
+    types: Array,
+    claims: Sequence[Claim],
+    models: Models,
 ) -> tuple[Array, Array]:
     """Give for each byte how sure it is that a field begins there; 1 at the first of a message.
 
+    Trees of the messages' own protocol are asked alone, where there are any and there is time.
     The second array holds what meanings will be judged by, a table of bins over all bytes: counting
     it once more would cost as much again.
     """
     corpus = course.corpus
     at = corpus.gaps()
     order = orders(corpus, claimed_order(claims), models.order)
-    first, second = models.first.table(len(at)), models.second.table(len(at))
+    own = _own(course, models)
+    context = own or models.second
+    first, second = models.first.table(len(at)), context.table(len(at))
     meaning = models.meaning.table(len(corpus.data))
     for name, values in describe(corpus, types, claims, order):
         models.first.put(first, name, values, at)
-        models.second.put(second, name, values, at)
+        context.put(second, name, values, at)
         models.meaning.put(meaning, name, values)
     belief = np.ones(len(corpus.data))
     first_odds = models.first.raw(first)[:, 0]
     belief[at] = sigmoid(first_odds)
     if course.late("boundaries were looked at a second time"):
+        course.own = ""
         return belief, meaning
     for name, values in surround(corpus, types, belief):
-        models.second.put(second, name, values, at)
+        context.put(second, name, values, at)
     # The first scorer knows more protocols, the second more of this one: both are heard.
-    odds = (1 - SECOND_SHARE) * first_odds + SECOND_SHARE * models.second.raw(second)[:, 0]
+    if own:
+        course.remarks.append(
+            f"They begin as those of {course.own} do: boundaries are set as learnt from it."
+        )
+    share = 1.0 if own else SECOND_SHARE
+    odds = (1 - share) * first_odds + share * context.raw(second)[:, 0]
     belief[at] = sigmoid(odds)
     return belief, meaning
 

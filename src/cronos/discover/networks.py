@@ -15,8 +15,8 @@ from cronos.discover import labeller_train, sequences_train
 from cronos.discover.labeller_train import Fields, Studied, drawn, study
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
-from cronos.discover.scorer import compared
 from cronos.discover.sequences import SHA256
+from cronos.discover.shipped import compared
 
 PUBLISHED: Final = pathlib.Path("../shared/data/discovery")
 SEEDS: Final = range(3_000, 3_060)

@@ -8,11 +8,7 @@ the lowest bit, and the leaf's value is added.
 Source: Lucchese et al., QuickScorer (SIGIR 2015), the tables by bin are ours.
 """
 
-import functools
-import hashlib
-import hmac
 import io
-import pathlib
 import zipfile
 from typing import Any, Final
 
@@ -43,7 +39,7 @@ class Trees:
         """What each column of `raw` stands for; two labels share the one column of a yes or no."""
         self._trees = _split_trees(parts)
         if len(self.edges) != len(self.names) or len(self._trees) > MAX_TREES:
-            raise _damaged("features and trees do not match")
+            raise damaged("features and trees do not match")
 
     def table(self, rows: int) -> Array:
         """Give an empty table of bins, a row for each of `names`."""
@@ -83,7 +79,8 @@ class Trees:
             out[:, number % self.classes] += leaves[leaf]
 
 
-def _damaged(why: str) -> InputError:
+def damaged(why: str) -> InputError:
+    """Give the refusal of a file of a scorer."""
     return InputError(
         "discover.model",
         f"The file of a scorer is damaged: {why}.",
@@ -101,7 +98,7 @@ def _split_trees(parts: dict[str, Array]) -> list[tuple[list[Array], list[int], 
     leaves = _split(parts["leaves"], parts["leaf_counts"])
     for node, leaf in zip(nodes, leaves, strict=True):
         if len(leaf) > MAX_LEAVES:
-            raise _damaged("a tree has more than 64 leaves")
+            raise damaged("a tree has more than 64 leaves")
         tables: dict[int, Array] = {}
         for feature, threshold, first, middle in node.tolist():
             # Leaves first..middle-1 lie to the left: rows above the threshold cannot reach them.
@@ -118,62 +115,9 @@ def read(data: bytes) -> dict[str, Array]:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(str(error)) from error
+        raise damaged(str(error)) from error
 
 
 def sigmoid(raw: Any) -> Array:
     """Give probabilities for sums of trees."""
     return np.asarray(1.0 / (1.0 + np.exp(-raw)))
-
-
-class Models:
-    """The scorers of a discovery: byte order, boundaries, boundaries in context, meanings, keys."""
-
-    def __init__(
-        self, order: Trees, first: Trees, second: Trees, meaning: Trees, keys: Trees
-    ) -> None:
-        self.order = order
-        self.first = first
-        self.second = second
-        self.meaning = meaning
-        self.keys = keys
-
-
-NAMES: Final = ("order", "boundary", "context", "meaning", "keys")
-
-
-SHA256: Final = {
-    "order": "34a11e880412e5f5a73c7a3b0f95c309009d20bad206061274949e2a486883c7",
-    "boundary": "e5d578d24f737fab299f58be801df7eab70d38ccc31163d7bd9addae4496cfc4",
-    "context": "247969adcd917203172d3122f99172af6e45a25fffebb82da7b21c41d484d875",
-    "meaning": "03609a023ec2b4e047e8c82b26f01a58d8b3fc7580c45234bf21ea5de6afe8d7",
-    "keys": "85e2aa855ff59f76e6df90a9c48ad96069bc0d11a556f3fe7a819535f8ba8d53",
-}
-"""Of the files that are shipped; `cronos discover train` writes files of these sums."""
-
-
-def load(folder: pathlib.Path) -> Models:
-    """Read the models of a folder that somebody names; raises InputError if they are damaged."""
-    return Models(*(Trees(read((folder / f"{name}.npz").read_bytes())) for name in NAMES))
-
-
-def pinned(data: bytes, digest: str) -> bytes:
-    """Give back a file of a model that is the shipped one; raises InputError on any other."""
-    if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), digest):
-        raise _damaged("it is not the one that was shipped")
-    return data
-
-
-def compared(name: str, data: bytes, digest: str) -> str:
-    """Say of a file that was trained whether it is the one that is shipped."""
-    own = hashlib.sha256(data).hexdigest()
-    same = "as shipped" if own == digest else "not the one that is shipped"
-    return f"{name}: {len(data)} bytes, SHA-256 {own}, {same}"
-
-
-@functools.cache
-def shipped() -> Models:
-    """Read the models that lie beside the program; raises InputError on any but those shipped."""
-    folder = pathlib.Path(__file__).parent / "models"
-    files = {name: (folder / f"{name}.npz").read_bytes() for name in NAMES}
-    return Models(*(Trees(read(pinned(files[name], SHA256[name]))) for name in NAMES))

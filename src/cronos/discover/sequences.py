@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cronos.discover.scorer import pinned
+from cronos.discover.shipped import pinned
 from cronos.errors import InputError
 
 MODEL: Final = pathlib.Path(__file__).parent / "models" / "sequences.onnx"

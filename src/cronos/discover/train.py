@@ -35,7 +35,9 @@ from cronos.discover.lessons import (
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits
 from cronos.discover.mutants import Fields
-from cronos.discover.scorer import NAMES, SHA256, Models, Trees, compared
+from cronos.discover.published_train import Own, beginnings_of, known_again
+from cronos.discover.scorer import Trees
+from cronos.discover.shipped import FILES, NAMES, SHA256, Models, compared
 from cronos.discover.teaching import (
     MIN_MESSAGES,
     FirstRows,
@@ -56,6 +58,7 @@ ORDER_SEEDS: Final = range(5_000, 5_700)
 KEY_SEEDS: Final = range(3_000, 3_300)
 FIRST_SEEDS: Final = range(1_000, 1_660, 2)
 SECOND_SEEDS: Final = range(1_001, 1_181, 2)
+BEGINNING_SEEDS: Final = range(9_001, 9_121, 2)
 MUTANTS: Final = 3
 CARRIED: Final = 3
 """Mutants of each published protocol by itself, and behind the header of another one."""
@@ -74,6 +77,7 @@ MOST_WORKERS: Final = 8
 FIRST_RECIPE: Final = Recipe(200, 31, 0.1)
 SECOND_RECIPE: Final = Recipe(160, 31, 0.08, 40)
 THIRD_RECIPE: Final = Recipe(30, 16, 0.12, 30)
+OWN_RECIPE: Final = Recipe(60, 31, 0.1, 5)
 PUBLISHED: Final = pathlib.Path("../shared/data/discovery")
 
 Told = Callable[[str], None]
@@ -81,10 +85,14 @@ Parts = dict[str, dict[str, Array]]
 
 
 class Taught(msgspec.Struct, frozen=True):
-    """What never sees a published protocol, and rows of all that is learnt from besides."""
+    """What never sees a published protocol, and rows of all that is learnt from besides.
+
+    `published` is what is asked of protocols that are known again, never of one that is left out.
+    """
 
     teacher: Teacher
     rows: tuple[Rows, ...]
+    published: dict[str, Array]
 
 
 def packed(parts: dict[str, Array]) -> bytes:
@@ -136,7 +144,12 @@ def studied(known: Sequence[Lesson], told: Told, spread: Spread) -> Taught:
     for row in spread(teacher, lessons(known, SECOND_SEEDS)):
         out.append(row)
         told(f"studied {row.name}")
-    return Taught(teacher, tuple(out))
+    again = known_again(known)
+    published = beginnings_of(again, drawn(BEGINNING_SEEDS))
+    for lesson, trees in zip(again, spread(Own(teacher, OWN_RECIPE), again), strict=True):
+        published |= trees
+        told(f"known again: {lesson.name}")
+    return Taught(teacher, tuple(out), published)
 
 
 def _key_rows(seed: int) -> KeyRows | None:
@@ -166,6 +179,7 @@ def scorers(taught: Taught, left_out: Collection[str]) -> Parts:
         "boundary": taught.teacher.first,
         "context": second_scorer(rows, SECOND_RECIPE),
         "meaning": third_scorer(rows, THIRD_RECIPE),
+        "published": taught.published,
     }
     seen = {str(name) for each in ("context", "meaning") for name in parts[each]["learnt"]}
     if seen & set(left_out):
@@ -232,7 +246,7 @@ def train(out: str) -> int:
 
 def write(folder: pathlib.Path, parts: Parts, told: Told) -> None:
     """Write the models, and say of each whether it is the one that is shipped."""
-    for name in NAMES:
+    for name in FILES:
         data = packed(parts[name])
         (folder / f"{name}.npz").write_bytes(data)
         told(compared(f"{name}.npz", data, SHA256[name]))

@@ -13,7 +13,8 @@ import numpy as np
 from cronos.discover.evidence import Array
 from cronos.discover.keys import NONE, Heads, View, candidates, crossed, ranks
 from cronos.discover.messages import Message
-from cronos.discover.scorer import Trees, shipped, sigmoid
+from cronos.discover.scorer import Trees, sigmoid
+from cronos.discover.shipped import shipped
 from cronos.discover.splits import NAMES, Splits
 
 MAX_KEYS: Final = 3

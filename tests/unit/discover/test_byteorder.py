@@ -5,7 +5,7 @@ import numpy as np
 from cronos.discover.byteorder import NAMES, byte_order, orders, signs
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
-from cronos.discover.scorer import shipped
+from cronos.discover.shipped import shipped
 
 
 def numbers(order):

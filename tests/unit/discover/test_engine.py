@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from cronos.discover.engine import discover
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits, Sem
+from cronos.discover.published import PARTS, Published, tally
+from cronos.discover.shipped import Models, shipped
 from cronos.runtime.world import SystemClock
+from cronos.types import Now
 
 
 def found(messages, **limits):
@@ -42,6 +45,68 @@ def test_a_length_in_a_header_is_found_and_vouched_for():
     assert sum((4, 2) in each for each in ends) > 190
     assert sum(each.get((4, 2)) is Sem.LENGTH for each in ends) > 190
     assert any(claim.kind.startswith("length") for claim in result.claims)
+
+
+# offset <= 1.5 -> no; offset 2 -> yes; else no
+AT_TWO = {
+    "names": np.array(["offset"]),
+    "edges": np.array([1.5, 2.5], dtype=np.float32),
+    "edge_sizes": np.array([2]),
+    "nodes": np.array([(0, 0, 0, 1), (0, 1, 1, 2)], dtype=np.int16),
+    "node_counts": np.array([2]),
+    "leaves": np.array([-5, 5, -5], dtype=np.float32),
+    "leaf_counts": np.array([3]),
+    "classes": np.array([0, 1]),
+    "base": np.array([0.0]),
+}
+
+
+def knowing(messages):
+    parts = {
+        "protocols": np.array(["framed"]),
+        "seen": tally(messages)[None],
+        "usual": np.full((16, 257), 1 / 257),
+        **{f"framed.{part}": AT_TWO[part] for part in PARTS},
+    }
+    of = shipped()
+    return Models(of.order, of.first, of.second, of.meaning, of.keys, published=Published(parts))
+
+
+def test_what_is_known_again_is_cut_as_was_learnt_from_it_and_that_is_said():
+    messages = list(framed(60))
+    models = knowing(messages)
+
+    result, other = (
+        discover(given, Limits(), SystemClock(), lambda _phase, _share: None, models)
+        for given in (messages, [Message(b"zz" + m.payload) for m in messages])
+    )
+
+    tiles(result)
+    assert all(fields[0].length == 2 for fields in result.fields)
+    assert any("begin as those of framed" in remark for remark in result.remarks)
+    assert not other.remarks
+
+
+class Hurried(SystemClock):
+    """A clock by which the time is up after it was asked so often."""
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    def now(self):
+        self.asked -= 1
+        return super().now() if self.asked >= 0 else Now(1 << 62, 0)
+
+
+def test_where_there_is_no_time_for_a_second_look_nothing_is_said_to_be_known():
+    messages = list(framed(40))
+    models, told = knowing(messages), set()
+    for asked in range(1, 7):
+        result = discover(messages, Limits(), Hurried(asked), lambda _phase, _share: None, models)
+        tiles(result)
+        remarks = " ".join(result.remarks)
+        told.add(("second time" in remarks, "begin as those" in remarks))
+    assert told == {(False, False), (True, False), (False, True)}
 
 
 def test_noise_has_hardly_a_boundary():

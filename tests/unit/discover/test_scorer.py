@@ -1,17 +1,12 @@
 """Trees served by NumPy."""
 
-import hashlib
 import io
-import pathlib
 
 import numpy as np
 import pytest
 
-from cronos.discover import scorer
-from cronos.discover.scorer import NAMES, SHA256, Trees, load, pinned, read, shipped, sigmoid
+from cronos.discover.scorer import Trees, read, sigmoid
 from cronos.errors import InputError
-
-MODELS = pathlib.Path(scorer.__file__).parent / "models"
 
 PARTS = {
     "names": np.array(["a", "b"]),
@@ -58,28 +53,3 @@ def test_damaged_files_and_pickles_are_refused():
 
 def test_the_link_function_gives_probabilities():
     assert sigmoid(np.array([0.0, 50.0, -50.0])) == pytest.approx([0.5, 1.0, 0.0])
-
-
-def test_the_shipped_models_are_small_and_read():
-    models = shipped()
-
-    assert len(models.first.names) > 100
-    assert models.second.pairs.shape == (18, 17)
-
-
-def test_the_models_beside_the_program_are_those_that_are_pinned():
-    for name, digest in SHA256.items():
-        data = (MODELS / f"{name}.npz").read_bytes()
-        assert hashlib.sha256(data).hexdigest() == digest
-        assert pinned(data, digest) == data
-
-
-def test_another_file_is_refused_unless_its_folder_is_named(tmp_path):
-    for name in NAMES:
-        (tmp_path / f"{name}.npz").write_bytes((MODELS / f"{name}.npz").read_bytes())
-    changed = (MODELS / "order.npz").read_bytes() + b"\0"
-    with pytest.raises(InputError, match="not the one that was shipped"):
-        pinned(changed, SHA256["order"])
-    (tmp_path / "order.npz").write_bytes((MODELS / "keys.npz").read_bytes())
-
-    assert load(tmp_path).order.names == load(tmp_path).keys.names
