@@ -116,8 +116,10 @@ class Process:
     def end(self):
         """End it, whatever it is at."""
         if self.process.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGKILL)
+            # Another thread may look whether it lives, and so take note of its end, meanwhile.
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGCONT)
+                self.signal(signal.SIGKILL)
         self.process.wait()
         self.thread.join(timeout=5)
         self.process.stdin.close()
