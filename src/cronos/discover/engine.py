@@ -16,7 +16,7 @@ from cronos.discover.decode import boundaries, doubts, spans
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.labeller import Labeller, read
-from cronos.discover.meaning import CLASSES, NONE, chosen, encoded, fields
+from cronos.discover.meaning import CLASSES, NONE, agreed, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
 from cronos.discover.scorer import Trees, sigmoid
@@ -204,7 +204,7 @@ def mean(
     raw = trees.raw(table)
     raw = np.exp(raw - raw.max(axis=1, keepdims=True))
     out[:, trees.labels] = raw / raw.sum(axis=1, keepdims=True)
-    return out[:, :NONE]
+    return agreed(course.corpus, starts, out[:, :NONE])
 
 
 def _vouched(claims: Sequence[Claim]) -> dict[tuple[int, int, int], int]:

@@ -83,6 +83,18 @@ def chosen(shares: Array, trust: Array) -> Array:
     return out
 
 
+def agreed(corpus: Corpus, starts: Array, shares: Array) -> Array:
+    """Let fields of one place and size hear one another: half of each row is the mean of theirs."""
+    sizes = np.diff(np.append(starts, len(corpus.data)))
+    _, column, seen = np.unique(
+        corpus.offset[starts] << 32 | sizes, return_inverse=True, return_counts=True
+    )
+    column = column.reshape(-1)
+    total = np.zeros((len(seen), shares.shape[1]))
+    np.add.at(total, column, shares)
+    return np.asarray((shares + (total / seen[:, None])[column]) / 2)
+
+
 def encoded(corpus: Corpus, starts: Array) -> Array:
     """Give the number of the class that BER itself tells of each field, -1 where it tells none."""
     role = nested(corpus)

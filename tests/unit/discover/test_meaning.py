@@ -3,7 +3,7 @@
 import numpy as np
 
 from cronos.discover.evidence import Corpus
-from cronos.discover.meaning import CLASSES, chosen, encoded, fields
+from cronos.discover.meaning import CLASSES, agreed, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
 
@@ -114,6 +114,19 @@ def test_what_is_likely_no_field_at_all_is_said_to_have_a_plain_meaning():
 
 def named(found):
     return [CLASSES[k] if k >= 0 else None for k in found]
+
+
+def test_fields_of_one_place_and_size_hear_one_another_and_no_others():
+    corpus = Corpus([Message(b"abc"), Message(b"def"), Message(b"ghi")])
+    starts = np.array([0, 1, 3, 4, 6, 8])  # 1 + 2, 1 + 2, 2 + 1
+    shares = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.5, 0.5], [1.0, 0.0], [0.3, 0.7]])
+
+    heard = agreed(corpus, starts, shares)
+
+    assert np.allclose(heard[[0, 2]], [[0.7, 0.3], [0.5, 0.5]])
+    assert np.allclose(heard[[1, 3]], [[0.2, 0.8], [0.4, 0.6]])
+    assert np.allclose(heard[[4, 5]], shares[[4, 5]])
+    assert agreed(Corpus([]), np.array([], dtype=np.int64), np.zeros((0, 2))).shape == (0, 2)
 
 
 def test_what_ber_itself_says_of_fields_is_believed():
