@@ -1,15 +1,17 @@
 """A federation under random kills, for as long as is asked: what share of requests was served.
 
-``python -m bench.soak_mesh [MINUTES] [SEED]`` (60 and 1), as root. Four whole nodes as in
-`bench.story_world`, each handed four findings a second. Every few seconds something befalls one to
-three of them, drawn from a seed: all processes killed, the mesh process alone killed, all stopped,
-or cut off, for up to five seconds. A *request* is a finding at a node that lives for a second after
-it; it was *served* when within that second it was isolated in the node's kernel and every peer that
-lived, linked, all the while, had it durably in its ledger and said so. Of the others it is told
-what was under way: something had befallen nodes, they were coming back (with the machine's
-processors shared by all four), or nothing was. In the end the checker of `bench.mesh_history` looks
-at everything, ledgers too. Leases are short here, so that they are
-renewed and end while nodes are killed. It ends with 1 where the checker found anything.
+``python -m bench.soak_mesh [MINUTES] [SEED] [GAP_MS]`` (60, 1 and 250), as root. Four whole nodes
+as in `bench.story_world`, each handed a finding every GAP_MS. Two processors that carry four nodes
+and start three of them at a time are busy at four findings a second; what is late then is late for
+that. Every few seconds something befalls one to three of them, drawn from a seed: all processes
+killed, the mesh process alone killed, all stopped, or cut off, for up to five seconds. A *request*
+is a finding at a node that lives for a second after it; it was *served* when within that second it
+was isolated in the node's kernel and every peer that lived, linked, all the while, had it durably
+in its ledger and said so. Of the others it is told what was under way: something had befallen
+nodes, they were coming back (with the machine's processors shared by all four), or nothing was. In
+the end the checker of `bench.mesh_history` looks at everything, ledgers too. Leases are short here,
+so that they are renewed and end while nodes are killed. It ends with 1 where the checker found
+anything.
 """
 
 import json
@@ -34,8 +36,9 @@ _NEVER = 9 * SECOND
 class Soak(Stage):
     """Loads nodes without end, and lets things befall them."""
 
-    def __init__(self, world, seed):
+    def __init__(self, world, seed, gap_ms=GAP_MS):
         super().__init__(world)
+        self.gap_ms = gap_ms
         self.drawn = random.Random(seed)
         self.next = {name: n * PER_NODE for n, name in enumerate(world.members)}
         # node -> [(from, to)]: while it was there for its peers, in nanoseconds.
@@ -50,7 +53,7 @@ class Soak(Stage):
         """Have a node load itself for as long as it lives; numbers go on where they were."""
         used = [one["n"] for node, _, one in self.history().told("sent", name)]
         first = max(used, default=self.next[name] - 1) + 1
-        self.world.nodes[name].say(f"load {first} {PER_NODE} {GAP_MS}")
+        self.world.nodes[name].say(f"load {first} {PER_NODE} {self.gap_ms}")
 
     def rise(self, *names):
         """Count nodes as there from now on."""
@@ -188,10 +191,10 @@ def main():
         print(f"soak_mesh: nothing was run: {reason}", file=sys.stderr)
         return 0
     words = [one for one in sys.argv[1:] if not one.startswith("-")]
-    minutes, seed = float((*words, 60)[0]), int((*words, 60, 1)[1] if len(words) > 1 else 1)
+    minutes, seed, gap_ms = map(float, (words + ["60", "1", str(GAP_MS)][len(words) :])[:3])
     with StoryWorld(lease_s=LEASE_S, longest_s=4 * LEASE_S) as world:
         world.start_all()
-        soak = Soak(world, seed)
+        soak = Soak(world, int(seed), int(gap_ms))
         soak.run(minutes)
         total, served, quick, times = soak.served()
         soak.drain_all()
@@ -202,7 +205,8 @@ def main():
     acknowledged = len(history.acknowledged())
     figures = {
         "minutes": minutes,
-        "seed": seed,
+        "seed": int(seed),
+        "gap_ms": int(gap_ms),
         "events": {how: sum(one == how for one, _ in soak.events) for how, _ in soak.events},
         "hit": sum(count for _, count in soak.events),
         "requests": total,
