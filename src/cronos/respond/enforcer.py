@@ -521,9 +521,9 @@ class Enforcer:
             elif lease is not None:
                 until = min(lease.expires_boot_ns, now)
                 ending[key] = msgspec.structs.replace(lease, expires_boot_ns=until)
-            else:
+            elif key not in answers:
                 loose[key] = action
-        answers |= self._undo_unheld(loose)
+        answers = self._undo_unheld(loose) | answers
         # Said before it is done: a crash between the two must not bring the isolation back.
         self._book.note(list(ending.values()))
         return answers | dict(zip(ending, self._reaper.undo(list(ending)), strict=True))

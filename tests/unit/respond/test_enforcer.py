@@ -434,6 +434,14 @@ def test_what_no_lease_holds_is_listed_once_and_undone_together(stage):
     }
 
 
+def test_what_was_refused_of_an_order_stays_refused_when_it_is_asked_again_in_it(stage):
+    good = deny("192.0.2.7")
+    bad = msgspec.structs.replace(good, target=deny("192.0.2.9").target)
+    stage.world[good.action_id] = good
+    for order in (undo(bad, good), undo(good, bad)):
+        assert not any(one.ok for one in stage.enforcer.handle(order).outcomes)
+
+
 def test_what_no_lease_holds_and_cannot_be_undone_or_seen_is_not_said_to_be_gone(stage):
     one, other = deny("192.0.2.7", "one"), deny("192.0.2.7", "other")
     stage.world[one.action_id] = one
