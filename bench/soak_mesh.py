@@ -1,25 +1,28 @@
 """A federation under random kills, for as long as is asked: what share of requests was served.
 
-``python -m bench.soak_mesh [MINUTES] [SEED] [GAP_MS]`` (60, 1 and 250), as root. Four whole nodes
-as in `bench.story_world`, each handed a finding every GAP_MS. Two processors that carry four nodes
-and start three of them at a time are busy at four findings a second; what is late then is late for
-that. Every few seconds something befalls one to three of them, drawn from a seed: all processes
-killed, the mesh process alone killed, all stopped, or cut off, for up to five seconds. A *request*
-is a finding at a node that lives for a second after it; it was *served* when within that second it
-was isolated in the node's kernel and every peer that lived, linked, all the while, had it durably
-in its ledger and said so. Of the others it is told what was under way: something had befallen
-nodes, they were coming back (with the machine's processors shared by all four), or nothing was. In
-the end the checker of `bench.mesh_history` looks at everything, ledgers too. Leases are short here,
-so that they are renewed and end while nodes are killed. It ends with 1 where the checker found
-anything.
+``python -m bench.soak_mesh [MINUTES] [SEED] [GAP_MS] [KEPT]`` (60, 1 and 250), as root. Four whole
+nodes as in `bench.story_world`, each handed a finding every GAP_MS. Two processors that carry four
+nodes and start three of them at a time are busy at four findings a second; what is late then is
+late for that. Every few seconds something befalls one to three of them, drawn from a seed: all
+processes killed, the mesh process alone killed, all stopped, or cut off, for up to five seconds. A
+*request* is a finding at a node that lives for a second after it; it was *served* when within that
+second it was isolated in the node's kernel and every peer that lived, linked, all the while, had it
+durably in its ledger and said so. Of the others it is told what was under way: something had
+befallen nodes, they were coming back (with the machine's processors shared by all four), or nothing
+was. In the end the checker of `bench.mesh_history` looks at everything, ledgers too. Leases are
+short here, so that they are renewed and end while nodes are killed. It ends with 1 where the
+checker found anything; all that was recorded, and the nodes' logs, are then written to KEPT, JSON
+in gzip.
 """
 
+import gzip
 import json
 import random
 import signal
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 from bench.bench_mesh_stories import Stage, checked, ledgers_of
 from bench.mesh_world import why_not
@@ -186,12 +189,25 @@ def _reached(receipts, sequence, at):
     return first if sequence else at + _NEVER
 
 
+def keep(path, world, soak, history):
+    """Write down all that was recorded, for whoever looks for what went wrong."""
+    recorded = {
+        "lives": history.lives,
+        "samples": [(at, name, sorted(found)) for at, name, found in world.samples],
+        "events": soak.times,
+        "ledgers": {name: list(counts) for name, (counts, _) in history.ledgers.items()},
+        "logs": {name: world.said(name) for name in world.members},
+    }
+    path.write_bytes(gzip.compress(json.dumps(recorded).encode()))
+
+
 def main():
     if reason := why_not():
         print(f"soak_mesh: nothing was run: {reason}", file=sys.stderr)
         return 0
     words = [one for one in sys.argv[1:] if not one.startswith("-")]
     minutes, seed, gap_ms = map(float, (words + ["60", "1", str(GAP_MS)][len(words) :])[:3])
+    kept = words[3] if len(words) > 3 else ""
     with StoryWorld(lease_s=LEASE_S, longest_s=4 * LEASE_S) as world:
         world.start_all()
         soak = Soak(world, int(seed), int(gap_ms))
@@ -201,6 +217,8 @@ def main():
         ledgers, _ = ledgers_of(world)
         history = soak.history(ledgers)
         wrong = soak.wrong + checked(history)
+        if wrong and kept:
+            keep(Path(kept), world, soak, history)
     lost = history.lost()
     acknowledged = len(history.acknowledged())
     figures = {

@@ -187,7 +187,6 @@ class Story:
     async def load(self, first, count, gap_ms):
         """Hand over findings."""
         began = time.monotonic()
-        self.resting = False
         for n in range(count):
             if self.resting:
                 break
@@ -230,6 +229,7 @@ class Story:
         """Carry out one command; False ends."""
         match line:
             case ["load", first, count, gap_ms]:
+                self.resting = False  # here: a "rest" may follow before the load has begun
                 self.node._tasks.spawn(self.load(int(first), int(count), float(gap_ms)), "load")
             case ["forge", origin, first, count]:
                 await self.lie(origin, int(first), int(count))
