@@ -62,6 +62,7 @@ CATALOG: Final[dict[str, dict[str, str]]] = {
         "parser": "cronos.sense.parser:Parser",
         "scorer": "cronos.detect.scorer:ScorerProcess",
         "ledger": "cronos.govern.serving:LedgerServer",
+        "standing": "cronos.govern.standing:Standing",
         "enforcer": "cronos.respond.serving:run",
         "enforcer-home": "cronos.respond.serving:Home",
         "enforcer-keyless": "cronos.respond.serving:Keyless",

@@ -803,7 +803,8 @@ class Recalled(Datum, frozen=True):
     """Incidents from the ledger and when each was written down; the last part is `complete`.
 
     `bulletins` that it holds, each by its origin and BLAKE2b-128 of its canonical bytes. Given to a
-    kernel that has just started, before anything else.
+    kernel that has just started, before anything else; but what is `past`, closed incidents alone
+    and the newest first, may come at any time.
     """
 
     request_id: int
@@ -811,6 +812,7 @@ class Recalled(Datum, frozen=True):
     written_wall_ns: tuple[int, ...]
     complete: bool = True
     bulletins: tuple[tuple[str, str], ...] = ()
+    past: bool = False
 
 
 class Members(Datum, frozen=True):

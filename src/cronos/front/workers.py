@@ -293,7 +293,8 @@ def _serve_ledger(spec: Spec, clock: Clock) -> None:
         # before the ledger is ours: epochs are sorted out by what nobody else adds to.
         sealer.warm(begin=True)
     with listen(Path(spec.run) / "ledger.sock") as listener:
-        server = load("entry", "ledger")(ledger, listener)
+        standing = load("entry", "standing")(folder, sealer)
+        server = load("entry", "ledger")(ledger, listener, standing)
         _on_stop(lambda: setattr(server, "stopping", True))
         server.serve()
 

@@ -3,45 +3,46 @@
 Which bulletins it holds is told too, so that none is recorded again by the next life.
 
 The ledger is read backwards, piece by piece, so that whoever holds it can serve others between
-two pieces. What is read is bounded in records, bytes and time whatever the ledger holds, newest
-first: where a bound is met, it is the oldest that is left out.
+two pieces: what came since `Standing` was written down, and then the records that it names. The
+closed incidents of the day follow, while the kernel is at work already (`past`). Without a standing
+all of it is read first. What is read is bounded in records, bytes and time whatever the ledger
+holds, newest first: where a bound is met, it is the oldest that is left out.
 
 Rule: nothing that a single record holds may keep the others from being found. One that was
 erased, damaged, or written by a later version is passed over.
 """
 
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
 from cronos.errors import CronosError, UnreachableError
+from cronos.govern.standing import KINDS, LONGEST, MAX_BULLETINS, Standing, decoded, digest_of
 from cronos.ports import Ledger
-from cronos.types import AuditRecord, Bulletin, Datum, Incident, Recall, Recalled, Unknown, decode
+from cronos.types import AuditRecord, Bulletin, Incident, Recall, Recalled, State
 
-# The records whose body is an incident as it stood.
-KINDS: Final = frozenset({"state", "closed", "evicted"})
 MAX_RECORDS: Final = 200_000
 MAX_PART_BYTES: Final = 900_000
-# As many as a kernel remembers; and so many of the longest names in a part.
-MAX_BULLETINS: Final = 100_000
+# So many of the longest names in a part.
 _BULLETINS: Final = 1_500
-_LONGEST: Final = 255
 _MAX_BYTES: Final = 256 << 20
 _MAX_DAMAGED: Final = 1_000
 _MAX_HOURS: Final = 24 * 366
 _PIECE: Final = 512
+_NAMED: Final = 64  # records that are read each by itself, in a step
 _PATIENCE: Final = 50  # pieces that the keys did not open at once, before it gives up
 _HOUR_NS: Final = 3_600_000_000_000
 # A kernel that waits gives up after 10 s, with nothing; before that it gets the newest.
 MAX_READING_NS: Final = 8_000_000_000
+# Nobody waits for what is past.
+MAX_PAST_NS: Final = 120_000_000_000
 _ITEM_BYTES: Final = 16  # around an incident in its part, and its time
 # No kernel counts or times beyond it; what does could not be reckoned with, nor written down again.
 _MOST: Final = 1 << 62
 
 
-class _Standing(msgspec.Struct, frozen=True, gc=False):
+class _Found(msgspec.Struct, frozen=True, gc=False):
     """How an incident stood, when that was written down, and how many bytes it takes."""
 
     incident: Incident
@@ -56,120 +57,183 @@ class Recollection:
         ledger: may be appended to meanwhile; what comes is not recalled.
         recall: how many hours back from now; the ledger's clock says when that is.
         max_records: how many records are read back at most.
+        standing: what is known of the ledger; learns from what is read.
+        past: whether it is for closed incidents alone.
     """
 
-    def __init__(self, ledger: Ledger, recall: Recall, max_records: int = MAX_RECORDS) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        recall: Recall,
+        max_records: int = MAX_RECORDS,
+        standing: Standing | None = None,
+        *,
+        past: bool = False,
+    ) -> None:
         checkpoint = ledger.checkpoint()
         hours = min(max(recall.hours, 0), _MAX_HOURS)
         self._ledger = ledger
+        self._recall = recall
         self._began_ns = checkpoint.wall_ns
-        self._request_id = recall.request_id
         self._since_ns = checkpoint.wall_ns - hours * _HOUR_NS
-        self._last = checkpoint.size
-        self._first = max(1, checkpoint.size - max_records + 1)
-        self._found: dict[str, _Standing] = {}
-        self._heard: dict[tuple[str, str], None] = {}
+        self._size = self._last = checkpoint.size
+        self._oldest = max(1, checkpoint.size - max_records + 1)
+        self._standing = standing if standing is not None else Standing()
+        self._known = self._standing.upto
+        self._first = max(self._oldest, self._known + 1)
+        named = [one for one in self._standing.open.items() if one[1].position <= self._known]
+        self._named = sorted(named, key=lambda one: one[1].position)
+        self._found: dict[str, _Found] = {}
+        self._heard = dict.fromkeys(
+            name for name, until_ns in self._standing.heard.items() if until_ns > self._began_ns
+        )
         self._bytes = 0
         self._patience = _PATIENCE
+        self._given_up = False
+        self.past = past
         self.damaged = 0
         self.read = 0
+        self._settle()
 
     @property
     def done(self) -> bool:
         """Say whether everything has been read that is going to be."""
-        return self._last < self._first
+        return self._last < self._first and not self._named
 
     def step(self) -> bool:
         """Read the next piece; False when the keys did not answer, and it may be tried later."""
-        first = max(self._first, self._last - _PIECE + 1)
         try:
-            records = self._piece(first, self._last - first + 1)
+            if self._last >= self._first:
+                self._read_piece()
+            else:
+                self._read_named()
         except UnreachableError:
             self._patience -= 1
             if self._patience <= 0:
-                self._stop()
+                self._give_up()
             return False
+        if self._exhausted():
+            self._give_up()
+        self._settle()
+        return True
+
+    def _settle(self) -> None:
+        if self.done and not self._given_up and not self.past:
+            self._standing.settle(self._size)
+
+    def _read_piece(self) -> None:
+        first = max(self._first, self._last - _PIECE + 1)
+        records = self._piece(first, self._last - first + 1)
         self._last = first - 1
         self.read += len(records)
         old = known = 0
-        for record in reversed(records):
-            told = _decoded(record)
+        for position, record in reversed(records):
+            told = decoded(record)
             if isinstance(told, AuditRecord):
                 known += 1
                 old += told.wall_ns < self._since_ns
-                self._keep(told)
+                self._keep(position, told)
         # A wall clock may have been set back for a while: one piece must be old altogether.
-        if (known and old == known) or self._exhausted():
-            self._stop()
-        return True
+        if known and old == known:
+            self._last = self._first - 1
+
+    def _read_named(self) -> None:
+        """Read where incidents last stood before the records that were read in pieces."""
+        for name, place in self._named[: -_NAMED - 1 : -1]:
+            records = self._piece(place.position, 1)
+            self._named.pop()
+            self.read += len(records)
+            told = decoded(records[0][1]) if records else None
+            if not isinstance(told, AuditRecord):
+                self._standing.forget(name)
+                continue
+            body = decoded(told.body)
+            if not isinstance(body, Incident) or body.incident_id != name:
+                # The file is of another ledger: all that it would have spared is read after all.
+                self._standing.clear()
+                self._named, self._known = [], 0
+                self._first, self._last = self._oldest, self._size
+                return
+            self._keep(place.position, told)
 
     def _exhausted(self) -> bool:
-        late = self._ledger.checkpoint().wall_ns - self._began_ns > MAX_READING_NS
+        took_ns = self._ledger.checkpoint().wall_ns - self._began_ns
+        late = took_ns > (MAX_PAST_NS if self.past else MAX_READING_NS)
         return late or self.damaged > _MAX_DAMAGED or self._bytes > _MAX_BYTES
+
+    def after(self) -> "Recollection | None":
+        """Give what reads the closed incidents that this one did not come to; None for none."""
+        if not self._known or self.past:
+            return None
+        return Recollection(self._ledger, self._recall, past=True)
 
     def parts(self) -> Iterator[Recalled]:
         """Give what was found, what changed last at the end; the last part is `complete`.
 
-        Each part fits a frame. There is always one.
+        Each part fits a frame. There is always one. Of what is past the newest comes first.
         """
         incidents: list[Incident] = []
         written: list[int] = []
         size = 0
-        for one in reversed(self._found.values()):
+        number = self._recall.request_id
+        found = self._found.values() if self.past else reversed(self._found.values())
+        for one in found:
+            if self.past and one.incident.state is not State.CLOSED:
+                continue
             if incidents and size + one.size > MAX_PART_BYTES:
-                yield Recalled(self._request_id, tuple(incidents), tuple(written), complete=False)
+                some, times = tuple(incidents), tuple(written)
+                yield Recalled(number, some, times, complete=False, past=self.past)
                 incidents, written, size = [], [], 0
             incidents.append(one.incident)
             written.append(one.wall_ns)
             size += one.size
-        heard = list(self._heard)
+        heard = [] if self.past else list(self._heard)
         for at in range(0, len(heard), _BULLETINS):
-            some = tuple(heard[at : at + _BULLETINS])
-            yield Recalled(self._request_id, (), (), complete=False, bulletins=some)
-        yield Recalled(self._request_id, tuple(incidents), tuple(written))
+            yield Recalled(number, (), (), complete=False, bulletins=tuple(heard[at:][:_BULLETINS]))
+        yield Recalled(number, tuple(incidents), tuple(written), past=self.past)
 
-    def _stop(self) -> None:
-        self._last = self._first - 1
+    def _give_up(self) -> None:
+        self._last, self._named, self._given_up = self._first - 1, [], True
 
-    def _piece(self, first: int, count: int) -> list[bytes]:
-        """Read records; where they cannot be read together, each by itself."""
+    def _piece(self, first: int, count: int) -> list[tuple[int, bytes]]:
+        """Read records with their positions; where they cannot be read together, each by itself."""
         try:
-            return list(self._ledger.read(first, count))
+            return list(enumerate(self._ledger.read(first, count), first))
         except UnreachableError:
             raise
         except CronosError:
             pass
-        records: list[bytes] = []
+        records: list[tuple[int, bytes]] = []
         for position in range(first, first + count):
             try:
-                records += self._ledger.read(position, 1)
+                records += [(position, one) for one in self._ledger.read(position, 1)]
             except UnreachableError:
                 raise
             except CronosError:
                 self.damaged += 1
         return records
 
-    def _keep(self, record: AuditRecord) -> None:
+    def _keep(self, position: int, record: AuditRecord) -> None:
         if record.wall_ns < self._since_ns:
             return
-        if record.kind == "bulletin" and len(self._heard) < MAX_BULLETINS:
-            told = _decoded(record.body)
+        if record.kind == "bulletin" and not self.past and len(self._heard) < MAX_BULLETINS:
+            told = decoded(record.body)
             if isinstance(told, Bulletin):
-                # By all that it says: a peer may use an id again, for another story.
-                digest = blake2b(record.body, digest_size=16).hexdigest()
-                self._heard[told.origin[:_LONGEST], digest] = None
+                self._heard[told.origin[:LONGEST], digest_of(record.body)] = None
+                self._standing.note(position, record, told)
         if record.kind not in KINDS:
             return
-        incident = _decoded(record.body)
+        incident = decoded(record.body)
         size = len(record.body) + _ITEM_BYTES
         if not isinstance(incident, Incident) or size > MAX_PART_BYTES:
             return
         if not _possible(incident, record.wall_ns):
             return
+        self._standing.note(position, record, incident)
         known = self._found.get(incident.incident_id)
         # A record may stand twice, and then behind what followed it: versions tell.
         if known is None or incident.version > known.incident.version:
-            self._found[incident.incident_id] = _Standing(incident, record.wall_ns, size)
+            self._found[incident.incident_id] = _Found(incident, record.wall_ns, size)
             self._bytes += size
 
 
@@ -187,11 +251,3 @@ def _possible(incident: Incident, wall_ns: int) -> bool:
     return all(0 <= one <= _MOST for one in counted) and all(
         -_MOST <= one <= _MOST for one in timed
     )
-
-
-def _decoded(data: bytes) -> Datum | Unknown | None:
-    """Read canonical bytes; None where they are none, as in the place of an erased record."""
-    try:
-        return decode(data)
-    except ValueError:
-        return None

@@ -13,6 +13,7 @@ from cronos.kernel.incident import Signal
 from cronos.kernel.people import People
 
 _GONE = "The enforcer holds it no more: it ended while nobody looked."
+_FOUND_HELD = ("held by the enforcer when this process started",)
 _HELD = frozenset({t.State.ISOLATED, t.State.CONFIRMED})
 _UNAWARE = frozenset({t.State.WAITING, t.State.OBSERVED})
 
@@ -40,7 +41,9 @@ class Recovery:
                     cases.closed[incident.incident_id] = replace(
                         incident, moments=(*incident.moments[:-1], *ended)
                     )
-            else:
+                    if recalled.past:  # it closed before all others, and gives way before them
+                        cases.closed.move_to_end(incident.incident_id, last=False)
+            elif not recalled.past:
                 self._take_up(incident, age_ns, now, effects)
         return effects
 
@@ -131,13 +134,7 @@ class Recovery:
     def _adopt(self, lease: t.Lease, now: t.Now, effects: list[t.Effect]) -> None:
         action = lease.plan.action
         decision = t.Decision(
-            action.incident_id,
-            t.Disposition.EXECUTE,
-            1.0,
-            0.0,
-            "adopted",
-            action,
-            ("held by the enforcer when this process started",),
+            action.incident_id, t.Disposition.EXECUTE, 1.0, 0.0, "adopted", action, _FOUND_HELD
         )
         incident = t.Incident(
             action.incident_id,

@@ -256,9 +256,9 @@ class Reflex:
 
     def on_ledger(self, datum: Datum | Unknown) -> None:
         """Learn what is durable; what could not be stored is tried again."""
-        if isinstance(datum, Recalled) and self.recall_hours:
+        if isinstance(datum, Recalled) and (self.recall_hours or datum.past):
             self.take(datum)
-            if datum.complete:
+            if datum.complete and self.recall_hours:
                 self._go_on()
         if not isinstance(datum, Appended) or datum.request_id not in self._unstored:
             return

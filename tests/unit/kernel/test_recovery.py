@@ -142,6 +142,26 @@ def test_what_closed_within_a_day_is_shown_again_and_no_longer():
     assert len(later.kernel.cases.closed) == 0
 
 
+def test_what_is_told_of_the_past_while_at_work_is_closed_and_stands_before_all_that_closed_since():
+    earlier, now = Story(), Story(Config(deadlines=Deadlines(observed_s=60)))
+    for n in range(3):
+        earlier.tell(finding(n, attacker=f"192.0.2.{n}"))
+    open_still = recalled(earlier)
+    now.tell(finding(9, attacker="192.0.2.9", evidence=EvidenceClass.STATISTICAL))
+    now.wait(61)
+    closed = tuple(
+        replace(one, incident_id=f"local-0-{n}", state=State.CLOSED)
+        for n, one in enumerate(open_still.incidents)
+    )
+    told = replace(open_still, incidents=closed, past=True)
+
+    now.tell(told)
+    now.tell(replace(open_still, past=True))
+
+    assert list(now.kernel.cases.closed) == ["local-0-2", "local-0-1", "local-0-0", "local-1-1"]
+    assert now.kernel.cases.open == {}
+
+
 def test_recalled_twice_is_once():
     before, after = waiting_story(), another_boot()
     after.tell(recalled(before))

@@ -361,6 +361,23 @@ def test_nothing_is_taken_before_the_past_is():
     play(story)
 
 
+def test_what_has_closed_long_ago_is_learnt_while_at_work():
+    async def story(stage):
+        stage.report(1, finding())
+        await turn()
+        past = Story()
+        past.tell(finding(7, attacker="192.0.2.7"))
+        closed = replace(past.only_incident(), incident_id="local-0-1", state=State.CLOSED)
+        now = (stage.clock.now().wall_ns,)
+        stage.reflex.on_ledger(Recalled(7, (replace(closed, incident_id="local-0-2"),), now))
+        stage.reflex.on_ledger(Recalled(7, (closed,), now, past=True))
+
+        assert stage.reflex.kernel.incident("local-0-1").state is State.CLOSED
+        assert stage.reflex.kernel.incident("local-0-2") is None
+
+    play(story)
+
+
 def test_a_ledger_that_does_not_recall_holds_nothing_up_for_good():
     async def story(stage):
         stage.reflex.recall_hours = 24
