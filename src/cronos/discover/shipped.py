@@ -39,11 +39,11 @@ FILES: Final = (*NAMES, "published")
 
 SHA256: Final = {
     "order": "34a11e880412e5f5a73c7a3b0f95c309009d20bad206061274949e2a486883c7",
-    "boundary": "e5d578d24f737fab299f58be801df7eab70d38ccc31163d7bd9addae4496cfc4",
-    "context": "247969adcd917203172d3122f99172af6e45a25fffebb82da7b21c41d484d875",
-    "meaning": "03609a023ec2b4e047e8c82b26f01a58d8b3fc7580c45234bf21ea5de6afe8d7",
-    "keys": "85e2aa855ff59f76e6df90a9c48ad96069bc0d11a556f3fe7a819535f8ba8d53",
-    "published": "582b340eba2857477e5f9b380b1bf1f6b713eb4712700b00ad5bcac27dbe6110",
+    "boundary": "43c6edb09161cbe3a74cff904884fe7948879cb4973f31d715fda39d3ae76bb2",
+    "context": "4e144d2f46f74f7ede3825c7f72f8824b47f51d8bdcc70ce0f1d99807f443352",
+    "meaning": "3e21074152c2efddc3b193e8ddfe497bb7a97a43e02eac3c1c0d632fff33096d",
+    "keys": "fa809b1e376c122215737a3b4cb0b9afaf6f6c82e0d72038f202308f5e90cb62",
+    "published": "5ea0b89a2f53a4f7778a0d3f378949860b69de0cfa4311035dfeaf62a06b3244",
 }
 """Of the files that are shipped; `cronos discover train` writes files of these sums."""
 

@@ -55,9 +55,9 @@ from cronos.errors import InputError
 from cronos.types import Now
 
 ORDER_SEEDS: Final = range(5_000, 5_700)
-KEY_SEEDS: Final = range(3_000, 3_300)
+KEY_SEEDS: Final = range(3_000, 3_900)
 FIRST_SEEDS: Final = range(1_000, 1_660, 2)
-SECOND_SEEDS: Final = range(1_001, 1_181, 2)
+SECOND_SEEDS: Final = range(1_001, 1_361, 2)
 BEGINNING_SEEDS: Final = range(9_001, 9_121, 2)
 MUTANTS: Final = 3
 CARRIED: Final = 3

@@ -21,7 +21,7 @@ from cronos.discover.synthetic import samples
 from cronos.discover.synthetic_draw import draw
 from cronos.discover.synthetic_house import house
 
-RECIPE: Final = Recipe(150, 12, 0.08, 20)
+RECIPE: Final = Recipe(400, 12, 0.03, 20)
 REAL_WEIGHT: Final = 4.0
 DEPTHS: Final = 3
 BLIND: Final = 0.15
@@ -49,7 +49,8 @@ def agreement(truth: Array, labels: Array) -> float:
     homogeneity = shared / one if one > 1e-12 else 1.0
     completeness = shared / other if other > 1e-12 else 1.0
     total = homogeneity + completeness
-    return 2 * homogeneity * completeness / total if total > 1e-12 else 0.0
+    # Sums of logarithms may end a little above 1, and what is beyond is no share.
+    return min(1.0, max(0.0, 2 * homogeneity * completeness / total)) if total > 1e-12 else 0.0
 
 
 def key_rows(
