@@ -35,17 +35,18 @@ _PATIENCE: Final = 50  # pieces that the keys did not open at once, before it gi
 _HOUR_NS: Final = 3_600_000_000_000
 # A kernel that waits gives up after 10 s, with nothing; before that it gets the newest.
 MAX_READING_NS: Final = 8_000_000_000
-# Nobody waits for what is past.
-MAX_PAST_NS: Final = 120_000_000_000
+# Nobody waits for what is past, nor for what a process reads for its successor.
+MAX_IDLE_NS: Final = 120_000_000_000
 _ITEM_BYTES: Final = 16  # around an incident in its part, and its time
 # No kernel counts or times beyond it; what does could not be reckoned with, nor written down again.
 _MOST: Final = 1 << 62
 
 
 class _Found(msgspec.Struct, frozen=True, gc=False):
-    """How an incident stood, when that was written down, and how many bytes it takes."""
+    """How an incident stood, where and when that was written down, and how many bytes it takes."""
 
     incident: Incident
+    position: int
     wall_ns: int
     size: int
 
@@ -58,6 +59,7 @@ class Recollection:
         recall: how many hours back from now; the ledger's clock says when that is.
         max_records: how many records are read back at most.
         standing: what is known of the ledger; learns from what is read.
+        idle: whether nobody waits for it.
         past: whether it is for closed incidents alone.
     """
 
@@ -68,62 +70,92 @@ class Recollection:
         max_records: int = MAX_RECORDS,
         standing: Standing | None = None,
         *,
+        idle: bool = False,
         past: bool = False,
     ) -> None:
         checkpoint = ledger.checkpoint()
         hours = min(max(recall.hours, 0), _MAX_HOURS)
         self._ledger = ledger
         self._recall = recall
+        self._most = max_records
         self._began_ns = checkpoint.wall_ns
         self._since_ns = checkpoint.wall_ns - hours * _HOUR_NS
-        self._size = self._last = checkpoint.size
-        self._oldest = max(1, checkpoint.size - max_records + 1)
         self._standing = standing if standing is not None else Standing()
-        self._known = self._standing.upto
-        self._first = max(self._oldest, self._known + 1)
-        named = [one for one in self._standing.open.items() if one[1].position <= self._known]
-        self._named = sorted(named, key=lambda one: one[1].position)
         self._found: dict[str, _Found] = {}
-        self._heard = dict.fromkeys(
-            name for name, until_ns in self._standing.heard.items() if until_ns > self._began_ns
-        )
+        self._heard: dict[tuple[str, str], None] = {}
         self._bytes = 0
         self._patience = _PATIENCE
         self._given_up = False
+        self.idle = idle or past
         self.past = past
         self.damaged = 0
         self.read = 0
+        self._begin(self._standing.upto)
         self._settle()
+
+    def _begin(self, known: int) -> None:
+        """Begin at the end of the ledger, to go back to what is known of it."""
+        self._size = self._last = self._ledger.checkpoint().size
+        oldest = max(1, self._size - self._most + 1)
+        if known and not oldest <= known + 1 <= self._size + 1:
+            # Too old, or ahead of this ledger: what lies between would never be read.
+            self._standing.clear()
+            known = 0
+        self._known, self._proved = known, not known
+        self._first = max(oldest, known + 1)
+        self._digest = self._standing.last
+        places = [one for one in self._standing.open.items() if one[1].position <= known]
+        self._named = sorted(places, key=lambda one: one[1].position)
 
     @property
     def done(self) -> bool:
         """Say whether everything has been read that is going to be."""
-        return self._last < self._first and not self._named
+        return self._last < self._first and not self._named and self._proved
 
     def step(self) -> bool:
         """Read the next piece; False when the keys did not answer, and it may be tried later."""
         try:
-            if self._last >= self._first:
-                self._read_piece()
-            else:
+            if not self._proved:
+                self._prove()
+            elif self._named:
                 self._read_named()
+            else:
+                self._read_piece()
         except UnreachableError:
             self._patience -= 1
             if self._patience <= 0:
                 self._give_up()
             return False
-        if self._exhausted():
+        if not self.done and self._exhausted():
             self._give_up()
         self._settle()
         return True
 
     def _settle(self) -> None:
-        if self.done and not self._given_up and not self.past:
-            self._standing.settle(self._size)
+        """Have the standing account for all of it, unless something could not be read."""
+        if self.done and not (self._given_up or self.past or self.damaged):
+            self._standing.settle(self._size, self._digest)
+
+    def _prove(self) -> None:
+        """See that the last record that is accounted for is the one that was seen."""
+        records = self._piece(self._known, 1)
+        self._proved = True
+        if not records or digest_of(records[0][1]) != self._standing.last:
+            self._distrust()
+
+    def _distrust(self) -> None:
+        """Read all of it after all: what was written down is of another ledger, or untrue."""
+        self._standing.clear()
+        self._found.clear()
+        self._heard.clear()
+        self._bytes = 0
+        self._begin(0)
 
     def _read_piece(self) -> None:
         first = max(self._first, self._last - _PIECE + 1)
         records = self._piece(first, self._last - first + 1)
+        if self._last == self._size and records:
+            self._digest = digest_of(records[-1][1])
         self._last = first - 1
         self.read += len(records)
         old = known = 0
@@ -138,32 +170,31 @@ class Recollection:
             self._last = self._first - 1
 
     def _read_named(self) -> None:
-        """Read where incidents last stood before the records that were read in pieces."""
+        """Read where incidents last stood before the records that are read in pieces."""
         for name, place in self._named[: -_NAMED - 1 : -1]:
             records = self._piece(place.position, 1)
             self._named.pop()
-            self.read += len(records)
-            told = decoded(records[0][1]) if records else None
-            if not isinstance(told, AuditRecord):
-                self._standing.forget(name)
-                continue
-            body = decoded(told.body)
-            if not isinstance(body, Incident) or body.incident_id != name:
-                # The file is of another ledger: all that it would have spared is read after all.
-                self._standing.clear()
-                self._named, self._known = [], 0
-                self._first, self._last = self._oldest, self._size
-                return
-            self._keep(place.position, told)
+            if not records:
+                continue  # it could not be read, and may be another time
+            self.read += 1
+            told = decoded(records[0][1])
+            body = decoded(told.body) if isinstance(told, AuditRecord) else None
+            if isinstance(told, AuditRecord) and isinstance(body, Incident):
+                if (body.incident_id, body.version) != (name, place.version):
+                    self._distrust()
+                    return
+                self._keep(place.position, told)
+            if name not in self._found:
+                self._standing.forget(name)  # erased, or too old
 
     def _exhausted(self) -> bool:
         took_ns = self._ledger.checkpoint().wall_ns - self._began_ns
-        late = took_ns > (MAX_PAST_NS if self.past else MAX_READING_NS)
+        late = took_ns > (MAX_IDLE_NS if self.idle else MAX_READING_NS)
         return late or self.damaged > _MAX_DAMAGED or self._bytes > _MAX_BYTES
 
     def after(self) -> "Recollection | None":
         """Give what reads the closed incidents that this one did not come to; None for none."""
-        if not self._known or self.past:
+        if not self._known or self.idle:
             return None
         return Recollection(self._ledger, self._recall, past=True)
 
@@ -176,8 +207,8 @@ class Recollection:
         written: list[int] = []
         size = 0
         number = self._recall.request_id
-        found = self._found.values() if self.past else reversed(self._found.values())
-        for one in found:
+        found = self._found.values()
+        for one in sorted(found, key=lambda one: one.position, reverse=self.past):
             if self.past and one.incident.state is not State.CLOSED:
                 continue
             if incidents and size + one.size > MAX_PART_BYTES:
@@ -187,13 +218,20 @@ class Recollection:
             incidents.append(one.incident)
             written.append(one.wall_ns)
             size += one.size
-        heard = [] if self.past else list(self._heard)
+        heard = [] if self.past else self._all_heard()
         for at in range(0, len(heard), _BULLETINS):
-            yield Recalled(number, (), (), complete=False, bulletins=tuple(heard[at:][:_BULLETINS]))
+            some_heard = tuple(heard[at : at + _BULLETINS])
+            yield Recalled(number, (), (), complete=False, bulletins=some_heard)
         yield Recalled(number, tuple(incidents), tuple(written), past=self.past)
+
+    def _all_heard(self) -> list[tuple[str, str]]:
+        """Name the bulletins, those that were read before those that were known."""
+        known = (n for n, until_ns in self._standing.heard.items() if until_ns > self._began_ns)
+        return list(dict.fromkeys((*self._heard, *known)))[:MAX_BULLETINS]
 
     def _give_up(self) -> None:
         self._last, self._named, self._given_up = self._first - 1, [], True
+        self._proved = True
 
     def _piece(self, first: int, count: int) -> list[tuple[int, bytes]]:
         """Read records with their positions; where they cannot be read together, each by itself."""
@@ -229,12 +267,12 @@ class Recollection:
             return
         if not _possible(incident, record.wall_ns):
             return
-        self._standing.note(position, record, incident)
         known = self._found.get(incident.incident_id)
         # A record may stand twice, and then behind what followed it: versions tell.
         if known is None or incident.version > known.incident.version:
-            self._found[incident.incident_id] = _Found(incident, record.wall_ns, size)
+            self._found[incident.incident_id] = _Found(incident, position, record.wall_ns, size)
             self._bytes += size
+            self._standing.note(position, record, incident)
 
 
 def _possible(incident: Incident, wall_ns: int) -> bool:

@@ -22,7 +22,34 @@ _MAX_RECORDS: Final = 4_000
 _MAX_CONNECTIONS: Final = 16
 _MAX_RECALLS: Final = 4
 _TURN_S: Final = 0.2
-_PAUSE_S: Final = 0.05
+_PAUSE_NS: Final = 50_000_000
+_PATIENCE: Final = 50  # turns that the keys may stay away, before the file is done without
+_HOURS: Final = 24  # what a successor will ask for
+
+
+class _Asked:
+    """What somebody waits for; nobody, where the connection is None."""
+
+    def __init__(
+        self,
+        connection: Connection | None,
+        recall: Recall,
+        reading: Recollection | None = None,
+    ) -> None:
+        self.connection = connection
+        self.recall = recall
+        self.reading = reading
+        self.answer: Iterator[Recalled] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Say whether its client has hung up."""
+        return self.connection is not None and self.connection.gone
+
+    @property
+    def idle(self) -> bool:
+        """Say whether it may be kept waiting."""
+        return self.connection is None or (self.reading is not None and self.reading.past)
 
 
 class LedgerServer:
@@ -40,12 +67,13 @@ class LedgerServer:
         self._ledger = ledger
         self._standing = standing if standing is not None else Standing()
         self._loaded = False
+        self._patience = _PATIENCE
+        self._paused_ns = 0
         self._server = FrameServer(
             listener, self._hear, max_connections=_MAX_CONNECTIONS, max_frames=_MAX_RECORDS
         )
         self._waiting: deque[tuple[Connection, Append]] = deque()
-        self._recalls: deque[tuple[Connection, Recollection]] = deque()
-        self._answer: Iterator[Recalled] | None = None
+        self._recalls: deque[_Asked] = deque()
         self.stopping = False
 
     def serve(self) -> None:
@@ -57,6 +85,10 @@ class LedgerServer:
             wait_s = self._remember()
             if self._standing.due:
                 self._standing.write(self._ledger.checkpoint().wall_ns)
+            elif self._standing.lacking and not self._recalls:
+                # Nobody has asked this process: it reads back what its successor has to know.
+                self._standing.wait()
+                self._recalls.append(_Asked(None, Recall(0, _HOURS)))
         self._server.close()
         self._standing.write(self._ledger.checkpoint().wall_ns)
         self._ledger.close()
@@ -71,14 +103,13 @@ class LedgerServer:
         if isinstance(datum, Append):
             self._waiting.append((connection, datum))
         elif isinstance(datum, Recall):
+            self._recalls = deque(one for one in self._recalls if not one.gone)
             if len(self._recalls) >= _MAX_RECALLS:
                 raise ValueError("too many recalls")
-            if not self._loaded:
-                # Not before: it takes keys, and no record waits for these.
-                self._loaded = True
-                self._standing.load(self._ledger.checkpoint().size)
-            asked = Recollection(self._ledger, datum, standing=self._standing)
-            self._recalls.append((connection, asked))
+            if self._recalls and self._recalls[0].idle:
+                self._recalls.appendleft(_Asked(connection, datum))
+            else:
+                self._recalls.append(_Asked(connection, datum))
         elif not isinstance(datum, Hello):
             raise ValueError("no message for the ledger")  # noqa: TRY004 - what decode raises
 
@@ -92,9 +123,10 @@ class LedgerServer:
                 records += taken[-1][1].records
             try:
                 position, error = self._ledger.append(records), ""
-                self._standing.appended(position, records)
             except CronosError as refused:
                 position, error = 0, str(refused)
+            else:
+                self._standing.appended(position, records)
             for connection, append in taken:
                 # A reflex process that is gone will send the request again.
                 connection.send(encode(Appended(append.request_id, position, error)))
@@ -108,20 +140,52 @@ class LedgerServer:
         """
         if not self._recalls:
             return _TURN_S
-        connection, recollection = self._recalls[0]
-        go_on_s = _PAUSE_S if recollection.past else 0.0
-        if not connection.gone:
-            if not recollection.done:
-                return go_on_s if recollection.step() else _TURN_S
-            if connection.is_behind:
+        asked = self._recalls[0]
+        if asked.gone:
+            return self._next()
+        if asked.idle and (pause_s := self._pause_s()) > 0:
+            return pause_s
+        reading = asked.reading
+        if reading is None:
+            return self._begin(asked)
+        if not reading.done:
+            return 0.0 if reading.step() else _TURN_S
+        return self._next() if asked.connection is None else self._tell(asked.connection, reading)
+
+    def _begin(self, asked: _Asked) -> float:
+        if not self._loaded:
+            # Not before somebody asks: it takes keys, and no record waits for these.
+            self._patience -= 1
+            self._loaded = self._standing.load() or self._patience <= 0
+            if not self._loaded:
                 return _TURN_S
-            self._answer = self._answer or recollection.parts()
-            part = next(self._answer)
-            connection.send(encode(part))
-            if not part.complete:
-                return go_on_s
-            if (after := recollection.after()) is not None:
-                self._recalls.append((connection, after))
+        known, idle = self._standing, asked.idle
+        asked.reading = Recollection(self._ledger, asked.recall, standing=known, idle=idle)
+        return 0.0
+
+    def _tell(self, connection: Connection, reading: Recollection) -> float:
+        """Send the next part of what was found."""
+        if connection.is_behind:
+            return _TURN_S
+        asked = self._recalls[0]
+        asked.answer = asked.answer or reading.parts()
+        part = next(asked.answer)
+        connection.send(encode(part))
+        if not part.complete:
+            return 0.0
+        if (after := reading.after()) is not None:
+            # Behind all who wait to begin.
+            self._recalls.append(_Asked(connection, asked.recall, after))
+        return self._next()
+
+    def _next(self) -> float:
         self._recalls.popleft()
-        self._answer = None
         return 0.0 if self._recalls else _TURN_S
+
+    def _pause_s(self) -> float:
+        """Give for how long what nobody waits for has to wait, however often others are served."""
+        now_ns = self._ledger.checkpoint().wall_ns
+        if 0 <= now_ns - self._paused_ns < _PAUSE_NS:
+            return (_PAUSE_NS - now_ns + self._paused_ns) / 1e9
+        self._paused_ns = now_ns
+        return 0.0

@@ -5,9 +5,11 @@ is open, and the bulletins of peers that may still be told again. Now and then t
 beside the ledger, sealed like it. A start then reads what came after, and the records that are
 named; until it has, a node acts on nothing, so that its time must not grow with the ledger.
 
-It is a hint and no truth. What it names is read from the ledger and has to be there; where the
-file is absent, damaged, ahead of the ledger or of another one, the ledger is read back as if there
-never had been one. Records may be noted in any order, and more than once: versions tell.
+It is a hint and no truth. What it names is read from the ledger and has to be there, and the last
+record that it accounts for has to be the one that it saw: where the file is absent, damaged, of
+another ledger or too old, the ledger is read back as if there never had been one. Records may be
+noted in any order, and more than once: versions tell. Rule: nothing that a record says, and no
+failure to write, ends the process that appends.
 """
 
 from collections import OrderedDict
@@ -20,7 +22,7 @@ from typing import Final
 import msgspec
 
 from cronos.crypto.durable import read_bounded, write_synced
-from cronos.errors import CronosError
+from cronos.errors import CronosError, UnreachableError
 from cronos.ports import Sealer
 from cronos.types import AuditRecord, Bulletin, Datum, Incident, State, Unknown, decode
 
@@ -29,15 +31,18 @@ KINDS: Final = frozenset({"state", "closed", "evicted"})
 EVERY: Final = 4_096
 """Records after which it is written down: about what a start reads in a third of a second."""
 MAX_OPEN: Final = 200_000
-MAX_CLOSED: Final = 10_000
+MAX_CLOSED: Final = 2_000
 # As many as a kernel remembers, and how long a name is told by.
 MAX_BULLETINS: Final = 100_000
 LONGEST: Final = 255
 _MAGIC: Final = b"CRST\x01"
 _CONTEXT: Final = b"ledger/standing"
 _MAX_BYTES: Final = 64 << 20
-# A peer counts what is left of a message by its own clock, and wall clocks are stepped.
+# A peer counts what is left of a message by its own clock, a day at most; wall clocks are stepped.
+_DAY_NS: Final = 86_400_000_000_000
 _SLACK_NS: Final = 600_000_000_000
+_MOST: Final = 1 << 62
+_UNUSABLE: Final = (CronosError, OSError, OverflowError, ValueError, msgspec.MsgspecError)
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,7 +54,9 @@ class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class _Written(msgspec.Struct, frozen=True, array_like=True):
     upto: int
+    last: str
     open: dict[str, Place]
+    closed: dict[str, int]
     heard: list[tuple[str, str, int]]
 
 
@@ -62,12 +69,14 @@ class Standing:
 
     Attributes:
         upto: records up to here are accounted for; 0 where nothing is known yet.
-        open: incident -> where it last stood.
+        last: digest of the record there.
+        open: incident -> where it last stood; what was noted longest ago comes first.
         heard: (origin, digest) of bulletins -> until what wall time they may be told again.
     """
 
     def __init__(self, folder: Path | None = None, sealer: Sealer | None = None) -> None:
         self.upto = 0
+        self.last = ""
         self.open: dict[str, Place] = {}
         self.heard: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._path = folder / "standing" if folder is not None else None
@@ -76,31 +85,46 @@ class Standing:
         self._whole = False
         self._unwritten = 0
 
-    def load(self, size: int) -> None:
-        """Read what an earlier process wrote of a ledger of so many records, if that is usable.
+    def load(self) -> bool:
+        """Read what an earlier process wrote; False where the keys do not answer just now.
 
-        What has been noted already is newer.
+        What has been noted already is newer. A file that cannot be used is as good as none.
         """
+        try:
+            written = self._opened()
+        except UnreachableError:
+            return False
+        except _UNUSABLE:
+            return True
+        if written is not None:
+            self._take(written)
+        return True
+
+    def _opened(self) -> _Written | None:
         if self._path is None or self._sealer is None:
-            return
-        with suppress(CronosError, msgspec.DecodeError):
-            data = read_bounded(self._path, _MAX_BYTES)
-            version = bytes((self._sealer.seal_version,))
-            if data is None or not data.startswith(_MAGIC + version):
-                return
-            plain = self._sealer.open(data[len(_MAGIC) + 1 :], _CONTEXT)
-            written = msgspec.msgpack.decode(plain, type=_Written)
-            within = all(0 < one.position <= written.upto for one in written.open.values())
-            if 0 < written.upto <= size and len(written.open) <= MAX_OPEN and within:
-                self.upto = written.upto
-                for name, place in written.open.items():
-                    self._place(name, place)
-                for origin, digest, until_ns in written.heard:
-                    self._hear((origin, digest), until_ns)
+            return None
+        data = read_bounded(self._path, _MAX_BYTES)
+        head = _MAGIC + bytes((self._sealer.seal_version,))
+        if data is None or not data.startswith(head):
+            return None
+        plain = self._sealer.open(data[len(head) :], _CONTEXT)
+        written = msgspec.msgpack.decode(plain, type=_Written)
+        within = all(0 < one.position <= written.upto for one in written.open.values())
+        return written if written.upto > 0 and within else None
+
+    def _take(self, written: _Written) -> None:
+        self.upto, self.last = written.upto, written.last
+        for name, version in written.closed.items():
+            self._close(name, version)
+        noted, self.open = self.open, {}
+        for name, place in (*written.open.items(), *noted.items()):
+            self._place(name, place)
+        for origin, digest, until_ns in written.heard:
+            self._hear((origin, digest), until_ns)
 
     def clear(self) -> None:
         """Trust nothing of it any more."""
-        self.upto, self._whole = 0, False
+        self.upto, self.last, self._whole = 0, "", False
         self.open.clear()
         self.heard.clear()
 
@@ -112,38 +136,43 @@ class Standing:
             told = decoded(record)
             if isinstance(told, AuditRecord) and (told.kind in KINDS or told.kind == "bulletin"):
                 self.note(position, told, decoded(told.body))
-        if self._whole:
-            self.upto = max(self.upto, first + len(records) - 1)
+        if self._whole and records:
+            self.upto, self.last = first + len(records) - 1, digest_of(records[-1])
         self._unwritten += len(records)
 
     def note(self, position: int, record: AuditRecord, body: Datum | Unknown | None) -> None:
-        """Note a record by its place and what its body says."""
+        """Note a record by its place and what its body says; peers choose much of both."""
         if record.kind == "bulletin" and isinstance(body, Bulletin):
-            until_ns = record.wall_ns + 2 * body.ttl_ns + _SLACK_NS
+            lasts_ns = 2 * min(max(body.ttl_ns, 0), _DAY_NS) + _SLACK_NS
+            until_ns = min(max(record.wall_ns, 0), _MOST) + lasts_ns
             self._hear((body.origin[:LONGEST], digest_of(record.body)), until_ns)
         elif record.kind in KINDS and isinstance(body, Incident):
-            self._stand(position, body)
+            name, version = body.incident_id, body.version
+            if len(name) > LONGEST or not 0 <= version <= _MOST:
+                return
+            if body.state is State.CLOSED:
+                self._close(name, version)
+            else:
+                self._place(name, Place(position, version))
 
-    def _stand(self, position: int, incident: Incident) -> None:
-        name, version = incident.incident_id, incident.version
-        if incident.state is not State.CLOSED:
-            self._place(name, Place(position, version))
-        elif self._is_news(name, version):
+    def _close(self, name: str, version: int) -> None:
+        if self._is_news(name, version):
             self.open.pop(name, None)
             self._closed[name] = version
             if len(self._closed) > MAX_CLOSED:
                 self._closed.popitem(last=False)
 
     def _place(self, name: str, place: Place) -> None:
-        if len(name) <= LONGEST and self._is_news(name, place.version):
+        if self._is_news(name, place.version):
+            self.open.pop(name, None)
             self.open[name] = place
             if len(self.open) > MAX_OPEN:
                 del self.open[next(iter(self.open))]
 
     def _is_news(self, name: str, version: int) -> bool:
         known = self.open.get(name)
-        before = self._closed.get(name, -1) if known is None else known.version
-        return version > before
+        before = known.version if known is not None else -1
+        return version > max(before, self._closed.get(name, -1))
 
     def _hear(self, name: tuple[str, str], until_ns: int) -> None:
         self.heard[name] = max(until_ns, self.heard.pop(name, 0))
@@ -151,12 +180,14 @@ class Standing:
             self.heard.popitem(last=False)
 
     def forget(self, name: str) -> None:
-        """Take an incident out: its record was erased."""
+        """Take an incident out: its record was erased, or is too old to be told."""
         self.open.pop(name, None)
 
-    def settle(self, upto: int) -> None:
+    def settle(self, upto: int, last: str) -> None:
         """Account for all records up to here: whoever read the ledger back has noted them."""
-        self.upto, self._whole = max(self.upto, upto), True
+        if upto >= self.upto:
+            self.upto, self.last = upto, last
+        self._whole = True
         self._unwritten = EVERY
 
     # --- the file ----------------------------------------------------------------------------
@@ -166,30 +197,39 @@ class Standing:
         """Say whether it should be written down."""
         return self._whole and self._unwritten >= EVERY
 
+    @property
+    def lacking(self) -> bool:
+        """Say whether much was appended by a process that does not know what stood before."""
+        return not self._whole and self._unwritten >= EVERY
+
+    def wait(self) -> None:
+        """Let as many records be appended again before it is `due`, or `lacking`."""
+        self._unwritten = 0
+
     def write(self, wall_ns: int) -> None:
         """Write it down; a failure leaves the file before, and is tried again with more records.
 
         Args:
-            wall_ns: the time; bulletins that nobody tells again are left out.
+            wall_ns: the time; bulletins that nobody has told for a day are left out.
         """
-        self._unwritten = 0
+        self.wait()
         if self._path is None or self._sealer is None or not self._whole:
             return
-        over = [name for name, until_ns in self.heard.items() if until_ns < wall_ns]
+        over = [name for name, until_ns in self.heard.items() if until_ns + _DAY_NS < wall_ns]
         for name in over:
             del self.heard[name]
         heard = [(origin, digest, until_ns) for (origin, digest), until_ns in self.heard.items()]
-        plain = msgspec.msgpack.encode(_Written(self.upto, self.open, heard))
-        with suppress(CronosError, OSError):
-            sealed = self._sealer.seal(plain, _CONTEXT)
-            new = self._path.with_name(self._path.name + ".new")
+        written = _Written(self.upto, self.last, self.open, dict(self._closed), heard)
+        new = self._path.with_name(self._path.name + ".new")
+        with suppress(*_UNUSABLE):
+            sealed = self._sealer.seal(msgspec.msgpack.encode(written), _CONTEXT)
             write_synced(new, _MAGIC + bytes((self._sealer.seal_version,)) + sealed)
             new.replace(self._path)
 
 
-def digest_of(bulletin: bytes) -> str:
-    """Name a bulletin by all that it says: a peer may use an id again, for another story."""
-    return blake2b(bulletin, digest_size=16).hexdigest()
+def digest_of(told: bytes) -> str:
+    """Name a bulletin, or a record, by all that it says: a peer may use an id again."""
+    return blake2b(told, digest_size=16).hexdigest()
 
 
 def decoded(data: bytes) -> Datum | Unknown | None:

@@ -4,14 +4,19 @@ import contextlib
 import threading
 
 from cronos.errors import InputError, UnreachableError
+from cronos.govern import standing as standing_module
 from cronos.govern.serving import LedgerServer
+from cronos.govern.standing import Place, Standing
 from cronos.link.frames import connect, listen
+from cronos.runtime.world import SystemClock
 from cronos.testing.clock import VirtualClock
 from cronos.testing.memory_govern import MemoryLedger, MemorySealer
 from cronos.types import (
     Append,
     Appended,
     AuditRecord,
+    Bulletin,
+    BulletinKind,
     EvidenceClass,
     Hello,
     Incident,
@@ -213,3 +218,88 @@ def test_who_leaves_during_a_recall_or_asks_for_too_many_is_let_go(tmp_path):
         while not (part := hear(patient)).complete:
             assert part.request_id == 3
         patient.close()
+
+
+class Process:
+    """A ledger process that ends and begins again; what it stores stays."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.ledger = MemoryLedger(MemorySealer(), SystemClock())
+
+    @contextlib.contextmanager
+    def runs(self):
+        listener = listen(self.folder / "s")
+        self.standing = Standing(self.folder, MemorySealer())
+        server = LedgerServer(self.ledger, listener, self.standing)
+        thread = threading.Thread(target=server.serve)
+        thread.start()
+        client = connect(self.folder / "s")
+        try:
+            yield client
+        finally:
+            client.close()
+            server.stopping = True
+            thread.join(20)
+            assert not thread.is_alive()
+            listener.close()
+
+
+def stood(name, version, state):
+    body = Incident(
+        name, state, None, None, "t", 0.9, 4, EvidenceClass.DECLARED, Provenance.AUTHENTICATED,
+        (), (), 1, 0, 0, version,
+    )  # fmt: skip
+    kind = "closed" if state is State.CLOSED else "state"
+    return encode(AuditRecord("local", kind, SystemClock().now().wall_ns, 0, name, encode(body)))
+
+
+def test_a_process_that_begins_again_tells_what_is_open_first_and_then_what_has_closed(tmp_path):
+    process = Process(tmp_path)
+    with process.runs() as client:
+        client.send(encode(Recall(1, 24)))
+        assert hear(client).complete
+        some = [stood(f"{n}", 2, State.CLOSED) for n in range(3)]
+        client.send(encode(Append(2, (*some, stood("held", 1, State.CONFIRMED)))))
+        assert hear(client) == Appended(2, 1)
+    with process.runs() as client:
+        client.send(encode(Recall(3, 24)))
+        first, then = hear(client), hear(client)
+        assert [one.incident_id for one in first.incidents] == ["held"]
+        assert (first.complete, first.past) == (True, False)
+        assert [one.incident_id for one in then.incidents] == ["2", "1", "0"]
+        assert (then.complete, then.past) == (True, True)
+
+
+def test_a_process_that_nobody_asks_finds_out_what_its_successor_has_to_know(tmp_path, monkeypatch):
+    monkeypatch.setattr(standing_module, "EVERY", 8)
+    process = Process(tmp_path)
+    process.ledger.append([stood("before", 1, State.WAITING)])
+    written = tmp_path / "standing"
+    with process.runs() as client:
+        number = 0
+        while not written.exists():
+            number += 1
+            client.send(encode(Append(number, (b"x",) * 8)))
+            assert isinstance(hear(client), Appended)
+    assert process.standing.open == {"before": Place(1, 1)}
+    with process.runs() as client:
+        client.send(encode(Recall(1, 24)))
+        assert [one.incident_id for one in hear(client).incidents] == ["before"]
+
+
+def test_a_peers_bulletin_ends_no_ledger(tmp_path):
+    process = Process(tmp_path)
+    wild = Bulletin(
+        "b", BulletinKind.ISOLATED, "b", "b-1-1", 1, None, None, (), 0.9, None, (1 << 64) - 1
+    )
+    now = SystemClock().now().wall_ns
+    record = encode(AuditRecord("local", "bulletin", now, 0, "b-1-1", encode(wild)))
+    for _ in range(2):
+        with process.runs() as client:
+            client.send(encode(Recall(1, 24)))
+            while not (part := hear(client)).complete:
+                assert part.bulletins
+            client.send(encode(Append(2, (record,))))
+            assert hear(client).error == ""
+    assert process.standing.upto == 2

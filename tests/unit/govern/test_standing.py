@@ -4,9 +4,10 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.govern.test_recall import HOUR_NS, Story, bulletin, incident
 
+from cronos.errors import DeniedError, UnreachableError
 from cronos.govern import standing as standing_module
-from cronos.govern.recall import Recollection
-from cronos.govern.standing import EVERY, MAX_OPEN, Place, Standing
+from cronos.govern.recall import MAX_READING_NS, Recollection
+from cronos.govern.standing import EVERY, Place, Standing
 from cronos.testing.memory_govern import MemorySealer
 from cronos.types import AuditRecord, Recall, State, encode
 
@@ -30,7 +31,7 @@ class Kept(Story):
         """Write it down, and begin with what a new process would find."""
         self.standing.write(self.clock.now().wall_ns)
         self.standing = Standing(self.folder, self.sealer)
-        self.standing.load(self.ledger.checkpoint().size)
+        self.standing.load()
 
     def recall(self, hours=24, **options):
         asked = Recollection(self.ledger, Recall(7, hours), standing=self.standing, **options)
@@ -116,7 +117,7 @@ def test_what_was_noted_before_the_file_was_read_is_newer(tmp_path):
     story.standing = Standing(tmp_path, story.sealer)
     story.tell(incident("closes", State.CLOSED, 2), "closed")
     story.tell(incident("moves", State.WAITING, 2))
-    story.standing.load(4)
+    story.standing.load()
     assert story.standing.open == {"moves": Place(4, 2)}
 
 
@@ -149,18 +150,135 @@ def test_a_file_that_cannot_be_used_is_as_good_as_none(story, spoil):
     story.standing.write(0)
     spoil(story.folder / "standing")
     story.standing = Standing(story.folder, story.sealer)
-    story.standing.load(2)
+    story.standing.load()
     assert story.standing.upto == 0
     assert named(story.recall().parts()) == ["held", "closed"]
 
 
-def test_a_file_that_knows_more_than_the_ledger_holds_is_not_used(story):
+def test_a_file_that_is_ahead_of_the_ledger_is_not_used(story):
     for n in range(3):
         story.tell(incident(str(n)))
+    story.restart()
+    del story.ledger.stored[2:]
+    del story.ledger._heads[3:]
+    assert named(story.recall().parts()) == ["0", "1"]
+    assert story.standing.upto == 2
+
+
+@pytest.mark.parametrize("of_it", ["held", ""])
+def test_a_file_of_another_ledger_is_noticed_though_it_names_nothing_open(story, tmp_path, of_it):
+    for n in range(5):
+        story.tell(incident(of_it or f"{n}", State.CONFIRMED if of_it else State.CLOSED, n + 1))
     story.standing.write(0)
-    again = Standing(story.folder, story.sealer)
-    again.load(2)
-    assert (again.upto, again.open) == (0, {})
+    mine = Kept(tmp_path)
+    for n in range(9):
+        mine.tell(incident("held" if n == 4 else f"mine-{n}", version=5))
+    mine.standing = Standing(tmp_path, story.sealer)
+    mine.standing.load()
+    assert mine.standing.upto == 5
+    assert len(named(mine.recall().parts())) == 9
+
+
+def test_what_is_appended_while_another_ledgers_file_is_found_out_is_not_lost(story, tmp_path):
+    story.tell(replace(bulletin("foreign"), ttl_ns=HOUR_NS), "bulletin")
+    story.tell(incident("other"))
+    story.standing.write(0)
+    mine = Kept(tmp_path)
+    for n in range(3):
+        mine.tell(incident(str(n)))
+    mine.standing = Standing(tmp_path, story.sealer)
+    mine.standing.load()
+    asked = Recollection(mine.ledger, Recall(7, 24), standing=mine.standing)
+    mine.tell(incident("meanwhile"))
+    while not asked.done:
+        asked.step()
+    parts = list(asked.parts())
+    assert named(parts) == ["0", "1", "2", "meanwhile"]
+    assert [part.bulletins for part in parts] == [()]
+    mine.restart()
+    assert named(mine.recall().parts()) == ["0", "1", "2", "meanwhile"]
+
+
+def test_a_file_that_is_too_old_for_what_may_be_read_is_not_used(story):
+    story.tell(incident("open then", version=1))
+    story.restart()
+    story.standing.appended = lambda _first, _records: None
+    story.tell(incident("open then", State.CLOSED, 2), "closed")
+    for n in range(9):
+        story.tell(incident(str(n)))
+    asked = story.recall(max_records=5)
+    assert named(asked.parts()) == ["4", "5", "6", "7", "8"]
+
+
+def test_what_closed_is_not_open_again_however_much_closed_before_it(story, monkeypatch):
+    monkeypatch.setattr(standing_module, "MAX_CLOSED", 3)
+    story.tell(incident("a", State.WAITING, 2))
+    for n in range(9):
+        story.tell(incident(f"{n}", State.CLOSED, 3), "closed")
+    story.tell(incident("a", State.CLOSED, 3), "closed")
+    story.standing = Standing(story.folder, story.sealer)
+    story.recall()
+    assert story.standing.open == {}
+
+
+def test_a_record_that_cannot_be_read_just_now_is_not_let_go(story):
+    def broken(first, count):
+        if first <= 1 < first + count:
+            raise DeniedError("testing.broken", "A sector is bad.", "Try again.")
+        return read(first, count)
+
+    story.tell(incident("a"))
+    story.tell(incident("b"))
+    story.restart()
+    read, story.ledger.read = story.ledger.read, broken
+    assert named(story.recall().parts()) == ["b"]
+    story.ledger.read = read
+    assert named(story.recall().parts()) == ["a", "b"]
+
+
+def test_a_ledger_that_could_not_be_read_whole_is_not_accounted_for(tmp_path):
+    story = Kept(tmp_path)
+    story.tell(incident("a"))
+    story.tell(incident("b"))
+    story.ledger.stored[0] = b"junk"
+    story.recall()
+    assert story.standing.upto == 0
+
+
+def test_time_that_runs_out_costs_the_oldest_records_and_no_named_ones(story):
+    story.tell(incident("held"))
+    story.restart()
+    story.standing.appended = lambda _first, _records: None
+    for n in range(1_100):
+        story.tell(incident(str(n)))
+    asked = Recollection(story.ledger, Recall(7, 24), standing=story.standing)
+    for _ in range(3):
+        asked.step()
+    story.clock.advance(MAX_READING_NS + 1)
+    asked.step()
+    assert asked.done
+    assert named(asked.parts())[0] == "held"
+    assert len(named(asked.parts())) == 1 + 2 * 512
+
+
+def test_an_incident_that_is_too_old_to_be_told_is_let_go(story):
+    story.tell(incident("old"), hours_ago=30)
+    story.tell(incident("new"))
+    story.restart()
+    assert named(story.recall().parts()) == ["new"]
+    assert story.standing.open.keys() == {"new"}
+
+
+@pytest.mark.parametrize("number", [(1 << 64) - 1, -(1 << 63)])
+def test_numbers_that_nobody_could_mean_end_nothing(story, number):
+    story.tell(replace(bulletin("b"), ttl_ns=number), "bulletin")
+    story.tell(incident("i", version=number))
+    record = AuditRecord("local", "bulletin", number, 0, "", encode(bulletin("c")))
+    story.standing.appended(story.ledger.append([encode(record)]), [encode(record)])
+    story.tell(incident("held"))
+    story.restart()
+    assert story.standing.open.keys() == {"held"}
+    assert story.standing.upto == 4
 
 
 def test_a_file_of_another_ledger_is_noticed_and_all_is_read(story, tmp_path):
@@ -171,7 +289,7 @@ def test_a_file_of_another_ledger_is_noticed_and_all_is_read(story, tmp_path):
     for n in range(9):
         mine.tell(incident(f"mine-{n}"))
     mine.standing = Standing(tmp_path, story.sealer)
-    mine.standing.load(9)
+    mine.standing.load()
     assert mine.standing.upto == 5
 
     asked = mine.recall()
@@ -198,7 +316,7 @@ def test_bulletins_are_told_for_as_long_as_they_may_be_told_again(story):
     story.restart()
     told = {one for part in story.recall().parts() for one in part.bulletins}
     assert told == {("b", standing_module.digest_of(encode(lasting)))}
-    story.clock.advance(3 * HOUR_NS)
+    story.clock.advance(30 * HOUR_NS)
     story.restart()
     assert not story.standing.heard
 
@@ -215,7 +333,9 @@ def test_what_is_remembered_is_bounded(story, monkeypatch):
     one = story.standing
     assert list(one.open) == ["o6", "o7", "o8"]
     assert (len(one._closed), len(one.heard)) == (3, 3)
-    assert MAX_OPEN > 3
+    story.tell(incident("o6", version=2))
+    story.tell(incident("o9"))
+    assert list(one.open) == ["o8", "o6", "o9"]
 
 
 def test_a_disk_that_is_full_leaves_the_file_before(story, monkeypatch):
@@ -237,5 +357,34 @@ def test_another_sealers_file_is_not_opened(story):
     other = MemorySealer()
     other.seal_version = 9
     again = Standing(story.folder, other)
-    again.load(1)
+    again.load()
     assert again.upto == 0
+
+
+def test_keys_that_are_away_are_asked_again(story):
+    class Away(MemorySealer):
+        away = True
+
+        def open(self, sealed, context):
+            if self.away:
+                raise UnreachableError("testing.away", "The keys are away.", "Wait.")
+            return super().open(sealed, context)
+
+    story.tell(incident("a"))
+    story.standing.write(0)
+    sealer = Away()
+    again = Standing(story.folder, sealer)
+    assert not again.load()
+    sealer.away = False
+    assert again.load()
+    assert again.open.keys() == {"a"}
+
+
+def test_a_process_that_nobody_asks_knows_that_it_lacks_what_stood_before(tmp_path):
+    story = Kept(tmp_path)
+    for n in range(EVERY):
+        assert not story.standing.lacking
+        story.tell(incident(str(n)))
+    assert story.standing.lacking
+    story.standing.wait()
+    assert not story.standing.lacking
