@@ -29,6 +29,7 @@ _BULLETINS: Final = 1_500
 _MAX_BYTES: Final = 256 << 20
 _MAX_DAMAGED: Final = 1_000
 _MAX_HOURS: Final = 24 * 366
+_WHOLE_HOURS: Final = 24  # who asks for less learns less than the next may ask for
 _PIECE: Final = 512
 _NAMED: Final = 64  # records that are read each by itself, in a step
 _PATIENCE: Final = 50  # pieces that the keys did not open at once, before it gives up
@@ -85,7 +86,7 @@ class Recollection:
         self._heard: dict[tuple[str, str], None] = {}
         self._bytes = 0
         self._patience = _PATIENCE
-        self._given_up = False
+        self._given_up = hours < _WHOLE_HOURS
         self.idle = idle or past
         self.past = past
         self.damaged = 0
@@ -102,8 +103,9 @@ class Recollection:
             self._standing.clear()
             known = 0
         self._known, self._proved = known, not known
+        self._young = 0
         self._first = max(oldest, known + 1)
-        self._digest = self._standing.last
+        self._digest, self._era = self._standing.last, self._standing.era
         places = [one for one in self._standing.open.items() if one[1].position <= known]
         self._named = sorted(places, key=lambda one: one[1].position)
 
@@ -117,10 +119,10 @@ class Recollection:
         try:
             if not self._proved:
                 self._prove()
-            elif self._named:
-                self._read_named()
-            else:
+            elif self._last >= self._first:
                 self._read_piece()
+            else:
+                self._read_named()
         except UnreachableError:
             self._patience -= 1
             if self._patience <= 0:
@@ -132,15 +134,21 @@ class Recollection:
         return True
 
     def _settle(self) -> None:
-        """Have the standing account for all of it, unless something could not be read."""
-        if self.done and not (self._given_up or self.past or self.damaged):
+        """Have the standing account for all of it, unless something could not be read.
+
+        Nor where another reading has found it untrue since this one began.
+        """
+        whole = self.done and not (self._given_up or self.past or self.damaged)
+        # Where all of it seems to be of another day, the clock may be what is wrong.
+        whole = whole and (self._young > 0 or self._size == self._known)
+        if whole and self._era == self._standing.era:
             self._standing.settle(self._size, self._digest)
 
     def _prove(self) -> None:
         """See that the last record that is accounted for is the one that was seen."""
         records = self._piece(self._known, 1)
         self._proved = True
-        if not records or digest_of(records[0][1]) != self._standing.last:
+        if not records or digest_of(records[0][1]) != self._digest:
             self._distrust()
 
     def _distrust(self) -> None:
@@ -165,6 +173,7 @@ class Recollection:
                 known += 1
                 old += told.wall_ns < self._since_ns
                 self._keep(position, told)
+        self._young += known - old
         # A wall clock may have been set back for a while: one piece must be old altogether.
         if known and old == known:
             self._last = self._first - 1
@@ -184,8 +193,8 @@ class Recollection:
                     self._distrust()
                     return
                 self._keep(place.position, told)
-            if name not in self._found:
-                self._standing.forget(name)  # erased, or too old
+            if not records[0][1]:
+                self._standing.forget(name, place)  # erased
 
     def _exhausted(self) -> bool:
         took_ns = self._ledger.checkpoint().wall_ns - self._began_ns
@@ -259,8 +268,10 @@ class Recollection:
             if isinstance(told, Bulletin):
                 self._heard[told.origin[:LONGEST], digest_of(record.body)] = None
                 self._standing.note(position, record, told)
-        if record.kind not in KINDS:
-            return
+        if record.kind in KINDS:
+            self._keep_incident(position, record)
+
+    def _keep_incident(self, position: int, record: AuditRecord) -> None:
         incident = decoded(record.body)
         size = len(record.body) + _ITEM_BYTES
         if not isinstance(incident, Incident) or size > MAX_PART_BYTES:
@@ -272,7 +283,8 @@ class Recollection:
         if known is None or incident.version > known.incident.version:
             self._found[incident.incident_id] = _Found(incident, position, record.wall_ns, size)
             self._bytes += size
-            self._standing.note(position, record, incident)
+            if incident.state is not State.CLOSED or incident.incident_id in self._standing.open:
+                self._standing.note(position, record, incident)
 
 
 def _possible(incident: Incident, wall_ns: int) -> bool:

@@ -106,10 +106,8 @@ class LedgerServer:
             self._recalls = deque(one for one in self._recalls if not one.gone)
             if len(self._recalls) >= _MAX_RECALLS:
                 raise ValueError("too many recalls")
-            if self._recalls and self._recalls[0].idle:
-                self._recalls.appendleft(_Asked(connection, datum))
-            else:
-                self._recalls.append(_Asked(connection, datum))
+            idle = (number for number, one in enumerate(self._recalls) if one.idle)
+            self._recalls.insert(next(idle, len(self._recalls)), _Asked(connection, datum))
         elif not isinstance(datum, Hello):
             raise ValueError("no message for the ledger")  # noqa: TRY004 - what decode raises
 
@@ -149,7 +147,9 @@ class LedgerServer:
         if reading is None:
             return self._begin(asked)
         if not reading.done:
-            return 0.0 if reading.step() else _TURN_S
+            went_on = reading.step()
+            self._paused_ns = self._ledger.checkpoint().wall_ns
+            return 0.0 if went_on else _TURN_S
         return self._next() if asked.connection is None else self._tell(asked.connection, reading)
 
     def _begin(self, asked: _Asked) -> float:
@@ -184,8 +184,5 @@ class LedgerServer:
 
     def _pause_s(self) -> float:
         """Give for how long what nobody waits for has to wait, however often others are served."""
-        now_ns = self._ledger.checkpoint().wall_ns
-        if 0 <= now_ns - self._paused_ns < _PAUSE_NS:
-            return (_PAUSE_NS - now_ns + self._paused_ns) / 1e9
-        self._paused_ns = now_ns
-        return 0.0
+        since_ns = self._ledger.checkpoint().wall_ns - self._paused_ns
+        return (_PAUSE_NS - since_ns) / 1e9 if 0 <= since_ns < _PAUSE_NS else 0.0

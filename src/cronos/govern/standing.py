@@ -32,6 +32,8 @@ EVERY: Final = 4_096
 """Records after which it is written down: about what a start reads in a third of a second."""
 MAX_OPEN: Final = 200_000
 MAX_CLOSED: Final = 2_000
+MAX_BEHIND: Final = 1_000_000
+"""Records after which an incident that never closed is let go."""
 # As many as a kernel remembers, and how long a name is told by.
 MAX_BULLETINS: Final = 100_000
 LONGEST: Final = 255
@@ -70,6 +72,7 @@ class Standing:
     Attributes:
         upto: records up to here are accounted for; 0 where nothing is known yet.
         last: digest of the record there.
+        era: rises whenever it turns out to be untrue.
         open: incident -> where it last stood; what was noted longest ago comes first.
         heard: (origin, digest) of bulletins -> until what wall time they may be told again.
     """
@@ -77,6 +80,7 @@ class Standing:
     def __init__(self, folder: Path | None = None, sealer: Sealer | None = None) -> None:
         self.upto = 0
         self.last = ""
+        self.era = 0
         self.open: dict[str, Place] = {}
         self.heard: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._path = folder / "standing" if folder is not None else None
@@ -84,6 +88,7 @@ class Standing:
         self._closed: OrderedDict[str, int] = OrderedDict()  # -> its version
         self._whole = False
         self._unwritten = 0
+        self._lacks_after = EVERY
 
     def load(self) -> bool:
         """Read what an earlier process wrote; False where the keys do not answer just now.
@@ -109,15 +114,17 @@ class Standing:
             return None
         plain = self._sealer.open(data[len(head) :], _CONTEXT)
         written = msgspec.msgpack.decode(plain, type=_Written)
-        within = all(0 < one.position <= written.upto for one in written.open.values())
-        return written if written.upto > 0 and within else None
+        return written if written.upto > 0 else None
 
     def _take(self, written: _Written) -> None:
         self.upto, self.last = written.upto, written.last
         for name, version in written.closed.items():
             self._close(name, version)
         noted, self.open = self.open, {}
-        for name, place in (*written.open.items(), *noted.items()):
+        for name, place in written.open.items():
+            if 0 < place.position <= written.upto:  # what came later is read in any case
+                self._place(name, place)
+        for name, place in noted.items():
             self._place(name, place)
         for origin, digest, until_ns in written.heard:
             self._hear((origin, digest), until_ns)
@@ -125,7 +132,9 @@ class Standing:
     def clear(self) -> None:
         """Trust nothing of it any more."""
         self.upto, self.last, self._whole = 0, "", False
+        self.era += 1
         self.open.clear()
+        self._closed.clear()
         self.heard.clear()
 
     # --- noting ------------------------------------------------------------------------------
@@ -179,9 +188,10 @@ class Standing:
         if len(self.heard) > MAX_BULLETINS:
             self.heard.popitem(last=False)
 
-    def forget(self, name: str) -> None:
-        """Take an incident out: its record was erased, or is too old to be told."""
-        self.open.pop(name, None)
+    def forget(self, name: str, place: Place) -> None:
+        """Take an incident out whose record was erased, unless it stands elsewhere by now."""
+        if self.open.get(name) == place:
+            del self.open[name]
 
     def settle(self, upto: int, last: str) -> None:
         """Account for all records up to here: whoever read the ledger back has noted them."""
@@ -200,11 +210,13 @@ class Standing:
     @property
     def lacking(self) -> bool:
         """Say whether much was appended by a process that does not know what stood before."""
-        return not self._whole and self._unwritten >= EVERY
+        return not self._whole and self._unwritten >= self._lacks_after
 
     def wait(self) -> None:
-        """Let as many records be appended again before it is `due`, or `lacking`."""
+        """Let as many records be appended again before it is `due`; twice as many if `lacking`."""
         self._unwritten = 0
+        if not self._whole:
+            self._lacks_after = min(2 * self._lacks_after, 64 * EVERY)
 
     def write(self, wall_ns: int) -> None:
         """Write it down; a failure leaves the file before, and is tried again with more records.
@@ -218,6 +230,9 @@ class Standing:
         over = [name for name, until_ns in self.heard.items() if until_ns + _DAY_NS < wall_ns]
         for name in over:
             del self.heard[name]
+        behind = [n for n, place in self.open.items() if place.position < self.upto - MAX_BEHIND]
+        for incident_id in behind:
+            del self.open[incident_id]
         heard = [(origin, digest, until_ns) for (origin, digest), until_ns in self.heard.items()]
         written = _Written(self.upto, self.last, self.open, dict(self._closed), heard)
         new = self._path.with_name(self._path.name + ".new")

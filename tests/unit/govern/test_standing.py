@@ -245,28 +245,124 @@ def test_a_ledger_that_could_not_be_read_whole_is_not_accounted_for(tmp_path):
     assert story.standing.upto == 0
 
 
-def test_time_that_runs_out_costs_the_oldest_records_and_no_named_ones(story):
+def test_what_came_since_is_read_before_what_is_named(story):
     story.tell(incident("held"))
     story.restart()
     story.standing.appended = lambda _first, _records: None
+    story.tell(incident("held", State.CLOSED, 2), "closed")
     for n in range(1_100):
         story.tell(incident(str(n)))
     asked = Recollection(story.ledger, Recall(7, 24), standing=story.standing)
-    for _ in range(3):
+    for _ in range(4):
         asked.step()
     story.clock.advance(MAX_READING_NS + 1)
     asked.step()
     assert asked.done
-    assert named(asked.parts())[0] == "held"
-    assert len(named(asked.parts())) == 1 + 2 * 512
+    assert named(asked.parts())[:2] == ["held", "0"]
+    assert asked.read == 1_102
 
 
-def test_an_incident_that_is_too_old_to_be_told_is_let_go(story):
-    story.tell(incident("old"), hours_ago=30)
-    story.tell(incident("new"))
+@pytest.mark.parametrize("written", [True, False])
+def test_a_clock_that_was_ahead_for_one_start_hides_nothing_from_the_next(story, written):
+    story.tell(incident("held"))
+    if written:
+        story.restart()
+    else:
+        story.standing = Standing(story.folder, story.sealer)
+    story.tell(incident("since"))
+    right_ns = story.clock.now().wall_ns
+    story.clock.set_wall(right_ns + 48 * HOUR_NS)
+    assert named(story.recall().parts()) == []
+    story.clock.set_wall(right_ns)
     story.restart()
-    assert named(story.recall().parts()) == ["new"]
-    assert story.standing.open.keys() == {"new"}
+    assert named(story.recall().parts()) == ["held", "since"]
+
+
+def test_who_asks_for_less_than_a_day_settles_nothing(tmp_path):
+    story = Kept(tmp_path)
+    story.tell(incident("old"), hours_ago=5)
+    story.tell(incident("new"))
+    assert named(story.recall(hours=1).parts()) == ["new"]
+    assert story.standing.upto == 0
+
+
+def test_an_incident_that_never_closed_is_let_go_in_the_end(story, monkeypatch):
+    monkeypatch.setattr(standing_module, "MAX_BEHIND", 5)
+    for n in range(9):
+        story.tell(incident(f"{n}"))
+    story.restart()
+    assert story.standing.open.keys() == {f"{n}" for n in range(3, 9)}
+
+
+def test_what_stands_elsewhere_by_now_is_not_let_go_with_its_erased_record(story):
+    story.tell(incident("a", version=3))
+    story.restart()
+    read = story.ledger.read
+    story.ledger.read = lambda first, count: (
+        [b""] if first == 1 and asked.read else read(first, count)
+    )
+    story.tell(incident("b"))
+    asked = Recollection(story.ledger, Recall(7, 24), standing=story.standing)
+    story.tell(incident("a", version=4))
+    while not asked.done:
+        asked.step()
+    assert story.standing.open.keys() == {"a", "b"}
+
+
+def test_what_closes_while_the_past_is_read_for_a_successor_stays_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(standing_module, "MAX_CLOSED", 3)
+    story = Kept(tmp_path)
+    story.tell(incident("x", State.CONFIRMED, 2))
+    for n in range(9):
+        story.tell(incident(f"{n}", State.CLOSED, 3), "closed")
+    story.standing = Standing(tmp_path, story.sealer)
+    asked = Recollection(story.ledger, Recall(7, 24), standing=story.standing, idle=True)
+    story.tell(incident("x", State.CLOSED, 3), "closed")
+    while not asked.done:
+        asked.step()
+    assert story.standing.open == {}
+    story.restart()
+    assert "x" not in [one for one in named(story.recall().parts()) if one in story.standing.open]
+
+
+def test_a_reading_does_not_account_for_what_another_found_untrue(story):
+    for n in range(700):
+        story.tell(incident(str(n)))
+    story.restart()
+    story.tell(incident("since"))
+    first = Recollection(story.ledger, Recall(1, 24), standing=story.standing)
+    first.step()
+    first.step()
+    read, story.ledger.read = story.ledger.read, lambda _first, _count: []
+    second = Recollection(story.ledger, Recall(2, 24), standing=story.standing)
+    second.step()
+    story.ledger.read = read
+    while not first.done:
+        first.step()
+    assert story.standing.upto == 0
+
+
+def test_what_is_appended_before_the_first_step_raises_no_doubt(story):
+    for n in range(600):
+        story.tell(incident(str(n), State.CLOSED), "closed")
+    asked = Recollection(story.ledger, Recall(1, 24), standing=story.standing)
+    story.tell(incident("now"))
+    while not asked.done:
+        asked.step()
+    assert asked.read == 0
+    assert story.standing.open.keys() == {"now"}
+
+
+def test_places_of_what_came_after_are_no_reason_to_refuse_a_file(tmp_path):
+    story = Kept(tmp_path)
+    story.tell(incident("before"))
+    asked = Recollection(story.ledger, Recall(1, 24), standing=story.standing)
+    story.tell(incident("since"))
+    while not asked.done:
+        asked.step()
+    story.restart()
+    assert story.standing.upto == 1
+    assert named(story.recall().parts()) == ["before", "since"]
 
 
 @pytest.mark.parametrize("number", [(1 << 64) - 1, -(1 << 63)])
@@ -387,4 +483,7 @@ def test_a_process_that_nobody_asks_knows_that_it_lacks_what_stood_before(tmp_pa
         story.tell(incident(str(n)))
     assert story.standing.lacking
     story.standing.wait()
-    assert not story.standing.lacking
+    for n in range(2 * EVERY):
+        assert not story.standing.lacking
+        story.standing.appended(n, [b""])
+    assert story.standing.lacking
