@@ -67,7 +67,9 @@ def test_what_was_signed_is_read_or_refused(data):
 @given(st.sampled_from(ORDERS), st.integers(0, 40_000), st.integers(1, 255), st.booleans())
 def test_a_changed_or_cut_approval_is_none(order, at, flip, cut):
     at %= len(order)
-    changed = order[:at] if cut else order[:at] + bytes([order[at] ^ flip]) + order[at + 1 :]
+    # Nothing at all is no order but a call without one.
+    cut_off = order[: at or 1]
+    changed = cut_off if cut else order[:at] + bytes([order[at] ^ flip]) + order[at + 1 :]
     other = ORDERS[0] if order is ORDERS[1] else ORDERS[1]
     assert isinstance(judged(changed, other), str)
     office = Operators(known(), "local", VirtualClock(wall_ns=NOW_NS))
