@@ -23,7 +23,9 @@ _MAX_CONNECTIONS: Final = 16
 _MAX_RECALLS: Final = 4
 _TURN_S: Final = 0.2
 _PAUSE_NS: Final = 50_000_000
-_PATIENCE: Final = 50  # turns that the keys may stay away, before the file is done without
+# The keys may stay away for so many turns and so long, before the file is done without.
+_PATIENCE: Final = 50
+_PATIENCE_NS: Final = 5_000_000_000
 _HOURS: Final = 24  # what a successor will ask for
 
 
@@ -68,7 +70,7 @@ class LedgerServer:
         self._standing = standing if standing is not None else Standing()
         self._loaded = False
         self._patience = _PATIENCE
-        self._paused_ns = 0
+        self._asked_ns = self._paused_ns = 0
         self._server = FrameServer(
             listener, self._hear, max_connections=_MAX_CONNECTIONS, max_frames=_MAX_RECORDS
         )
@@ -155,8 +157,11 @@ class LedgerServer:
     def _begin(self, asked: _Asked) -> float:
         if not self._loaded:
             # Not before somebody asks: it takes keys, and no record waits for these.
+            now_ns = self._ledger.checkpoint().wall_ns
             self._patience -= 1
-            self._loaded = self._standing.load() or self._patience <= 0
+            self._asked_ns = self._asked_ns or now_ns
+            late = self._patience <= 0 and not 0 <= now_ns - self._asked_ns < _PATIENCE_NS
+            self._loaded = self._standing.load() or late
             if not self._loaded:
                 return _TURN_S
         known, idle = self._standing, asked.idle
