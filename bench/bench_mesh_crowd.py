@@ -7,7 +7,7 @@ network namespaces (root; 20, or ``--processes N,M``), each with gRPC streams, s
 at most 16 links, and beside them the simulation of as many: messages for each member and second
 while nothing happens, how soon a `kill -9` is known to half and to the last, false verdicts: while
 they start, where some twenty processes share two processors, and from then on.
-``--no-thousand`` leaves the thousand out.
+``--no-thousand`` leaves the thousand out; ``--apart S`` starts the processes S seconds apart.
 """
 
 import signal
@@ -90,11 +90,11 @@ def calmed(world, names):
     return boot_ns()
 
 
-def real(report, count):
+def real(report, count, apart_s):
     names = [f"m{number:02}" for number in range(count)]
     with World(names) as world:
         began = time.monotonic()
-        world.start_all(within_s=300)
+        world.start_all(within_s=300, apart_s=apart_s)
         met_s = time.monotonic() - began
         calm_ns = calmed(world, names)
         before = sent_by_all(world, names)
@@ -129,7 +129,7 @@ def real(report, count):
             for one in world.nodes[name].told("changed", status="dead")
             if one["peer"] != names[-1]
         ]
-    label = f"{count} processes"
+    label = f"{count} processes" + (f", started {apart_s:g} s apart" if apart_s else "")
     last = max(heard.values()) if len(heard) == len(survivors) else float("inf")
     half = quantile(list(heard.values()), 0.5) if heard else float("inf")
     report.add(f"{label}: started until all see all", [met_s], "s", count)
@@ -149,6 +149,9 @@ def main():
     counts = [20]
     if "--processes" in sys.argv:
         counts = [int(one) for one in sys.argv[sys.argv.index("--processes") + 1].split(",")]
+    apart_s = 0.0
+    if "--apart" in sys.argv:
+        apart_s = float(sys.argv[sys.argv.index("--apart") + 1])
     if "--no-thousand" not in sys.argv:
         for loss in (0.0, 0.1):
             simulated(report, loss, seeds=(11, 12))
@@ -157,7 +160,7 @@ def main():
         counts = []
     for count in filter(None, counts):
         simulated(report, 0.0, seeds=(11, 12, 13), members=count)
-        real(report, count)
+        real(report, count, apart_s)
     report.show()
 
 

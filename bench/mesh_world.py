@@ -183,11 +183,12 @@ class World:
                    *seeds]  # fmt: skip
         self.nodes[name] = Process(name, command)
 
-    def start_all(self, within_s=60):
-        """Start every node, and wait until each sees all others alive and linked."""
+    def start_all(self, within_s=60, apart_s=0.0):
+        """Start every node, so far apart, and wait until each sees all others alive and linked."""
         first = self.names[0]
         for name in self.names:
             self.start(name, () if name == first else (self.address(first),))
+            time.sleep(apart_s)
         self.settle(within_s)
 
     def settle(self, within_s=60):
