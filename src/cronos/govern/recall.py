@@ -2,11 +2,11 @@
 
 Which bulletins it holds is told too, so that none is recorded again by the next life.
 
-The ledger is read backwards, piece by piece, so that whoever holds it can serve others between
-two pieces: what came since `Standing` was written down, and then the records that it names. The
-closed incidents of the day follow, while the kernel is at work already (`past`). Without a standing
-all of it is read first. What is read is bounded in records, bytes and time whatever the ledger
-holds, newest first: where a bound is met, it is the oldest that is left out.
+The ledger is read backwards, piece by piece, so that whoever holds it can serve others between two
+pieces: what came since `Standing` was written down, and then the records that it names. The closed
+incidents that it names follow, while the kernel is at work already (`past`). Without a standing all
+of it is read first. What is read is bounded in records, bytes and time whatever the ledger holds,
+newest first: where a bound is met, it is the oldest that is left out.
 
 Rule: nothing that a single record holds may keep the others from being found. One that was
 erased, damaged, or written by a later version is passed over.
@@ -106,8 +106,11 @@ class Recollection:
         self._young = 0
         self._first = max(oldest, known + 1)
         self._digest, self._era = self._standing.last, self._standing.era
-        places = [one for one in self._standing.open.items() if one[1].position <= known]
-        self._named = sorted(places, key=lambda one: one[1].position)
+        places = self._standing.open
+        if self.past:
+            places, self._first, self._proved = self._standing.closed, self._size + 1, True
+        named = [one for one in places.items() if one[1].position <= known]
+        self._named = sorted(named, key=lambda one: one[1].position)
 
     @property
     def done(self) -> bool:
@@ -189,10 +192,11 @@ class Recollection:
             told = decoded(records[0][1])
             body = decoded(told.body) if isinstance(told, AuditRecord) else None
             if isinstance(told, AuditRecord) and isinstance(body, Incident):
-                if (body.incident_id, body.version) != (name, place.version):
+                if (body.incident_id, body.version) == (name, place.version):
+                    self._keep(place.position, told)
+                elif not self.past:
                     self._distrust()
                     return
-                self._keep(place.position, told)
             if not records[0][1]:
                 self._standing.forget(name, place)  # erased
 
@@ -205,7 +209,7 @@ class Recollection:
         """Give what reads the closed incidents that this one did not come to; None for none."""
         if not self._known or self.idle:
             return None
-        return Recollection(self._ledger, self._recall, past=True)
+        return Recollection(self._ledger, self._recall, standing=self._standing, past=True)
 
     def parts(self) -> Iterator[Recalled]:
         """Give what was found, what changed last at the end; the last part is `complete`.
@@ -283,8 +287,8 @@ class Recollection:
         if known is None or incident.version > known.incident.version:
             self._found[incident.incident_id] = _Found(incident, position, record.wall_ns, size)
             self._bytes += size
-            if incident.state is not State.CLOSED or incident.incident_id in self._standing.open:
-                self._standing.note(position, record, incident)
+            if not self.past:
+                self._standing.before(position, incident)
 
 
 def _possible(incident: Incident, wall_ns: int) -> bool:

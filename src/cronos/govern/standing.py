@@ -31,7 +31,7 @@ KINDS: Final = frozenset({"state", "closed", "evicted"})
 EVERY: Final = 4_096
 """Records after which it is written down: about what a start reads in a third of a second."""
 MAX_OPEN: Final = 200_000
-MAX_CLOSED: Final = 2_000
+MAX_CLOSED: Final = 20_000
 MAX_BEHIND: Final = 1_000_000
 """Records after which an incident that never closed is let go."""
 # As many as a kernel remembers, and how long a name is told by.
@@ -58,7 +58,7 @@ class _Written(msgspec.Struct, frozen=True, array_like=True):
     upto: int
     last: str
     open: dict[str, Place]
-    closed: dict[str, int]
+    closed: dict[str, Place]
     heard: list[tuple[str, str, int]]
 
 
@@ -74,6 +74,7 @@ class Standing:
         last: digest of the record there.
         era: rises whenever it turns out to be untrue.
         open: incident -> where it last stood; what was noted longest ago comes first.
+        closed: the same of those that have closed, the latest of them.
         heard: (origin, digest) of bulletins -> until what wall time they may be told again.
     """
 
@@ -82,10 +83,10 @@ class Standing:
         self.last = ""
         self.era = 0
         self.open: dict[str, Place] = {}
+        self.closed: OrderedDict[str, Place] = OrderedDict()
         self.heard: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._path = folder / "standing" if folder is not None else None
         self._sealer = sealer
-        self._closed: OrderedDict[str, int] = OrderedDict()  # -> its version
         self._whole = False
         self._unwritten = 0
         self._lacks_after = EVERY
@@ -118,8 +119,9 @@ class Standing:
 
     def _take(self, written: _Written) -> None:
         self.upto, self.last = written.upto, written.last
-        for name, version in written.closed.items():
-            self._close(name, version)
+        ended, self.closed = self.closed, OrderedDict()
+        for name, place in (*written.closed.items(), *ended.items()):
+            self._close(name, place)
         noted, self.open = self.open, {}
         for name, place in written.open.items():
             if 0 < place.position <= written.upto:  # what came later is read in any case
@@ -134,7 +136,7 @@ class Standing:
         self.upto, self.last, self._whole = 0, "", False
         self.era += 1
         self.open.clear()
-        self._closed.clear()
+        self.closed.clear()
         self.heard.clear()
 
     # --- noting ------------------------------------------------------------------------------
@@ -160,16 +162,30 @@ class Standing:
             if len(name) > LONGEST or not 0 <= version <= _MOST:
                 return
             if body.state is State.CLOSED:
-                self._close(name, version)
+                self._close(name, Place(position, version))
             else:
                 self._place(name, Place(position, version))
 
-    def _close(self, name: str, version: int) -> None:
-        if self._is_news(name, version):
+    def before(self, position: int, incident: Incident) -> None:
+        """Note how an incident stood that was read behind all that is newer.
+
+        What has closed takes a place only where one is left, in front of those that closed since.
+        """
+        name, place = incident.incident_id, Place(position, incident.version)
+        if len(name) > LONGEST or not self._is_news(name, place.version):
+            return
+        if incident.state is not State.CLOSED:
+            self._place(name, place)
+        elif name in self.open or len(self.closed) < MAX_CLOSED:
+            self._close(name, place)
+            self.closed.move_to_end(name, last=False)
+
+    def _close(self, name: str, place: Place) -> None:
+        if self._is_news(name, place.version):
             self.open.pop(name, None)
-            self._closed[name] = version
-            if len(self._closed) > MAX_CLOSED:
-                self._closed.popitem(last=False)
+            self.closed[name] = place
+            if len(self.closed) > MAX_CLOSED:
+                self.closed.popitem(last=False)
 
     def _place(self, name: str, place: Place) -> None:
         if self._is_news(name, place.version):
@@ -179,9 +195,8 @@ class Standing:
                 del self.open[next(iter(self.open))]
 
     def _is_news(self, name: str, version: int) -> bool:
-        known = self.open.get(name)
-        before = known.version if known is not None else -1
-        return version > max(before, self._closed.get(name, -1))
+        known = self.open.get(name) or self.closed.get(name)
+        return known is None or version > known.version
 
     def _hear(self, name: tuple[str, str], until_ns: int) -> None:
         self.heard[name] = max(until_ns, self.heard.pop(name, 0))
@@ -234,7 +249,7 @@ class Standing:
         for incident_id in behind:
             del self.open[incident_id]
         heard = [(origin, digest, until_ns) for (origin, digest), until_ns in self.heard.items()]
-        written = _Written(self.upto, self.last, self.open, dict(self._closed), heard)
+        written = _Written(self.upto, self.last, self.open, dict(self.closed), heard)
         new = self._path.with_name(self._path.name + ".new")
         with suppress(*_UNUSABLE):
             sealed = self._sealer.seal(msgspec.msgpack.encode(written), _CONTEXT)

@@ -221,6 +221,38 @@ def test_what_closed_is_not_open_again_however_much_closed_before_it(story, monk
     assert story.standing.open == {}
 
 
+def test_of_what_has_closed_the_latest_is_known_in_its_order_whoever_read_it(story, monkeypatch):
+    monkeypatch.setattr(standing_module, "MAX_CLOSED", 3)
+    for n in range(5):
+        story.tell(incident(f"{n}", State.CLOSED, 2), "closed")
+    assert list(story.standing.closed) == ["2", "3", "4"]
+    story.standing = Standing(story.folder, story.sealer)
+    story.recall()
+    assert list(story.standing.closed) == ["2", "3", "4"]
+    story.restart()
+    assert list(story.standing.closed) == ["2", "3", "4"]
+    story.tell(incident("5", State.CLOSED, 2), "closed")
+    assert list(story.standing.closed) == ["3", "4", "5"]
+
+    after = story.recall().after()
+    while not after.done:
+        after.step()
+    assert named(after.parts()) == ["5", "4", "3"]
+    assert after.read == 3
+
+
+def test_what_is_said_of_the_past_and_is_untrue_is_left_out(story):
+    story.tell(incident("0", State.CLOSED, 2), "closed")
+    story.tell(incident("1", State.CLOSED, 2), "closed")
+    story.restart()
+    story.standing.closed["0"] = Place(2, 2)
+    after = story.recall().after()
+    while not after.done:
+        after.step()
+    assert named(after.parts()) == ["1"]
+    assert story.standing.upto == 2
+
+
 def test_a_record_that_cannot_be_read_just_now_is_not_let_go(story):
     def broken(first, count):
         if first <= 1 < first + count:
@@ -428,7 +460,7 @@ def test_what_is_remembered_is_bounded(story, monkeypatch):
     story.tell(incident("n" * 256))
     one = story.standing
     assert list(one.open) == ["o6", "o7", "o8"]
-    assert (len(one._closed), len(one.heard)) == (3, 3)
+    assert (len(one.closed), len(one.heard)) == (3, 3)
     story.tell(incident("o6", version=2))
     story.tell(incident("o9"))
     assert list(one.open) == ["o8", "o6", "o9"]
