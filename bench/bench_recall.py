@@ -111,7 +111,6 @@ def measure_known(ledger: SqliteLedger, folder: Path, sealer: Sealer, report: Re
     asked = Recollection(ledger, Recall(1, 25), standing=known)
     while not asked.done:
         asked.step()
-    size = ledger.checkpoint().size
     known.write(SystemClock().now().wall_ns)
     ledger.append(records(SEALED, CHUNK, SystemClock().now().wall_ns, SEALED + CHUNK))
     whole: list[float] = []
@@ -119,7 +118,7 @@ def measure_known(ledger: SqliteLedger, folder: Path, sealer: Sealer, report: Re
     for _ in range(ROUNDS):
         begun = time.perf_counter()
         known = Standing(folder, sealer)
-        known.load(size)
+        known.load()
         asked = Recollection(ledger, Recall(1, 25), standing=known)
         while not asked.done:
             asked.step()
