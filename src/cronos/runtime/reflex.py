@@ -258,7 +258,7 @@ class Reflex:
         """Learn what is durable; what could not be stored is tried again."""
         if isinstance(datum, Recalled) and (self.recall_hours or datum.past):
             self.take(datum)
-            if datum.complete and self.recall_hours:
+            if datum.complete and not datum.past:
                 self._go_on()
         if not isinstance(datum, Appended) or datum.request_id not in self._unstored:
             return

@@ -226,11 +226,12 @@ class Process:
     def __init__(self, folder):
         self.folder = folder
         self.ledger = MemoryLedger(MemorySealer(), SystemClock())
+        self.sealer = MemorySealer()
 
     @contextlib.contextmanager
     def runs(self):
         listener = listen(self.folder / "s")
-        self.standing = Standing(self.folder, MemorySealer())
+        self.standing = Standing(self.folder, self.sealer)
         server = LedgerServer(self.ledger, listener, self.standing)
         thread = threading.Thread(target=server.serve)
         thread.start()
@@ -286,6 +287,33 @@ def test_a_process_that_nobody_asks_finds_out_what_its_successor_has_to_know(tmp
     with process.runs() as client:
         client.send(encode(Recall(1, 24)))
         assert [one.incident_id for one in hear(client).incidents] == ["before"]
+
+
+def test_keys_that_are_away_when_somebody_asks_are_waited_for_while_others_append(tmp_path):
+    class Away(MemorySealer):
+        tries = 3
+
+        def open(self, sealed, context):
+            self.tries -= context == b"ledger/standing"
+            if self.tries > 0:
+                raise UnreachableError("testing.away", "The keys are away.", "Wait.")
+            return super().open(sealed, context)
+
+    process = Process(tmp_path)
+    with process.runs() as client:
+        client.send(encode(Recall(1, 24)))
+        assert hear(client).complete
+        client.send(
+            encode(Append(2, (stood("gone", 2, State.CLOSED), stood("held", 1, State.WAITING))))
+        )
+        assert hear(client) == Appended(2, 1)
+    process.sealer = Away()
+    with process.runs() as client:
+        client.send(encode(Recall(3, 24)))
+        client.send(encode(Append(4, (b"x",))))
+        assert hear(client) == Appended(4, 3)
+        assert [one.incident_id for one in hear(client).incidents] == ["held"]
+        assert process.sealer.tries == 0
 
 
 def test_a_peers_bulletin_ends_no_ledger(tmp_path):

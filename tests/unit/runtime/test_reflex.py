@@ -361,6 +361,20 @@ def test_nothing_is_taken_before_the_past_is():
     play(story)
 
 
+def test_what_has_closed_long_ago_is_not_what_a_start_waits_for():
+    async def story(stage):
+        stage.reflex.recall_hours = 24
+        stage.report(1, finding())
+        stage.reflex.on_ledger(Recalled(7, (), (), past=True))
+        await turn()
+        assert stage.orders == []
+        stage.reflex.on_ledger(Recalled(7, (), ()))
+        await turn()
+        assert len(stage.orders) == 1
+
+    play(story)
+
+
 def test_what_has_closed_long_ago_is_learnt_while_at_work():
     async def story(stage):
         stage.report(1, finding())
