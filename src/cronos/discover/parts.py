@@ -55,9 +55,9 @@ def _readable(messages: Sequence[Message]) -> Known:
 
 def first(messages: Sequence[Message]) -> Discovery:
     """Give what detectors vouch for."""
-    from cronos.discover.detectors.registry import claims  # noqa: PLC0415 - numpy
+    from cronos.discover.vouched import all_claims  # noqa: PLC0415 - numpy
 
-    return claimed(messages, claims(messages))
+    return claimed(messages, all_claims(messages))
 
 
 def discover(

@@ -1,5 +1,6 @@
 """Turn the claims of verified detectors into evidence about single bytes."""
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,8 +18,13 @@ FAMILIES: Final = (
 
 
 def all_claims(messages: Sequence[Message]) -> list[Claim]:
-    """Ask every detector."""
-    return registry.claims(messages)
+    """Ask every detector; of the messages that were asked about last nothing is asked anew."""
+    return list(_claims(tuple(messages)))
+
+
+@functools.lru_cache(maxsize=1)
+def _claims(messages: tuple[Message, ...]) -> tuple[Claim, ...]:
+    return tuple(registry.claims(messages))
 
 
 def chosen(claims: Sequence[Claim]) -> list[int]:

@@ -1,5 +1,6 @@
 """Claims as evidence about bytes."""
 
+from cronos.discover.detectors import registry
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
@@ -33,7 +34,29 @@ def test_chosen_claims_vote_on_the_byte_order():
     assert claimed_order([COUNTER]) == 0
 
 
-def test_detectors_are_asked():
-    messages = [Message(bytes((7, n)) + bytes((n * 37 % 251,)) * n) for n in range(60)]
+def counted(*numbers):
+    return [Message(bytes((7, n)) + bytes((n * 37 % 251,)) * n) for n in numbers]
 
-    assert any(claim.kind.startswith("length") for claim in all_claims(messages))
+
+def test_detectors_are_asked():
+    claims = all_claims(counted(*range(60)))
+
+    assert any(claim.kind.startswith("length") for claim in claims)
+
+
+def test_detectors_are_asked_once_of_the_same_messages_and_anew_of_others(monkeypatch):
+    asked = []
+
+    def claims(messages):
+        asked.append(messages)
+        return [LENGTH]
+
+    monkeypatch.setattr(registry, "claims", claims)
+    one, other = counted(1, 2, 203), counted(1, 2, 204)
+    found = all_claims(one)
+    found.clear()
+
+    assert all_claims(list(one)) == [LENGTH]
+    assert len(asked) == 1
+    assert all_claims(other) == all_claims(other[:2]) == [LENGTH]
+    assert [len(messages) for messages in asked] == [3, 3, 2]
