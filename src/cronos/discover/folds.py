@@ -20,6 +20,13 @@ GROUPS: Final = (
 )
 """What is left out together: whole families of the open protocols and more."""
 
+FAMILIES: Final = (
+    GROUPS[0],  # NBNS is of DNS's family, and what SMB carries and is carried by of one with it
+    GROUPS[1],  # all of BER
+    *((name,) for group in GROUPS[2:] for name in group),
+)
+"""The families alone, so that as much as may be is learnt from."""
+
 HEAD: Final = (
     "| left out | F1 | perfection | false positives | accuracy | V of types | meaning F1 |\n"
     "|---|---|---|---|---|---|---|"

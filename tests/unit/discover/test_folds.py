@@ -2,7 +2,7 @@
 
 import pytest
 
-from cronos.discover.folds import GROUPS, Figures, judged, line
+from cronos.discover.folds import FAMILIES, GROUPS, Figures, judged, line
 from cronos.discover.messages import Message
 from cronos.discover.model import Sem
 
@@ -13,6 +13,18 @@ def counted(*cuts):
     figures = Figures()
     figures.add(8, TRUTH, cuts)
     return figures
+
+
+def test_families_leave_out_each_protocol_once_and_never_less_than_its_family():
+    every = [name for group in GROUPS for name in group]
+
+    assert sorted(name for family in FAMILIES for name in family) == sorted(every)
+    for family in (
+        {"dns", "nbns"},
+        {"smb", "smb2", "dcerpc", "nbns"},
+        {"snmp", "ldap", "kerberos"},
+    ):
+        assert any(family <= set(group) for group in FAMILIES)
 
 
 def test_all_right_is_one_and_nothing_else():
