@@ -21,7 +21,7 @@ GROUPS: Final = (
 """What is left out together: whole families of the open protocols and more."""
 
 FAMILIES: Final = (
-    GROUPS[0],  # NBNS is of DNS's family, and what SMB carries and is carried by of one with it
+    GROUPS[0],  # NBNS is of DNS's family and of SMB's, which carries DCE/RPC
     GROUPS[1],  # all of BER
     *((name,) for group in GROUPS[2:] for name in group),
 )
