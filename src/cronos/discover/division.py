@@ -64,19 +64,23 @@ class _Group:
         return self.part.bits + TYPE_BITS
 
 
-def divided(samples: Sequence[Sample], name: str, work: int, *, bold: bool = False) -> ir.Grammar:
+def divided(
+    samples: Sequence[Sample], name: str, work: int, *, bold: bool = False, merged: bool = True
+) -> ir.Grammar:
     """Give the structure of the grammar: types in the order in which they are tried.
 
-    When `bold`, messages are cut as most of them are also where many are not.
+    When `bold`, messages are cut as most of them are also where many are not. Types are `merged`
+    one into another unless there is no time for it: that takes as long as all else.
     """
     names = Names()
     whole = [_Group(samples, names, work, bold=bold)]
     directed = _split(whole[0], names, work, lambda one: one.direction)
     typed = _split(whole[0], names, work, lambda one: f"{one.direction}/{one.type:06}")
-    ways = [whole, directed, _agglomerated(typed, names, work)]
+    ways = [whole, directed]
+    ways += [_agglomerated(typed, names, work)] if merged else []
     ways += [typed] if len(typed) <= ir.MAX_TYPES else []
     grammars = [one for way in ways if _small(one := _grammar(way, names, name))]
-    return min(grammars, key=lambda one: _bits(one, samples))
+    return min(grammars, key=lambda one: described_bits(one, samples))
 
 
 def with_others(
@@ -125,7 +129,7 @@ def _small(grammar: ir.Grammar) -> bool:
     return sum([1 for kind in grammar.types for _ in ir.walk(kind.body)]) < ir.MAX_NODES
 
 
-def _bits(grammar: ir.Grammar, samples: Sequence[Sample]) -> float:
+def described_bits(grammar: ir.Grammar, samples: Sequence[Sample]) -> float:
     """Give the description length: the grammar, the choice of types, and boundaries not given."""
     run = Interpreter(grammar)
     total = TYPE_BITS * len(grammar.types)

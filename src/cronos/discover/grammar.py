@@ -16,7 +16,7 @@ import numpy as np
 
 from cronos.discover import ir
 from cronos.discover.attested import said_of
-from cronos.discover.division import OTHER, Direction, Sample, divided, with_others
+from cronos.discover.division import OTHER, Direction, Sample, described_bits, divided, with_others
 from cronos.discover.interpreter import Interpreter, Parsed, Refused, whole
 from cronos.discover.model import Discovery
 from cronos.errors import InputError
@@ -29,6 +29,7 @@ _GUARDS: Final = 600  # random messages that floors are set by; not those of the
 _GUARD_SEED: Final = 16
 _TELLING: Final = 60  # held-back messages of which none must be refused
 _SIDES: Final[tuple[tuple[Direction, ...], ...]] = (("",), ("c2s", "s2c"))
+_RARE: Final = 250  # one message in so many may be refused
 _MANY_ZEROS: Final = 0.05
 _LEAST_FLOOR: Final = -64.0  # where no random message fits the last type at all
 _SPARED: Final = 400  # one message in so many may fall below
@@ -64,18 +65,23 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
             "There is no message to learn a grammar from.",
             "Give a capture of the protocol, or another filter.",
         )
-    chosen = _chosen(samples)
-    grammar = divided(chosen, name, work)
+    some = chosen(samples)
+    # Cut where nearly all are, or boldly as most are: what describes the messages in fewer bits.
+    ways = [divided(some, name, work, bold=bold, merged=bold) for bold in (False, True)]
+    grammar = min(ways, key=lambda one: described_bits(one, some))
     plain = guarded(estimate(grammar, samples), samples)
-    if not _refuses_noise(plain, samples):
+    fits = _refuses_noise(plain, samples)
+    if not fits:
         # Some type cuts nothing, so nothing speaks for its messages: cut more, at some loss.
-        bold = guarded(estimate(divided(chosen, name, work, bold=True), samples), samples)
-        if _refuses_noise(bold, samples) and _refused(bold, samples) <= _refused(plain, samples):
-            plain = bold
-    if _takes_the_unseen(samples, work):
+        bold = guarded(estimate(ways[1], samples), samples)
+        if _refuses_noise(bold, samples):
+            most = max(_refused(plain, samples), len(samples) // _RARE)
+            fits = _refused(bold, samples) <= most
+            grammar, plain = ways[1], bold
+    if fits and _takes_the_unseen(samples, work, bold=grammar is ways[1]):
         return plain
     for sides in _SIDES:
-        wider = _with_evidence(with_others(grammar, chosen, work, sides), samples)
+        wider = _with_evidence(with_others(grammar, some, work, sides), samples)
         wider = _telling(guarded(estimate(wider, samples), samples), samples)
         if wider.types[-1].name.startswith(OTHER) and _refuses_noise(wider, samples):
             return wider
@@ -142,7 +148,7 @@ def _value(leaf: ir.Number | ir.Data, raw: bytes) -> int | bytes:
     return int.from_bytes(raw, "big" if leaf.endian == "be" else "little")
 
 
-def _takes_the_unseen(samples: Sequence[Sample], work: int) -> bool:
+def _takes_the_unseen(samples: Sequence[Sample], work: int, *, bold: bool) -> bool:
     """Say whether a grammar of four fifths of the messages takes the last fifth.
 
     Of few messages it cannot be said: when none of `n` is refused, three in `n` may well be.
@@ -151,8 +157,8 @@ def _takes_the_unseen(samples: Sequence[Sample], work: int) -> bool:
     held = [one for index, one in enumerate(samples) if index % 5 == 4]
     if len(held) < _TELLING:
         return False
-    grammar = estimate(divided(_chosen(train), "trial", work), train)
-    return _refused(grammar, held) * 250 <= len(held)
+    grammar = estimate(divided(chosen(train), "trial", work, bold=bold), train)
+    return _refused(grammar, held) <= len(held) // _RARE
 
 
 def _refused(grammar: ir.Grammar, samples: Sequence[Sample]) -> int:
@@ -219,7 +225,7 @@ def noise(lengths: Sequence[int], count: int = NOISE, seed: int = _SEED) -> list
     return [rng.bytes(max(8, lengths[index % len(lengths)])) for index in range(count)]
 
 
-def _chosen(samples: Sequence[Sample]) -> list[Sample]:
+def chosen(samples: Sequence[Sample]) -> list[Sample]:
     """Take at most `MAX_SAMPLE`, of each type in turn, so that rare types are there."""
     if len(samples) <= MAX_SAMPLE:
         return list(samples)

@@ -1,7 +1,8 @@
 """Items that repeat: how the fields after the cursor fall into groups that look alike."""
 
+import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final, Literal
 
@@ -41,17 +42,17 @@ def counted(rows: Sequence[Row], name: str, *, sure: bool) -> Partition | None:
     row, count = rows[first], counts[first]
     for fields in range(1, min(_MAX_FIELDS, row.left // count) + 1):
         pattern = row.sems[row.i : row.i + fields]
-        lengths = [
+        lengths = _all(
             _groups(one, fields, many, pattern) for one, many in zip(rows, counts, strict=True)
-        ]
-        if all(one is not None for one in lengths) and _same_width(lengths):
-            return Partition(tuple([one for one in lengths if one is not None]))
+        )
+        if lengths is not None and _same_width(lengths):
+            return Partition(lengths)
     return None
 
 
-def _same_width(lengths: Sequence[tuple[int, ...] | None]) -> bool:
+def _same_width(lengths: Sequence[tuple[int, ...]]) -> bool:
     """Ask for items of one size: whether others are cut rightly, a count alone cannot prove."""
-    return len({length for one in lengths if one is not None for length in one}) == 1
+    return len({length for one in lengths for length in one}) == 1
 
 
 def _groups(row: Row, fields: int, count: int, pattern: Sequence[Sem]) -> tuple[int, ...] | None:
@@ -76,20 +77,31 @@ def _alike(rows: Sequence[Row]) -> Partition | None:
     if len({row.left for row in rows}) < 2:
         return None
     longest = max(rows, key=lambda row: row.left)
+    common = math.gcd(*[row.left for row in rows])
     for fields in range(1, min(_MAX_FIELDS, longest.left // 2) + 1):
+        if common % fields:
+            continue
         pattern = tuple(longest.sems[longest.i : longest.i + fields])
         widths = longest.widths(fields)
-        lengths = [_periodic(row, fields, pattern, widths) for row in rows]
-        if all(one is not None for one in lengths):
-            return Partition(tuple([one for one in lengths if one is not None]))
+        lengths = _all(_periodic(row, fields, pattern, widths) for row in rows)
+        if lengths is not None:
+            return Partition(lengths)
     return None
+
+
+def _all(given: Iterable[tuple[int, ...] | None]) -> tuple[tuple[int, ...], ...] | None:
+    """Give the lengths of all rows; nothing as soon as one has none."""
+    out: list[tuple[int, ...]] = []
+    for one in given:
+        if one is None:
+            return None
+        out.append(one)
+    return tuple(out)
 
 
 def _periodic(
     row: Row, fields: int, pattern: tuple[Sem, ...], widths: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    if row.left % fields:
-        return None
     lengths = _groups(row, fields, row.left // fields, pattern)
     if lengths is None:
         return None
@@ -128,11 +140,8 @@ def _with_length(
             relation = Relation(endian, 0, 1, constant)
             if any(_cut(row, widths, at, relation) is None for row in full[:_SOME]):
                 continue
-            lengths = [_cut(row, widths, at, relation) for row in rows]
-            if any(one is None for one in lengths):
-                continue
-            items = tuple([one for one in lengths if one is not None])
-            if _convincing(rows, items, size, at):
+            items = _all(_cut(row, widths, at, relation) for row in rows)
+            if items is not None and _convincing(rows, items, size, at):
                 return Partition(items, len(widths), at, relation)
     return None
 

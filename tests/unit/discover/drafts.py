@@ -122,18 +122,30 @@ def discovery_of(samples):
 
 
 @functools.cache
-def labelled(protocol, most=10_000):
-    """Give an open protocol's messages with their true fields; skips where the data is not."""
+def rows_of(protocol):
+    """Give the rows of an open protocol; skips where the data is not."""
     file = OPEN / f"{protocol}.jsonl.gz"
     if not file.is_file():
         pytest.skip("the open protocols (../shared/data/discovery) are not here")
-    numbers, out = {}, []
     with gzip.open(file) as lines:
-        for text in lines:
-            row = json.loads(text)
-            kind = numbers.setdefault(row["message_type"], len(numbers))
-            fields = tuple(
-                (f["offset"], f["length"], SEMS.get(f["sem"], Sem.VALUE)) for f in row["fields"]
-            )
-            out.append(Sample(bytes.fromhex(row["payload_hex"]), fields, kind, row["direction"]))
-    return out[:most]
+        return [json.loads(text) for text in lines]
+
+
+def messages_of(protocol):
+    """Give an open protocol's messages as they were heard."""
+    return [
+        Message(bytes.fromhex(r["payload_hex"]), str(r["flow"]), r["direction"], r["ts"])
+        for r in rows_of(protocol)
+    ]
+
+
+def labelled(protocol, most=10_000):
+    """Give an open protocol's messages with their true fields; skips where the data is not."""
+    numbers, out = {}, []
+    for row in rows_of(protocol)[:most]:
+        kind = numbers.setdefault(row["message_type"], len(numbers))
+        fields = tuple(
+            (f["offset"], f["length"], SEMS.get(f["sem"], Sem.VALUE)) for f in row["fields"]
+        )
+        out.append(Sample(bytes.fromhex(row["payload_hex"]), fields, kind, row["direction"]))
+    return out

@@ -6,7 +6,14 @@ import struct
 
 import msgspec
 import pytest
-from tests.unit.discover.drafts import attested, discovery_of, draft, labelled, requests, stations
+from tests.unit.discover.drafts import (
+    attested,
+    discovery_of,
+    draft,
+    labelled,
+    requests,
+    stations,
+)
 from tests.unit.discover.exported import module
 
 from cronos.discover import export_python, ir
@@ -147,21 +154,30 @@ def test_a_floor_lies_between_random_bytes_and_the_messages_of_a_type():
     )
 
 
-def test_where_no_cut_is_shared_by_nearly_all_most_decide_so_that_noise_is_refused():
+def loosely_cut(count, strange=0):
+    """Give messages that begin alike, are cut at two places, and each so many-th is random."""
     source = random.Random(9)
 
     def one(turn):
+        if strange and turn % strange == 1:
+            return draft((source.randbytes(9), Sem.VALUE))
         head = (b"\x05\x01", Sem.VALUE) if turn % 3 else (b"\x05", Sem.VALUE)
         tail = [(b"\x01", Sem.VALUE)] if not turn % 3 else []
         body = [(source.randbytes(2), Sem.VALUE) for _ in range(source.randint(2, 4))]
         return draft(head, *tail, (b"\x00\x10\x00", Sem.VALUE), *body)
 
-    samples = [one(turn) for turn in range(150)]
-    grammar = infer(samples)
-    run = Interpreter(grammar)
+    return [one(turn) for turn in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "most"),
+    [(loosely_cut(150), 0), (loosely_cut(150, 25), 6), (loosely_cut(60, 3), 20)],
+)
+def test_where_no_cut_is_shared_by_nearly_all_most_decide_so_that_noise_is_refused(samples, most):
+    run = Interpreter(infer(samples))
 
     assert sum(isinstance(run.parse(x), Parsed) for x in noise([20], 300, 77)) <= 3
-    assert all(isinstance(run.parse(x.data), Parsed) for x in samples)
+    assert sum(isinstance(run.parse(x.data), Refused) for x in samples) <= most
 
 
 def test_what_is_none_of_the_types_is_known_by_what_all_messages_begin_with():
