@@ -18,9 +18,8 @@ from cronos.discover.evidence import Array
 from cronos.errors import InputError
 
 MAX_LEAVES: Final = 64
-BLOCK: Final = 4_096
+BLOCK: Final = 8_192
 MAX_TREES: Final = 4_096
-ALL: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 class Trees:
@@ -37,7 +36,10 @@ class Trees:
         self.classes = len(self.base)
         self.labels = parts["classes"]
         """What each column of `raw` stands for; two labels share the one column of a yes or no."""
-        self._trees = _split_trees(parts)
+        # Where no tree has more than 32 leaves half as many bits are looked up.
+        short = parts["leaf_counts"].max(initial=0) <= 32
+        self._word: np.dtype[Any] = np.dtype(np.uint32 if short else np.uint64)
+        self._trees = _split_trees(parts, self._word)
         if len(self.edges) != len(self.names) or len(self._trees) > MAX_TREES:
             raise damaged("features and trees do not match")
 
@@ -65,15 +67,16 @@ class Trees:
         return out
 
     def _add(self, block: Array, out: Array) -> None:
-        rows = block.shape[1]
-        reach = np.empty(rows, dtype=np.uint64)
-        kept = np.empty(rows, dtype=np.uint64)
+        columns = list(block)
+        reach = np.empty(block.shape[1], dtype=self._word)
+        kept, one = np.empty_like(reach), np.ones(1, dtype=self._word)
+        every = ~np.zeros(1, dtype=self._word)
         for number, (tables, features, leaves) in enumerate(self._trees):
-            reach.fill(ALL)
+            reach[:] = every
             for feature, table in zip(features, tables, strict=True):
-                np.take(table, block[feature], mode="clip", out=kept)
+                table.take(columns[feature], mode="clip", out=kept)
                 np.bitwise_and(reach, kept, out=reach)
-            lowest = reach & (~reach + np.uint64(1))
+            lowest = reach & (~reach + one)
             # A power of two is exact as a float; its exponent is the leaf's number.
             leaf = (lowest.astype(np.float64).view(np.int64) >> 52) - 1023
             out[:, number % self.classes] += leaves[leaf]
@@ -92,19 +95,22 @@ def _split(values: Array, sizes: Array) -> list[Array]:
     return np.split(values, np.cumsum(sizes)[:-1]) if len(sizes) else []
 
 
-def _split_trees(parts: dict[str, Array]) -> list[tuple[list[Array], list[int], Array]]:
+def _split_trees(
+    parts: dict[str, Array], word: np.dtype[Any]
+) -> list[tuple[list[Array], list[int], Array]]:
     out: list[tuple[list[Array], list[int], Array]] = []
     nodes = _split(parts["nodes"], parts["node_counts"])
     leaves = _split(parts["leaves"], parts["leaf_counts"])
+    every = (1 << 8 * word.itemsize) - 1
     for node, leaf in zip(nodes, leaves, strict=True):
         if len(leaf) > MAX_LEAVES:
             raise damaged("a tree has more than 64 leaves")
         tables: dict[int, Array] = {}
         for feature, threshold, first, middle in node.tolist():
             # Leaves first..middle-1 lie to the left: rows above the threshold cannot reach them.
-            table = tables.setdefault(feature, np.full(256, ALL, dtype=np.uint64))
+            table = tables.setdefault(feature, np.full(256, every, dtype=word))
             struck = ((1 << (middle - first)) - 1) << first
-            table[threshold + 1 :] &= np.uint64(~struck & int(ALL))
+            table[threshold + 1 :] &= np.array(every & ~struck, dtype=word)
         out.append((list(tables.values()), list(tables), leaf.astype(np.float64)))
     return out
 
