@@ -4,15 +4,17 @@
 `cronos discover train` makes them anew.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
 from cronos.discover.byteorder import orders
 from cronos.discover.context import surround
-from cronos.discover.decode import boundaries, doubts, spans
+from cronos.discover.decode import boundaries, doubts, leaning, spans, voted
+from cronos.discover.detectors import registry
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.labeller import Labeller, read
@@ -21,22 +23,31 @@ from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
 from cronos.discover.scorer import Trees, sigmoid
 from cronos.discover.shipped import Models, shipped
+from cronos.discover.structure import shared
 from cronos.discover.types import classify
 from cronos.discover.vouched import all_claims, claimed_order
 from cronos.ports import Clock
 
 Progress = Callable[[str, float], None]
+Found: TypeAlias = tuple[tuple[Field, ...], ...]
 
 # What the tables cost for each byte of traffic; see bench/bench_discovery.py.
 BYTES_A_BYTE: Final = 900
 MAX_BYTES: Final = 1_000_000
 NS: Final = 1_000_000_000
+LATE: Final = "The time was up before"
 SECOND_SHARE: Final = 0.7
 """Weight of the scorer in context, in log odds; chosen on held-out families."""
 # How often a field of the sequence network has both its ends right, on held-out families.
 LABELLED: Final = 0.12
 # Kinds of claims that say what a field means, as far as held-out protocols bear them out.
 TOLD: Final = ("checksum.", "length.", "timestamp.", "tlv.tag", "tlv.length", "id.echo")
+STRUCTURE: Final = 1.0
+"""Weight of what the structure says that messages share, likewise."""
+HALF: Final = 0.5
+"""Share of the time after which no structure is looked for."""
+STRETCH: Final = 120
+"""Messages that are looked at together: as many as the scorers learnt from at a time, about."""
 
 
 class Course:
@@ -46,18 +57,43 @@ class Course:
         self.messages = tuple(messages[: limits.max_messages])
         self.heads = _heads(self.messages, limits)
         self.corpus = Corpus(self.heads)
-        self._clock = clock
-        self._until_ns = clock.now().boot_ns + int(limits.max_seconds * NS)
-        self.remarks: list[str] = []
+        self.types: Array = np.zeros(len(self.messages), dtype=np.int64)
         self.claims: list[Claim] = []
-        self.own = ""  # the published protocol whose trees set boundaries
+        self.remarks: list[str] = []
+        self._clock = clock
+        self._began_ns = clock.now().boot_ns
+        self._most_ns = int(limits.max_seconds * NS)
 
-    def late(self, what: str) -> bool:
-        """Say whether the time is up, and remember what had to be left out."""
-        if self._clock.now().boot_ns < self._until_ns:
+    def late(self, what: str, share: float = 1.0) -> bool:
+        """Say whether this share of the time is up, and remember what was left out first."""
+        if self._clock.now().boot_ns - self._began_ns < share * self._most_ns:
             return False
-        self.remarks.append(f"The time was up before {what}.")
+        if not any(remark.startswith(LATE) for remark in self.remarks):
+            self.remarks.append(f"{LATE} {what}.")
         return True
+
+
+class Known(NamedTuple):
+    """What is known of a stretch of messages before the scorers are asked."""
+
+    corpus: Corpus
+    types: Array
+    """A number below the number of types for each message."""
+    claims: Sequence[Claim]
+
+
+class Seen(NamedTuple):
+    """What the scorers of boundaries found."""
+
+    belief: Array
+    """For each byte how sure it is that a field begins there; 1 at the first of a message."""
+    meaning: Array
+    """What meanings will be judged by, a table of bins over all bytes.
+
+    Counting it once more would cost as much again.
+    """
+    own: bool = False
+    """Whether trees of the messages' own protocol were asked."""
 
 
 def discover(
@@ -71,43 +107,64 @@ def discover(
     models = models or shipped()
     course = Course(messages, limits, clock)
     progress("types", 0.0)
-    types = np.array(classify(course.heads, models.keys), dtype=np.int64)
+    course.types = np.array(classify(course.heads, models.keys), dtype=np.int64)
     corpus = course.corpus
     if not len(corpus.data) or course.late("detectors were asked"):
-        return _blank(course, types)
-    course.claims = claims = all_claims(course.heads)
+        return _blank(course)
+    course.claims = all_claims(course.heads)
     progress("boundaries", 0.2)
     if course.late("boundaries were looked for"):
-        return _blank(course, types)
+        return _blank(course)
     if limits.labeller:
-        found = _labelled(course, Labeller(read(Path(limits.labeller))))
-        return _told(course, types, found)
-    belief, seen = believe(course, types, claims, models)
-    if course.own:
-        # They know better than detectors and usual lengths do.
-        begins = (belief > 0.5) | (corpus.offset == 0)
-    else:
-        doubt = doubts(belief[corpus.gaps()])
-        begins = boundaries(corpus, belief, claims, models.second.pairs, doubt)
+        return _told(course, _labelled(course, Labeller(read(Path(limits.labeller)))))
+    name = models.published.recognise(course.heads) if models.published else ""
+    own = models.published.trees(name) if models.published and name else None
+    seen = look(course, models, own, progress)
     progress("semantics", 0.8)
-    starts, sizes = spans(corpus, begins)
-    shares = mean(course, types, claims, starts, seen, models.meaning)
+    trees = None if course.late("meanings were looked for") else models.meaning
+    if seen.own:
+        course.remarks.append(
+            f"They begin as those of {name} do: boundaries are set as learnt from it."
+        )
+        # They know better than detectors and usual lengths do.
+        begins = (seen.belief > 0.5) | (corpus.offset == 0)
+        return _told(course, _fields(course, begins, seen, trees))
+    seen = seen._replace(belief=voted(corpus, course.types, seen.belief))
+    found = _fields(course, cut(course, seen.belief, models), seen, trees)
+    said = structure(course, found)
+    if said is not None:
+        belief = leaning(seen.belief, STRUCTURE * said)
+        seen = seen._replace(belief=np.where(corpus.offset == 0, 1.0, belief))
+        found = _fields(course, cut(course, seen.belief, models), seen, trees)
     progress("semantics", 1.0)
-    return _told(course, types, _fields(course, (starts, sizes), shares, belief))
+    return _told(course, found)
 
 
-def _own(course: Course, models: Models) -> Trees | None:
-    """Give the trees of the published protocol that messages are taken for."""
-    course.own = models.published.recognise(course.heads) if models.published else ""
-    return models.published.trees(course.own) if models.published and course.own else None
+def cut(course: Course, belief: Array, models: Models) -> Array:
+    """Say for each byte whether a field begins with it."""
+    doubt = doubts(belief[course.corpus.gaps()])
+    return boundaries(course.corpus, belief, course.claims, models.second.pairs, doubt)
 
 
-def _told(course: Course, types: Array, found: tuple[tuple[Field, ...], ...]) -> Discovery:
-    claims, remarks = tuple(course.claims), tuple(course.remarks)
-    return Discovery(course.messages, tuple(types.tolist()), found, claims, remarks)
+def structure(course: Course, found: Found) -> Array | None:
+    """Give what the structure that messages share says of each byte, where there is time."""
+    if course.late("a structure was looked for that they share", HALF):
+        return None
+    types = tuple(course.types.tolist())
+    try:
+        said = shared(Discovery(course.heads, types, found, tuple(course.claims)))
+    except MemoryError:
+        course.remarks.append("There was too little memory to look for a structure they share.")
+        return None
+    return None if course.late("boundaries were held against their structure") else said
 
 
-def _labelled(course: Course, labeller: Labeller) -> tuple[tuple[Field, ...], ...]:
+def _told(course: Course, found: Found) -> Discovery:
+    types, remarks = tuple(course.types.tolist()), tuple(course.remarks)
+    return Discovery(course.messages, types, found, tuple(course.claims), remarks)
+
+
+def _labelled(course: Course, labeller: Labeller) -> Found:
     """Let a sequence network set the fields; what it did not look at is one of bytes."""
     out: list[tuple[Field, ...]] = []
     for message, found in zip(
@@ -137,30 +194,59 @@ def _heads(messages: Sequence[Message], limits: Limits) -> tuple[Message, ...]:
     )
 
 
-def _blank(course: Course, types: Array) -> Discovery:
+def _blank(course: Course) -> Discovery:
     """Give one field for each message: all that is known is where it ends."""
     whole = tuple(
         (Field(0, len(m.payload), Sem.BYTES, 0.0),) if m.payload else () for m in course.messages
     )
-    return Discovery(course.messages, tuple(types.tolist()), whole, (), tuple(course.remarks))
+    course.claims = []
+    return _told(course, whole)
 
 
-def believe(
-    course: Course,
-    types: Array,
-    claims: Sequence[Claim],
-    models: Models,
-) -> tuple[Array, Array]:
-    """Give for each byte how sure it is that a field begins there; 1 at the first of a message.
+def stretches(count: int) -> list[slice]:
+    """Divide so many messages evenly into stretches of about `STRETCH`."""
+    parts = max(1, round(count / STRETCH))
+    edges = [count * number // parts for number in range(parts + 1)]
+    return [slice(begin, end) for begin, end in itertools.pairwise(edges)]
+
+
+def look(course: Course, models: Models, own: Trees | None, progress: Progress) -> Seen:
+    """Look for boundaries, one stretch after another; those that there is no time for have none.
+
+    Scorers that learnt from 120 messages at a time judge a thousand better in such pieces: what
+    followed one another is alike, and no column has more values than they ever saw in one.
+    """
+    seen: list[Seen] = []
+    parts = stretches(len(course.heads))
+    for number, part in enumerate(parts):
+        corpus = Corpus(course.heads[part])
+        if not len(corpus.data) or course.late("boundaries of all messages were looked for"):
+            table = models.meaning.table(len(corpus.data))
+            seen.append(Seen((corpus.offset == 0) * 1.0, table, not len(corpus.data)))
+            continue
+        types = np.unique(course.types[part], return_inverse=True)[1]
+        claims = (
+            course.claims
+            if len(parts) == 1
+            else registry.claims_of_part(course.heads, part, course.claims)
+        )
+        seen.append(believe(course, Known(corpus, types, claims), models, own))
+        progress("boundaries", 0.2 + 0.6 * (number + 1) / len(parts))
+    return Seen(
+        np.concatenate([each.belief for each in seen]),
+        np.concatenate([each.meaning for each in seen], axis=1),
+        own is not None and all(each.own for each in seen),
+    )
+
+
+def believe(course: Course, known: Known, models: Models, own: Trees | None) -> Seen:
+    """Give what the scorers of boundaries find in a stretch.
 
     Trees of the messages' own protocol are asked alone, where there are any and there is time.
-    The second array holds what meanings will be judged by, a table of bins over all bytes: counting
-    it once more would cost as much again.
     """
-    corpus = course.corpus
+    corpus, types, claims = known
     at = corpus.gaps()
     order = orders(corpus, claimed_order(claims), models.order)
-    own = _own(course, models)
     context = own or models.second
     first, second = models.first.table(len(at)), context.table(len(at))
     meaning = models.meaning.table(len(corpus.data))
@@ -172,34 +258,27 @@ def believe(
     first_odds = models.first.raw(first)[:, 0]
     belief[at] = sigmoid(first_odds)
     if course.late("boundaries were looked at a second time"):
-        course.own = ""
-        return belief, meaning
+        return Seen(belief, meaning)
     for name, values in surround(corpus, types, belief):
         context.put(second, name, values, at)
     # The first scorer knows more protocols, the second more of this one: both are heard.
-    if own:
-        course.remarks.append(
-            f"They begin as those of {course.own} do: boundaries are set as learnt from it."
-        )
     share = 1.0 if own else SECOND_SHARE
     odds = (1 - share) * first_odds + share * context.raw(second)[:, 0]
     belief[at] = sigmoid(odds)
-    return belief, meaning
+    return Seen(belief, meaning, own is not None)
 
 
-def mean(
-    course: Course, types: Array, claims: Sequence[Claim], starts: Array, seen: Array, trees: Trees
-) -> Array:
+def mean(course: Course, starts: Array, seen: Array, trees: Trees | None) -> Array:
     """Give for each field how likely each of `CLASSES` is; `seen` is what `believe` counted.
 
-    What is left to 1 is how likely there is no such field.
+    What is left to 1 is how likely there is no such field. Without trees all are bytes.
     """
     out = np.zeros((len(starts), NONE + 1))
-    if course.late("meanings were looked for"):
+    if not trees:
         out[:, CLASSES.index(Sem.BYTES)] = 1.0
         return out[:, :NONE]
     table = seen[:, starts]
-    for name, values in fields(course.corpus, types, starts, claims):
+    for name, values in fields(course.corpus, course.types, starts, course.claims):
         trees.put(table, name, values)
     raw = trees.raw(table)
     raw = np.exp(raw - raw.max(axis=1, keepdims=True))
@@ -218,12 +297,11 @@ def _vouched(claims: Sequence[Claim]) -> dict[tuple[int, int, int], int]:
     return out
 
 
-def _fields(
-    course: Course, places: tuple[Array, Array], shares: Array, belief: Array
-) -> tuple[tuple[Field, ...], ...]:
-    corpus = course.corpus
+def _fields(course: Course, begins: Array, seen: Seen, trees: Trees | None) -> Found:
+    corpus, belief = course.corpus, seen.belief
     out: list[list[Field]] = [[] for _ in course.messages]
-    starts, sizes = places
+    starts, sizes = spans(corpus, begins)
+    shares = mean(course, starts, seen.meaning, trees)
     ends = np.append(belief, 1.0)[starts + sizes]
     # A field is right when both of its ends are; neither is more likely than the less sure one.
     sure = np.minimum(belief[starts], ends)
@@ -239,7 +317,7 @@ def _fields(
         sem = course.claims[claim].sem if claim >= 0 else CLASSES[int(kind)]
         out[number].append(Field(offset, size, sem, round(trust, 4), claim))
     for number, message in enumerate(course.messages):
-        seen = int(corpus.sizes[number])
-        if len(message.payload) > seen:
-            out[number].append(Field(seen, len(message.payload) - seen, Sem.BYTES, 0.0))
+        size = int(corpus.sizes[number])
+        if len(message.payload) > size:
+            out[number].append(Field(size, len(message.payload) - size, Sem.BYTES, 0.0))
     return tuple(tuple(each) for each in out)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cronos.discover.decode import KINDS, SWAY, boundaries, doubts, followers, spans
+from cronos.discover.decode import KINDS, SWAY, boundaries, doubts, followers, spans, voted
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
@@ -108,3 +108,25 @@ def test_many_messages_are_searched_in_turns_as_each_alone():
         begin, end = c.starts[number], c.starts[number + 1]
         alone = boundaries(Corpus([Message(payloads[number])]), belief[begin:end], (), TWOS)
         assert alone.tolist() == whole[begin:end].tolist()
+
+
+def test_a_column_that_is_agreed_on_carries_gaps_that_are_not_and_another_says_nothing():
+    c = Corpus([Message(bytes(3))] * 12)
+    belief = np.array([[1, 0.9, 0.5]] * 11 + [[1, 0.4, 0.6]]).reshape(-1)
+
+    heard = voted(c, np.zeros(12, dtype=np.int64), belief).reshape(12, 3)
+
+    assert (heard[:, 0] == 1).all()
+    assert heard[11, 1] > 0.5
+    assert heard[0, 1] > 0.9
+    assert abs(heard[11, 2] - 0.6) < 0.01
+
+
+def test_columns_of_another_type_are_not_heard():
+    c = Corpus([Message(bytes(2))] * 12)
+    belief = np.array([[1, 0.99]] * 6 + [[1, 0.2]] * 6).reshape(-1)
+
+    heard = voted(c, np.repeat([0, 1], 6), belief).reshape(12, 2)
+
+    assert (heard[:6, 1] > 0.99).all()
+    assert (heard[6:, 1] < 0.2).all()

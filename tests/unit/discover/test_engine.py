@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cronos.discover.engine import discover
+from cronos.discover import engine
+from cronos.discover.engine import STRETCH, discover, stretches
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits, Sem
 from cronos.discover.published import PARTS, Published, tally
@@ -101,12 +102,38 @@ class Hurried(SystemClock):
 def test_where_there_is_no_time_for_a_second_look_nothing_is_said_to_be_known():
     messages = list(framed(40))
     models, told = knowing(messages), set()
-    for asked in range(1, 7):
+    for asked in range(1, 10):
         result = discover(messages, Limits(), Hurried(asked), lambda _phase, _share: None, models)
         tiles(result)
         remarks = " ".join(result.remarks)
         told.add(("second time" in remarks, "begin as those" in remarks))
     assert told == {(False, False), (True, False), (False, True)}
+
+
+def test_messages_are_looked_at_in_stretches_of_about_one_size_that_leave_out_none():
+    for count in (0, 1, STRETCH, 179, 181, 1_000):
+        parts = stretches(count)
+        sizes = [part.stop - part.start for part in parts]
+
+        assert [n for part in parts for n in range(part.start, part.stop)] == list(range(count))
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= 1.5 * STRETCH
+
+
+def test_where_time_is_up_between_stretches_those_looked_at_keep_their_fields():
+    messages = list(framed(4 * STRETCH))
+    found = []
+    for asked in range(3, 15):
+        result = discover(messages, Limits(), Hurried(asked), lambda _phase, _share: None)
+        tiles(result)
+        assert len(result.remarks) == (asked < 14)
+        found.append([sum(len(f) for f in result.fields[part]) for part in stretches(480)])
+    claimed = found[0]
+    # Without a look a message is cut where claims say so alone, nor is there time for structure.
+    assert claimed == [3 * STRETCH] * 4
+    looked = [[n > least for n, least in zip(each, claimed, strict=True)] for each in found]
+    assert all(each == sorted(each, reverse=True) for each in looked)
+    assert [sum(each) for each in looked] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 4]
 
 
 def test_noise_has_hardly_a_boundary():
@@ -148,3 +175,16 @@ def test_empty_messages_lie_anywhere():
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_are_tiled(payloads):
     tiles(found([Message(p, "1", "s2c") for p in payloads]))
+
+
+def test_where_memory_does_not_do_for_a_structure_what_was_found_first_is_given(monkeypatch):
+    def scarce(_discovery):
+        raise MemoryError
+
+    messages = list(framed(60))
+    monkeypatch.setattr(engine, "shared", scarce)
+    result = found(messages)
+
+    tiles(result)
+    assert any(len(fields) > 1 for fields in result.fields)
+    assert "too little memory" in " ".join(result.remarks)

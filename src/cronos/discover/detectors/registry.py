@@ -1,7 +1,9 @@
 """All families of detectors by name, in the order in which their word counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
+
+import msgspec
 
 from cronos.discover.detectors import (
     addresses,
@@ -36,7 +38,11 @@ YIELDING: Final = frozenset({"counts", "counters", "values", "texts", "fillers"}
 SURE: Final = frozenset({"checksums", "lengths", "moments", "addresses"})
 
 
-def claims(messages: Sequence[Message]) -> list[Claim]:
+ONCE: Final = {"checksums": "checksum.", "moments": "timestamp."}
+"""Families that take long and say of a part what they say of all; how their kinds begin."""
+
+
+def claims(messages: Sequence[Message], families: Collection[str] = FAMILIES) -> list[Claim]:
     """Find everything that can be verified of these messages; the surer families come first.
 
     Claims may overlap still: the value of a record may hold a time. The term ``choice`` > 0 marks
@@ -46,6 +52,8 @@ def claims(messages: Sequence[Message]) -> list[Claim]:
     sure: list[Found] = []
     out: list[Found] = []
     for name, family in FAMILIES.items():
+        if name not in families:
+            continue
         found = family(table)
         if name in YIELDING:
             found = [each for each in found if not any(overlap(each, other) for other in sure)]
@@ -53,3 +61,13 @@ def claims(messages: Sequence[Message]) -> list[Claim]:
             sure += [each for each in found if each.terms.get("choice", 0) == 0]
         out += found
     return [each.claim() for each in out]
+
+
+def claims_of_part(messages: Sequence[Message], part: slice, known: Sequence[Claim]) -> list[Claim]:
+    """Find what can be verified of some of the messages, of all of which so much is known."""
+    told = [
+        msgspec.structs.replace(claim, spans=claim.spans[part])
+        for claim in known
+        if claim.kind.startswith(tuple(ONCE.values())) and any(claim.spans[part])
+    ]
+    return told + claims(messages[part], FAMILIES.keys() - ONCE.keys())

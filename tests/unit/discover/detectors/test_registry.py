@@ -2,7 +2,7 @@
 
 from tests.unit.discover.detectors.noise import alarms, messages
 
-from cronos.discover.detectors.registry import FAMILIES, claims
+from cronos.discover.detectors.registry import FAMILIES, ONCE, claims, claims_of_part
 from cronos.discover.synthetic import samples
 
 
@@ -27,3 +27,18 @@ def test_no_family_claims_anything_of_noise():
 
     assert len(FAMILIES) == 10
     assert wrong == []
+
+
+def test_of_a_part_those_that_take_long_are_not_asked_again():
+    given = messages(samples(3, 300))
+    known = claims(given)
+    part = slice(100, 200)
+    of_part = claims_of_part(given, part, known)
+
+    slow = tuple(ONCE.values())
+    assert any(claim.kind.startswith(slow) for claim in known)
+    assert all(len(claim.spans) == 100 and any(claim.spans) for claim in of_part)
+    told = [claim.spans for claim in of_part if claim.kind.startswith(slow)]
+    assert told == [claim.spans[part] for claim in known if claim.kind.startswith(slow)]
+    others = [claim for claim in of_part if not claim.kind.startswith(slow)]
+    assert others == claims(given[part], FAMILIES.keys() - ONCE.keys())
