@@ -237,3 +237,16 @@ def spans(corpus: Corpus, begins: Array) -> tuple[Array, Array]:
     """Give the flat start of each field and its length; fields tile the messages."""
     starts = np.flatnonzero(begins)
     return starts, np.diff(np.concatenate((starts, [len(corpus.data)])))
+
+
+def trusts(corpus: Corpus, belief: Array, starts: Array, sizes: Array) -> Array:
+    """Give for each field how likely it is that both its ends are boundaries and nothing within.
+
+    Where messages begin and end there is nothing to doubt.
+    """
+    inner = np.where(corpus.offset == 0, 0.0, belief)
+    upto = np.concatenate(([0.0], np.cumsum(np.log(np.clip(1 - inner, 1e-3, 1.0)))))
+    ends = starts + sizes
+    begin = np.where(corpus.offset[starts] == 0, 1.0, belief[starts])
+    end = np.where(sizes == corpus.left[starts], 1.0, np.append(belief, 1.0)[ends])
+    return np.asarray(begin * end * np.exp(upto[ends] - upto[starts + 1]))

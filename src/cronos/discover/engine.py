@@ -13,7 +13,7 @@ import numpy as np
 
 from cronos.discover.byteorder import orders
 from cronos.discover.context import surround
-from cronos.discover.decode import boundaries, doubts, leaning, spans, voted
+from cronos.discover.decode import boundaries, doubts, leaning, spans, trusts, voted
 from cronos.discover.detectors import registry
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
@@ -59,6 +59,8 @@ class Course:
         self.corpus = Corpus(self.heads)
         self.types: Array = np.zeros(len(self.messages), dtype=np.int64)
         self.claims: list[Claim] = []
+        self.scored: Array = np.zeros(0)
+        """What the scorers alone believe of each byte."""
         self.remarks: list[str] = []
         self._clock = clock
         self._began_ns = clock.now().boot_ns
@@ -120,6 +122,7 @@ def discover(
     name = models.published.recognise(course.heads) if models.published else ""
     own = models.published.trees(name) if models.published and name else None
     seen = look(course, models, own, progress)
+    course.scored = seen.belief
     progress("semantics", 0.8)
     trees = None if course.late("meanings were looked for") else models.meaning
     if seen.own:
@@ -306,16 +309,17 @@ def _fields(course: Course, begins: Array, seen: Seen, trees: Trees | None) -> F
     # A field is right when both of its ends are; neither is more likely than the less sure one.
     sure = np.minimum(belief[starts], ends)
     told = encoded(corpus, starts)
+    trust = trusts(corpus, course.scored, starts, sizes)
     kinds = np.where(told >= 0, told, chosen(shares, sure)).tolist()
     vouched = _vouched(course.claims)
-    for start, size, kind, trust in zip(
-        starts.tolist(), sizes.tolist(), kinds, sure.tolist(), strict=True
+    for start, size, kind, share in zip(
+        starts.tolist(), sizes.tolist(), kinds, trust.tolist(), strict=True
     ):
         number = int(corpus.of[start])
         offset = int(start - corpus.starts[number])
         claim = vouched.get((number, offset, size), -1)
         sem = course.claims[claim].sem if claim >= 0 else CLASSES[int(kind)]
-        out[number].append(Field(offset, size, sem, round(trust, 4), claim))
+        out[number].append(Field(offset, size, sem, round(share, 4), claim))
     for number, message in enumerate(course.messages):
         size = int(corpus.sizes[number])
         if len(message.payload) > size:

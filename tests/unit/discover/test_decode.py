@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cronos.discover.decode import KINDS, SWAY, boundaries, doubts, followers, spans, voted
+from cronos.discover.decode import KINDS, SWAY, boundaries, doubts, followers, spans, trusts, voted
 from cronos.discover.evidence import Corpus
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
@@ -130,3 +130,13 @@ def test_columns_of_another_type_are_not_heard():
 
     assert (heard[:6, 1] > 0.99).all()
     assert (heard[6:, 1] < 0.2).all()
+
+
+def test_a_field_is_as_likely_as_both_its_ends_and_no_boundary_within():
+    c = Corpus([Message(bytes(4)), Message(bytes(2))])
+    belief = np.array([1, 0.1, 0.8, 0.5, 1, 0.3])
+
+    shares = trusts(c, belief, np.array([0, 2, 4, 5]), np.array([2, 2, 1, 1]))
+
+    assert np.allclose(shares, [0.9 * 0.8, 0.8 * 0.5, 0.3, 0.3])
+    assert np.allclose(trusts(c, belief, np.array([0]), np.array([4])), 0.9 * 0.2 * 0.5)
