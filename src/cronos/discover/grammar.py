@@ -27,7 +27,7 @@ NOISE: Final = 300  # random messages that a grammar is tried on
 _SEED: Final = 6
 _GUARDS: Final = 600  # random messages that floors are set by; not those of the proof
 _GUARD_SEED: Final = 16
-_TELLING: Final = 60  # held-back messages of which none must be refused
+_FEW: Final = 300  # of fewer messages too few can be held back to tell what is left out
 _SIDES: Final[tuple[tuple[Direction, ...], ...]] = (("",), ("c2s", "s2c"))
 _RARE: Final = 250  # one message in so many may be refused
 _MANY_ZEROS: Final = 0.05
@@ -69,6 +69,8 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
     # Cut where nearly all are, or boldly as most are: what describes the messages in fewer bits.
     ways = [divided(some, name, work, bold=bold, merged=bold) for bold in (False, True)]
     grammar = min(ways, key=lambda one: described_bits(one, some))
+    if grammar is ways[1] and len(samples) < _FEW and _bolder_loses(samples, work):
+        grammar = ways[0]
     plain = guarded(estimate(grammar, samples), samples)
     fits = _refuses_noise(plain, samples)
     if not fits:
@@ -153,12 +155,19 @@ def _takes_the_unseen(samples: Sequence[Sample], work: int, *, bold: bool) -> bo
 
     Of few messages it cannot be said: when none of `n` is refused, three in `n` may well be.
     """
-    train = [one for index, one in enumerate(samples) if index % 5 != 4]
+    return len(samples) >= _FEW and _lost(samples, work, bold=bold) <= len(samples) // 5 // _RARE
+
+
+def _bolder_loses(samples: Sequence[Sample], work: int) -> bool:
+    """Say whether bold cuts of few messages leave out more unseen ones than others do."""
+    return _lost(samples, work, bold=True) > _lost(samples, work, bold=False)
+
+
+def _lost(samples: Sequence[Sample], work: int, *, bold: bool) -> int:
+    """Count the messages of the last fifth that a grammar of the other four refuses."""
+    train = [one for index, one in enumerate(samples) if index % 5 != 4] or list(samples)
     held = [one for index, one in enumerate(samples) if index % 5 == 4]
-    if len(held) < _TELLING:
-        return False
-    grammar = estimate(divided(chosen(train), "trial", work, bold=bold), train)
-    return _refused(grammar, held) <= len(held) // _RARE
+    return _refused(estimate(divided(chosen(train), "trial", work, bold=bold), train), held)
 
 
 def _refused(grammar: ir.Grammar, samples: Sequence[Sample]) -> int:
