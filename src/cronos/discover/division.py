@@ -76,9 +76,10 @@ def divided(
     whole = [_Group(samples, names, work, bold=bold)]
     directed = _split(whole[0], names, work, lambda one: one.direction)
     typed = _split(whole[0], names, work, lambda one: f"{one.direction}/{one.type:06}")
-    ways = [whole, directed]
-    ways += [_agglomerated(typed, names, work)] if merged else []
-    ways += [typed] if len(typed) <= ir.MAX_TYPES else []
+    # One group more is the whole once more, at the same cost.
+    ways = [whole, *([directed] if len(directed) > 1 else [])]
+    ways += [_agglomerated(typed, names, work)] if merged and len(typed) > 1 else []
+    ways += [typed] if 1 < len(typed) <= ir.MAX_TYPES else []
     grammars = [one for way in ways if _small(one := _grammar(way, names, name))]
     return min(grammars, key=lambda one: described_bits(one, samples))
 
@@ -151,6 +152,8 @@ def _split(whole: _Group, names: Names, work: int, key: Callable[[Sample], str])
     by: dict[str, list[Sample]] = defaultdict(list)
     for one in whole.samples:
         by[key(one)].append(one)
+    if len(by) == 1:
+        return [whole]
     share, bold = work // len(by), whole.bold
     return [_Group(some, names, share, bold=bold) for _, some in sorted(by.items())]
 

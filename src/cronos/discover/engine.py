@@ -26,6 +26,7 @@ from cronos.discover.shipped import Models, shipped
 from cronos.discover.structure import shared
 from cronos.discover.types import classify
 from cronos.discover.vouched import all_claims, claimed_order
+from cronos.errors import CronosError
 from cronos.ports import Clock
 
 Progress = Callable[[str, float], None]
@@ -46,6 +47,8 @@ STRUCTURE: Final = 1.0
 """Weight of what the structure says that messages share, likewise."""
 HALF: Final = 0.5
 """Share of the time after which no structure is looked for."""
+MOST: Final = 0.8
+"""Share of the time after which it is not heard any more."""
 STRETCH: Final = 120
 """Messages that are looked at together: as many as the scorers learnt from at a time, about."""
 
@@ -159,7 +162,12 @@ def structure(course: Course, found: Found) -> Array | None:
     except MemoryError:
         course.remarks.append("There was too little memory to look for a structure they share.")
         return None
-    return None if course.late("boundaries were held against their structure") else said
+    except (CronosError, RecursionError, ValueError):
+        # One witness less: what was found so far stands without it.
+        course.remarks.append("No structure was found that they share.")
+        return None
+    # Meanings are looked for anew, which takes as long as before.
+    return None if course.late("boundaries were held against their structure", MOST) else said
 
 
 def _told(course: Course, found: Found) -> Discovery:

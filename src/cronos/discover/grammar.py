@@ -22,7 +22,7 @@ from cronos.discover.model import Discovery
 from cronos.errors import InputError
 
 MAX_SAMPLE: Final = 400  # messages that structure is inferred from
-WORK: Final = 400_000  # rows looked at, for one division into types
+WORK: Final = 200_000  # rows looked at, for one division into types
 NOISE: Final = 300  # random messages that a grammar is tried on
 _SEED: Final = 6
 _GUARDS: Final = 600  # random messages that floors are set by; not those of the proof
@@ -72,15 +72,15 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
     if grammar is ways[1] and len(samples) < _FEW and _bolder_loses(samples, work):
         grammar = ways[0]
     plain = guarded(estimate(grammar, samples), samples)
-    fits = _refuses_noise(plain, samples)
-    if not fits:
+    lost = _refused(plain, samples)
+    if not _refuses_noise(plain, samples):
         # Some type cuts nothing, so nothing speaks for its messages: cut more, at some loss.
         bold = guarded(estimate(ways[1], samples), samples)
-        if _refuses_noise(bold, samples):
-            most = max(_refused(plain, samples), len(samples) // _RARE)
-            fits = _refused(bold, samples) <= most
-            grammar, plain = ways[1], bold
-    if fits and _takes_the_unseen(samples, work, bold=grammar is ways[1]):
+        more = _refused(bold, samples)
+        if _refuses_noise(bold, samples) and 2 * more < len(samples):
+            grammar, plain, lost = ways[1], bold, more
+    bolder = grammar is ways[1]
+    if lost <= len(samples) // _RARE and _takes_the_unseen(samples, work, bold=bolder):
         return plain
     for sides in _SIDES:
         wider = _with_evidence(with_others(grammar, some, work, sides), samples)
@@ -167,7 +167,8 @@ def _lost(samples: Sequence[Sample], work: int, *, bold: bool) -> int:
     """Count the messages of the last fifth that a grammar of the other four refuses."""
     train = [one for index, one in enumerate(samples) if index % 5 != 4] or list(samples)
     held = [one for index, one in enumerate(samples) if index % 5 == 4]
-    return _refused(estimate(divided(chosen(train), "trial", work, bold=bold), train), held)
+    grammar = divided(chosen(train), "trial", work, bold=bold, merged=bold)
+    return _refused(estimate(grammar, train), held)
 
 
 def _refused(grammar: ir.Grammar, samples: Sequence[Sample]) -> int:

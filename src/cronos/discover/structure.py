@@ -13,7 +13,7 @@ import numpy as np
 from cronos.discover import ir
 from cronos.discover.division import divided
 from cronos.discover.evidence import Array
-from cronos.discover.grammar import WORK, chosen, samples_of
+from cronos.discover.grammar import chosen, samples_of
 from cronos.discover.interpreter import Interpreter, Parsed
 from cronos.discover.model import Discovery
 from cronos.discover.verify import split
@@ -22,6 +22,8 @@ BEGINS: Final = 1
 WITHIN: Final = -1
 SOME: Final = 200
 """Messages that the structure is learnt from."""
+WORK: Final = 50_000
+"""Rows looked at, for each way to divide them: a few seconds at worst, nobody looks at the time."""
 
 
 def shared(discovery: Discovery, work: int = WORK) -> Array:

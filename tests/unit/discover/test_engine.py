@@ -177,14 +177,17 @@ def test_any_bytes_are_tiled(payloads):
     tiles(found([Message(p, "1", "s2c") for p in payloads]))
 
 
-def test_where_memory_does_not_do_for_a_structure_what_was_found_first_is_given(monkeypatch):
-    def scarce(_discovery):
-        raise MemoryError
+@pytest.mark.parametrize(
+    ("error", "said"), [(MemoryError, "too little memory"), (ValueError, "No structure was found")]
+)
+def test_where_a_structure_cannot_be_had_what_was_found_first_is_given(monkeypatch, error, said):
+    def failing(_discovery):
+        raise error
 
     messages = list(framed(60))
-    monkeypatch.setattr(engine, "shared", scarce)
+    monkeypatch.setattr(engine, "shared", failing)
     result = found(messages)
 
     tiles(result)
     assert any(len(fields) > 1 for fields in result.fields)
-    assert "too little memory" in " ".join(result.remarks)
+    assert said in " ".join(result.remarks)

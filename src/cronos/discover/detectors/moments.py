@@ -128,7 +128,11 @@ def _fit(
     """Say what holds of one place: near the capture, or before it at all."""
     words, away, inside = columns
     used = inside & (words != 0)
-    if used.sum() < 3 or np.unique(words[used]).size < LEAST_VALUES:
+    near = used & (np.abs(away) <= max(NEAR))
+    past = used & (away <= DAY) & (away >= -LONG_AGO) if form.far else near
+    # Nearly no place is one: what is cheap to ask goes first.
+    most = max(near.sum(), past.sum())
+    if most < max(3, LEAST_SUPPORT * used.sum()) or np.unique(words[used]).size < LEAST_VALUES:
         return
     # A double has a sign and eleven bits of exponent to be wrong in.
     span = 2.0 ** (8 * form.width) / form.unit if form.unit else 2.0**11 * 2e9
@@ -141,10 +145,9 @@ def _fit(
             if best is None or chance < best[0]:
                 best = (chance, "day", right)
     if best is None and form.far:
-        right = used & (away <= DAY) & (away >= -LONG_AGO)
-        periods = np.unique(np.floor(away[right] / (LONG_AGO / 60))).size
-        if right.sum() >= LEAST_SUPPORT * used.sum() and periods >= 3 and _ticks(words[right]):
-            best = ((LONG_AGO / span) ** periods, "past", right)
+        periods = np.unique(np.floor(away[past] / (LONG_AGO / 60))).size
+        if past.sum() >= LEAST_SUPPORT * used.sum() and periods >= 3 and _ticks(words[past]):
+            best = ((LONG_AGO / span) ** periods, "past", past)
     if best is None:
         return
     chance, window, right = best

@@ -38,7 +38,7 @@ YIELDING: Final = frozenset({"counts", "counters", "values", "texts", "fillers"}
 SURE: Final = frozenset({"checksums", "lengths", "moments", "addresses"})
 
 
-ONCE: Final = {"checksums": "checksum.", "moments": "timestamp."}
+ONCE: Final = {"checksums": "checksum."}
 """Families that take long and say of a part what they say of all; how their kinds begin."""
 
 

@@ -30,7 +30,7 @@ def test_no_family_claims_anything_of_noise():
 
 
 def test_of_a_part_those_that_take_long_are_not_asked_again():
-    given = messages(samples(3, 300))
+    given = messages(samples(5, 300))
     known = claims(given)
     part = slice(100, 200)
     of_part = claims_of_part(given, part, known)
