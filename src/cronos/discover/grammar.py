@@ -82,12 +82,24 @@ def infer(samples: Sequence[Sample], name: str = "learnt", work: int = WORK) -> 
     bolder = grammar is ways[1]
     if lost <= len(samples) // _RARE and _takes_the_unseen(samples, work, bold=bolder):
         return plain
+    wider = _wider(grammar, some, samples, work)
+    if wider is None and bolder and len(samples) < _FEW:
+        # Nothing takes what bold cuts leave out, and few messages tell little of how much that is.
+        cautious = guarded(estimate(ways[0], samples), samples)
+        return cautious if _refuses_noise(cautious, samples) else plain
+    return plain if wider is None else wider
+
+
+def _wider(
+    grammar: ir.Grammar, some: Sequence[Sample], samples: Sequence[Sample], work: int
+) -> ir.Grammar | None:
+    """Give the grammar with a last type for what is none of the others, if that tells noise."""
     for sides in _SIDES:
         wider = _with_evidence(with_others(grammar, some, work, sides), samples)
         wider = _telling(guarded(estimate(wider, samples), samples), samples)
         if wider.types[-1].name.startswith(OTHER) and _refuses_noise(wider, samples):
             return wider
-    return plain
+    return None
 
 
 def _telling(grammar: ir.Grammar, samples: Sequence[Sample]) -> ir.Grammar:

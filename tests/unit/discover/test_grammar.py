@@ -292,7 +292,7 @@ def test_the_exported_parser_takes_and_refuses_by_zeros_as_the_interpreter_does(
         assert (loaded.parse(message) is not None) == isinstance(parsed, Parsed)
 
 
-@pytest.mark.parametrize("protocol", ["enip", "opcua", "icmp", "pgsql"])
+@pytest.mark.parametrize("protocol", ["enip", "opcua", "icmp", "pgsql", "sip"])
 def test_what_is_rare_in_open_protocols_is_read_again_and_noise_refused(protocol):
     samples = attested(labelled(protocol))
     train, held = split(len(samples))
