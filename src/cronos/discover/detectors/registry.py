@@ -36,8 +36,6 @@ FAMILIES: Final[dict[str, Callable[[Table], list[Found]]]] = {
 YIELDING: Final = frozenset({"counts", "counters", "values", "texts", "fillers"})
 """Families that say nothing of bytes which a surer one explains."""
 SURE: Final = frozenset({"checksums", "lengths", "moments", "addresses"})
-
-
 ONCE: Final = {"checksums": "checksum."}
 """Families that take long and say of a part what they say of all; how their kinds begin."""
 
