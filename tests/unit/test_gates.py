@@ -3,6 +3,7 @@
 import ast
 import io
 import pathlib
+import re
 import tokenize
 import tomllib
 
@@ -128,3 +129,21 @@ def test_the_license_and_the_documents_a_stranger_looks_for_are_there():
                 "docs/threat-model.md", "docs/benchmarks.md"]  # fmt: skip
 
     assert [name for name in expected if not (REPO / name).read_text().strip()] == []
+
+
+# "x*+", "(…){2,3}+" or "(?>…)", which Python before 3.11.5 matches wrongly (python/cpython#106052).
+POSSESSIVE = re.compile(r"(?:[)\].\w]|\\.)(?:[*+?]|\{\d*,?\d*\})\+|\(\?>")
+
+
+def test_no_pattern_needs_a_python_that_matches_possessive_quantifiers():
+    assert POSSESSIVE.search(r'(?:[^"\\]|\\.)*+"')
+    assert not POSSESSIVE.search(r"[*+]+\d+\++")
+    patterns = [
+        (file.relative_to(PACKAGE), text)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str | bytes)
+        and POSSESSIVE.search(text := ast.unparse(node))
+    ]
+    assert patterns == []

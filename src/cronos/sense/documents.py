@@ -14,8 +14,8 @@ from cronos.sense.records import Build, RecordReader
 _WRAPPER: Final = re.compile(rb'\{\s*"(?:Records|records|value)"\s*:\s*\[')
 _BEGINNINGS: Final = (b"[", b"{", b"[{")
 _TOKEN: Final = re.compile(rb'["{}\[\]]')
-# Possessive: a string of backslashes must not make the search quadratic.
-_STRING: Final = re.compile(rb'(?:[^"\\]|\\.)*+"?', re.DOTALL)
+# In one way: a string of backslashes must not make the search quadratic.
+_STRING: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 
 
 def looks_like_documents(first: bytes) -> bool:

@@ -20,11 +20,13 @@ _BSD: Final = re.compile(
 _ISO: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?) ")
 _TAG: Final = re.compile(r"([\w./@+-]{1,64})(?:\[(\d{1,10})\])?:(?: |$)")
 _HOST: Final = re.compile(r"([^\s:\[\]]{1,255}|[0-9a-fA-F:.]{2,45}) ")
-# Backslash escapes a quote, a bracket and itself; possessive, so that no input is quadratic.
+# Backslash escapes a quote, a bracket and itself. Each text matches in one way, so that failing
+# takes linear time; possessive quantifiers would say so, but Python before 3.11.5 mismatches them.
+_VALUE: Final = r'[^"\\\]]*(?:\\.[^"\\\]]*)*'
 _ELEMENT: Final = re.compile(
-    r'\[([^ =\]"]{1,64})((?: [^ =\]"]{1,64}="(?:[^"\\\]]|\\.)*+")*+)\]', re.DOTALL
+    rf'\[([^ =\]"]{{1,64}})((?: [^ =\]"]{{1,64}}="{_VALUE}")*)\]', re.DOTALL
 )
-_PARAMETER: Final = re.compile(r' ([^ =\]"]{1,64})="((?:[^"\\\]]|\\.)*+)"', re.DOTALL)
+_PARAMETER: Final = re.compile(rf' ([^ =\]"]{{1,64}})="({_VALUE})"', re.DOTALL)
 _ESCAPED: Final = re.compile(r'\\(["\\\]])')
 _MONTHS: Final = [
     "Jan",

@@ -70,8 +70,8 @@ _PAM: Final = re.compile(
 _SUDO_RUN: Final = re.compile(
     r"^\s{0,16}(?P<by>[^\s:;]{1,255}) : (?:(?P<why>[^;=]{1,200}) ; )?TTY=[^;]{1,64} ; PWD="
     # A folder may be called " ; USER=", but not so often that trying each takes long.
-    r"(?:(?! ; USER=).)*+(?: ; USER=(?:(?! ; USER=).)*+){0,8}?"
-    r" ; USER=(?P<user>[^\s;]{1,255}) ; (?:ENV=(?:(?! ; COMMAND=).)*+ ; )?COMMAND=(?P<command>.*)$"
+    r"(?:(?! ; USER=).)*(?: ; USER=(?:(?! ; USER=).)*){0,8}?"
+    r" ; USER=(?P<user>[^\s;]{1,255}) ; (?:ENV=(?:(?! ; COMMAND=).)* ; )?COMMAND=(?P<command>.*)$"
 )
 _SU: Final[tuple[tuple[_Pattern, str], ...]] = (
     (re.compile(r"^FAILED SU \(to (?P<user>[^)]{1,255})\) (?P<by>\S+) on \S+$"), "failure"),

@@ -19,6 +19,23 @@ def test_rfc_5424_gives_all_its_parts():
     assert header.message == "the message"
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ('[id k="\\\\"]', {"id.k": "\\"}),
+        ('[id k="\\"\\]" l="\\a"]', {"id.k": '"]', "id.l": "\\a"}),
+        ('[id k="]\\="x"]', {}),
+        ('[id k="a\\"]', {}),
+        ('[id k="a" l="b]', {}),
+        ('[id k="a"', {}),
+    ],
+)
+def test_a_value_ends_at_its_own_quote_and_what_is_no_element_gives_no_data(data, told):
+    header = parse(f"<13>1 - h p - - {data} m", NOW)
+    assert header.data == told
+    assert header.message == ("m" if told else f"{data} m")
+
+
 def test_rfc_5424_with_nothing_but_dashes():
     header = parse("<0>1 - - - - - -", NOW)
     assert (header.time_ns, header.host, header.program, header.data) == (0, "", "", {})
