@@ -145,34 +145,40 @@ def test_after_a_kill_a_new_agent_takes_the_socket_and_callers_go_on(folder):
 
 
 def test_callers_get_through_many_kills(folder):
-    stop, failures, done = threading.Event(), [], []
+    stop, failures, done = threading.Event(), [], [[], [], []]
 
-    def use():
+    def use(mine):
         with contextlib.closing(
             AgentKeys(AgentConfig(patience_s=30), folder / "agent.sock")
         ) as keys:
             while not stop.is_set():
                 try:
                     wrapped = keys.wrap("state", b"k" * 32, b"c")
-                    done.append(keys.unwrap("state", wrapped, b"c") == b"k" * 32)
+                    mine.append(keys.unwrap("state", wrapped, b"c") == b"k" * 32)
                 except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
                     failures.append(repr(error))
 
-    callers = [threading.Thread(target=use) for _ in range(3)]
+    callers = [threading.Thread(target=use, args=(mine,)) for mine in done]
     for _ in range(5):
         with Agent(folder) as agent:
             if not callers[0].ident:
                 for caller in callers:
                     caller.start()
-            before = len(done)
-            _until(lambda before=before: len(done) > before + 10)
+            # A call is sent three times: each caller must have got through before the next kill.
+            before = [len(mine) for mine in done]
+            _until(
+                lambda before=before: (
+                    all(len(mine) > old + 3 for mine, old in zip(done, before, strict=True))
+                    or failures
+                )
+            )
             agent.process.kill()
     with Agent(folder):
         stop.set()
         for caller in callers:
             caller.join(60)
     assert failures == []
-    assert all(done)
+    assert all(all(mine) for mine in done)
 
 
 def test_who_can_unlock_the_keystore_makes_and_destroys_keys_through_the_agent(agent):
