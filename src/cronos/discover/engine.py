@@ -51,6 +51,8 @@ MOST: Final = 0.8
 """Share of the time after which it is not heard any more."""
 STRETCH: Final = 120
 """Messages that are looked at together: as many as the scorers learnt from at a time, about."""
+STRETCH_BYTES: Final = 80_000
+"""And bytes, up to one message more, lest long ones take long past the time that there is."""
 
 
 class Course:
@@ -214,11 +216,16 @@ def _blank(course: Course) -> Discovery:
     return _told(course, whole)
 
 
-def stretches(count: int) -> list[slice]:
-    """Divide so many messages evenly into stretches of about `STRETCH`."""
+def stretches(sizes: Array) -> list[slice]:
+    """Divide messages evenly into stretches of about `STRETCH`, and these by `STRETCH_BYTES`."""
+    count = len(sizes)
     parts = max(1, round(count / STRETCH))
     edges = [count * number // parts for number in range(parts + 1)]
-    return [slice(begin, end) for begin, end in itertools.pairwise(edges)]
+    begun = np.cumsum(sizes) - sizes
+    for begin, end in list(itertools.pairwise(edges)):
+        part = begun[begin:end]
+        edges += (begin + 1 + np.flatnonzero(np.diff((part - part[:1]) // STRETCH_BYTES))).tolist()
+    return [slice(begin, end) for begin, end in itertools.pairwise(sorted(edges))]
 
 
 def look(course: Course, models: Models, own: Trees | None, progress: Progress) -> Seen:
@@ -228,7 +235,7 @@ def look(course: Course, models: Models, own: Trees | None, progress: Progress) 
     followed one another is alike, and no column has more values than they ever saw in one.
     """
     seen: list[Seen] = []
-    parts = stretches(len(course.heads))
+    parts = stretches(course.corpus.sizes)
     for number, part in enumerate(parts):
         corpus = Corpus(course.heads[part])
         if not len(corpus.data) or course.late("boundaries of all messages were looked for"):

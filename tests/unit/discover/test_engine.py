@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cronos.discover import engine
-from cronos.discover.engine import STRETCH, discover, stretches
+from cronos.discover.engine import STRETCH, STRETCH_BYTES, discover, stretches
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits, Sem
 from cronos.discover.published import PARTS, Published, tally
@@ -112,7 +112,7 @@ def test_where_there_is_no_time_for_a_second_look_nothing_is_said_to_be_known():
 
 def test_messages_are_looked_at_in_stretches_of_about_one_size_that_leave_out_none():
     for count in (0, 1, STRETCH, 179, 181, 1_000):
-        parts = stretches(count)
+        parts = stretches(np.full(count, 300))
         sizes = [part.stop - part.start for part in parts]
 
         assert [n for part in parts for n in range(part.start, part.stop)] == list(range(count))
@@ -120,14 +120,24 @@ def test_messages_are_looked_at_in_stretches_of_about_one_size_that_leave_out_no
         assert max(sizes) <= 1.5 * STRETCH
 
 
+def test_long_messages_make_stretches_of_fewer():
+    sizes = np.array([20] * 1_000 + [65_535] * 16 + [20] * 500)
+    parts = stretches(sizes)
+
+    assert [n for part in parts for n in range(part.start, part.stop)] == list(range(len(sizes)))
+    assert max(sizes[part].sum() for part in parts) < STRETCH_BYTES + 65_535
+    assert len(parts) <= 1 + 1_516 // STRETCH + 16 * 65_535 // STRETCH_BYTES + 1
+    assert stretches(np.array([1_000_000])) == [slice(0, 1)]
+
+
 def test_where_time_is_up_between_stretches_those_looked_at_keep_their_fields():
     messages = list(framed(4 * STRETCH))
-    found = []
+    lengths, found = np.array([len(message.payload) for message in messages]), []
     for asked in range(3, 15):
         result = discover(messages, Limits(), Hurried(asked), lambda _phase, _share: None)
         tiles(result)
         assert len(result.remarks) == (asked < 14)
-        found.append([sum(len(f) for f in result.fields[part]) for part in stretches(480)])
+        found.append([sum(len(f) for f in result.fields[part]) for part in stretches(lengths)])
     claimed = found[0]
     # Without a look a message is cut where claims say so alone, nor is there time for structure.
     assert claimed == [3 * STRETCH] * 4
