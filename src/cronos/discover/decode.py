@@ -43,8 +43,10 @@ PLAIN: Final = 0.75
 """How each further byte would thin out lengths if boundaries fell by chance."""
 
 # Kinds whose both ends are boundaries, and those that hold nothing inside.
-ENDS: Final = ("checksum.", "length.", "tlv.", "timestamp.")
-WHOLE: Final = ("checksum.", "length.whole", "length.plus", "tlv.tag", "timestamp.")
+ENDS: Final = ("checksum.", "length.", "tlv.", "timestamp.", "address.private")
+WHOLE: Final = (
+    "checksum.", "length.whole", "length.plus", "tlv.tag", "timestamp.", "address.private",
+)  # fmt: skip
 
 
 def boundaries(

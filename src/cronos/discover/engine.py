@@ -18,14 +18,14 @@ from cronos.discover.detectors import registry
 from cronos.discover.evidence import Array, Corpus
 from cronos.discover.features import describe
 from cronos.discover.labeller import Labeller, read
-from cronos.discover.meaning import CLASSES, NONE, agreed, chosen, encoded, fields
+from cronos.discover.meaning import CLASSES, NONE, addressed, agreed, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Discovery, Field, Limits, Sem
 from cronos.discover.scorer import Trees, sigmoid
 from cronos.discover.shipped import Models, shipped
 from cronos.discover.structure import shared
 from cronos.discover.types import classify
-from cronos.discover.vouched import all_claims, claimed_order
+from cronos.discover.vouched import all_claims, claimed_order, claims_of_types
 from cronos.errors import CronosError
 from cronos.ports import Clock
 
@@ -42,7 +42,9 @@ SECOND_SHARE: Final = 0.7
 # How often a field of the sequence network has both its ends right, on held-out families.
 LABELLED: Final = 0.12
 # Kinds of claims that say what a field means, as far as held-out protocols bear them out.
-TOLD: Final = ("checksum.", "length.", "timestamp.", "tlv.tag", "tlv.length", "id.echo")
+TOLD: Final = (
+    "checksum.", "length.", "timestamp.", "tlv.tag", "tlv.length", "id.echo", "address.private",
+)  # fmt: skip
 STRUCTURE: Final = 1.0
 """Weight of what the structure says that messages share, likewise."""
 HALF: Final = 0.5
@@ -64,6 +66,9 @@ class Course:
         self.corpus = Corpus(self.heads)
         self.types: Array = np.zeros(len(self.messages), dtype=np.int64)
         self.claims: list[Claim] = []
+        """What detectors verified of all messages, and then of single types."""
+        self.typed: list[Claim] = []
+        """The latter alone."""
         self.scored: Array = np.zeros(0)
         """What the scorers alone believe of each byte."""
         self.remarks: list[str] = []
@@ -78,6 +83,10 @@ class Course:
         if not any(remark.startswith(LATE) for remark in self.remarks):
             self.remarks.append(f"{LATE} {what}.")
         return True
+
+    def late_for_types(self) -> bool:
+        """Say whether there is no time to ask detectors about one more type."""
+        return self.late("detectors were asked about each type")
 
 
 class Known(NamedTuple):
@@ -124,6 +133,9 @@ def discover(
         return _blank(course)
     if limits.labeller:
         return _told(course, _labelled(course, Labeller(read(Path(limits.labeller)))))
+    types = course.types.tolist()
+    course.typed = list(claims_of_types(course.heads, types, course.claims, course.late_for_types))
+    course.claims += course.typed
     name = models.published.recognise(course.heads) if models.published else ""
     own = models.published.trees(name) if models.published and name else None
     seen = look(course, models, own, progress)
@@ -246,7 +258,7 @@ def look(course: Course, models: Models, own: Trees | None, progress: Progress) 
         claims = (
             course.claims
             if len(parts) == 1
-            else registry.claims_of_part(course.heads, part, course.claims)
+            else registry.claims_of_part(course.heads, part, course.claims, course.typed)
         )
         seen.append(believe(course, Known(corpus, types, claims), models, own))
         progress("boundaries", 0.2 + 0.6 * (number + 1) / len(parts))
@@ -325,10 +337,11 @@ def _fields(course: Course, begins: Array, seen: Seen, trees: Trees | None) -> F
     sure = np.minimum(belief[starts], ends)
     told = encoded(corpus, starts)
     trust = trusts(corpus, course.scored, starts, sizes)
-    kinds = np.where(told >= 0, told, chosen(shares, sure)).tolist()
+    kinds = np.where(told >= 0, told, chosen(shares, sure))
+    kinds[(told < 0) & addressed(corpus, course.types, starts)] = CLASSES.index(Sem.ADDRESS)
     vouched = _vouched(course.claims)
     for start, size, kind, share in zip(
-        starts.tolist(), sizes.tolist(), kinds, trust.tolist(), strict=True
+        starts.tolist(), sizes.tolist(), kinds.tolist(), trust.tolist(), strict=True
     ):
         number = int(corpus.of[start])
         offset = int(start - corpus.starts[number])

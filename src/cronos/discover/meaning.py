@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from cronos.discover.detectors.addresses import beside_local, is_local
 from cronos.discover.evidence import Array, Corpus, entropies, means, previous
 from cronos.discover.meaning_links import Tiles, links
 from cronos.discover.model import Claim, Sem
@@ -109,6 +110,29 @@ def encoded(corpus: Corpus, starts: Array) -> Array:
     last = np.maximum.accumulate(np.where(role == TAG, np.arange(len(role)), 0))[starts]
     for tag, sem in BER.items():
         out[(here == CONTENT) & (corpus.data[last] == tag)] = CLASSES.index(sem)
+    return out
+
+
+def addressed(corpus: Corpus, groups: Array, starts: Array) -> Array:
+    """Say which fields hold IPv4 addresses by what they begin with, or as most of their column do.
+
+    A number of four bytes begins as networks do that are nobody's own once in some 4,000 times.
+    """
+    sizes = np.diff(np.append(starts, len(corpus.data)))
+    four = np.flatnonzero(sizes == 4)
+    out = np.zeros(len(starts), dtype=bool)
+    if not len(four):
+        return out
+    at = starts[four]
+    values = np.zeros(len(four), dtype=np.int64)
+    for step in range(4):
+        values = values << 8 | corpus.data[at + step]
+    local = is_local(values)
+    _, column = np.unique(groups[corpus.of[at]] << 32 | corpus.offset[at], return_inverse=True)
+    column = column.reshape(-1)
+    seen = np.bincount(column, weights=values != 0)
+    mostly = np.bincount(column, weights=local) * 2 >= np.maximum(seen, 1)
+    out[four] = local | (mostly[column] & beside_local(values))
     return out
 
 

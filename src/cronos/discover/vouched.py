@@ -1,9 +1,11 @@
 """Turn the claims of verified detectors into evidence about single bytes."""
 
+import collections
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from cronos.discover.detectors import registry
@@ -15,6 +17,12 @@ FAMILIES: Final = (
     *("length", "checksum", "counter", "id", "tlv", "lv", "text", "timestamp", "address"),
     *("count", "float32", "float64", "bcd", "padding", "sealed"),
 )
+LEAST: Final = 12
+"""Messages of a type that is asked about apart."""
+MOST_TYPES: Final = 24
+"""Types that are, the largest first."""
+TYPE_ALARM: Final = 1e-3
+"""A tenth of what a detector may say of all messages: types were found, not given."""
 
 
 def all_claims(messages: Sequence[Message]) -> list[Claim]:
@@ -27,22 +35,75 @@ def _claims(messages: tuple[Message, ...]) -> tuple[Claim, ...]:
     return tuple(registry.claims(messages))
 
 
+def claims_of_types(
+    messages: Sequence[Message],
+    types: Sequence[int],
+    known: Sequence[Claim],
+    late: Callable[[], bool],
+) -> Iterator[Claim]:
+    """Ask about the messages of each type apart what is not `known` of all; as claims over all.
+
+    What fits a type by itself is found so: a count, or a length of what only this type carries.
+    The bound on false alarms pays for every type that is asked about; none is once it is `late`.
+    """
+    asked = _asked(types)
+    taken = _Taken()
+    for number in chosen(known):
+        taken.add(known[number])
+    for rows in asked:
+        if late():
+            return
+        for claim in registry.claims([messages[row] for row in rows], registry.TYPED):
+            spans: list[tuple[int, int] | None] = [None] * len(messages)
+            for row, span in zip(rows, claim.spans, strict=True):
+                spans[row] = span
+            alarm = claim.alarm * len(asked)
+            found = msgspec.structs.replace(claim, spans=tuple(spans), alarm=alarm)
+            if alarm <= TYPE_ALARM and not taken.clashes(found):
+                yield found
+
+
+def _asked(types: Sequence[int]) -> list[list[int]]:
+    """Give the messages of each type that has enough of them; none where all are of one."""
+    rows = collections.defaultdict[int, list[int]](list)
+    for row, kind in enumerate(types):
+        rows[kind].append(row)
+    if len(rows) < 2:
+        return []
+    enough = [some for some in rows.values() if len(some) >= LEAST]
+    return sorted(enough, key=len, reverse=True)[:MOST_TYPES]
+
+
+class _Taken:
+    """Which bytes of which message claims have spoken of."""
+
+    def __init__(self) -> None:
+        self._spans: dict[int, list[tuple[int, int]]] = {}
+
+    def add(self, claim: Claim) -> None:
+        """Take the bytes of this claim."""
+        for i, span in enumerate(claim.spans):
+            if span is not None:
+                self._spans.setdefault(i, []).append((span[0], span[0] + span[1]))
+
+    def clashes(self, claim: Claim) -> bool:
+        """Say whether some of its bytes are taken."""
+        return any(
+            begin < span[0] + span[1] and span[0] < end
+            for i, span in enumerate(claim.spans)
+            if span is not None
+            for begin, end in self._spans.get(i, ())
+        )
+
+
 def chosen(claims: Sequence[Claim]) -> list[int]:
     """Give the indices of claims that stand beside one another; of two that overlap the earlier."""
     kept: list[int] = []
-    taken: dict[int, list[tuple[int, int]]] = {}
+    taken = _Taken()
     for number, claim in enumerate(claims):
-        clashes = 0
-        for i, span in enumerate(claim.spans):
-            if span is not None:
-                begin, end = span[0], span[0] + span[1]
-                clashes += any(a < end and begin < b for a, b in taken.get(i, ()))
-        if clashes:
-            continue
-        kept.append(number)
-        for i, span in enumerate(claim.spans):
-            if span is not None:
-                taken.setdefault(i, []).append((span[0], span[0] + span[1]))
+        if not taken.clashes(claim):
+            kept.append(number)
+            taken.add(claim)
     return kept
 
 

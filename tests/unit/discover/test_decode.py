@@ -140,3 +140,10 @@ def test_a_field_is_as_likely_as_both_its_ends_and_no_boundary_within():
 
     assert np.allclose(shares, [0.9 * 0.8, 0.8 * 0.5, 0.3, 0.3])
     assert np.allclose(trusts(c, belief, np.array([0]), np.array([4])), 0.9 * 0.2 * 0.5)
+
+
+def test_a_private_address_is_cut_out_whole():
+    claim = Claim("address.private", Sem.ADDRESS, ((1, 4),), 1.0, 1e-3)
+    doubtful = [1, 0.2, 0.9, 0.9, 0.9, 0.2, 0.1]
+
+    assert cut(bytes(7), doubtful, [claim]) == [0, 1, 5]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cronos.discover.evidence import Corpus
-from cronos.discover.meaning import CLASSES, agreed, chosen, encoded, fields
+from cronos.discover.meaning import CLASSES, addressed, agreed, chosen, encoded, fields
 from cronos.discover.messages import Message
 from cronos.discover.model import Claim, Sem
 
@@ -149,3 +149,20 @@ def test_a_few_messages_that_read_as_ber_by_chance_are_not_believed():
 
     assert (encoded(corpus, corpus.starts[:-1]) == -1).all()
     assert (encoded(Corpus([]), np.array([], dtype=int)) == -1).all()
+
+
+def test_fields_of_four_bytes_are_addresses_by_their_network_or_as_most_of_their_column_are():
+    first = ("192.168.4.1", "10.2.0.1", "172.31.0.9", "0.0.0.0")
+    second = ("10.2.0.1", "10.2.0.2", "0.0.0.0", "8.1.2.3")
+    messages = [
+        Message(bytes(map(int, f"{one}.{other}".split("."))))
+        for one, other in zip(first, second, strict=True)
+    ]
+    corpus = Corpus(messages)
+    types, starts = np.zeros(4, dtype=int), np.arange(0, 32, 4)
+
+    assert addressed(corpus, types, starts).tolist() == [True, False] * 4
+    # Each of a type of its own: none has a column.
+    assert addressed(corpus, np.arange(4), starts)[::2].tolist() == [True, False, True, False]
+    assert not addressed(corpus, types, np.arange(0, 32, 8)).any()
+    assert addressed(Corpus([]), np.zeros(0, dtype=int), np.zeros(0, dtype=int)).tolist() == []

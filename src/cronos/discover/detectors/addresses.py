@@ -1,9 +1,11 @@
-"""Addresses: bytes or text equal to the flow's own ends, and stations that change places.
+"""Addresses: equal to the flow's own ends, stations that change places, those of private networks.
 
 Own addresses are known when traffic is live: four or sixteen equal bytes happen by chance once in
 2^32 a place. Stations: two neighbouring fields that stand the other way round in the other
 direction of each flow. The bound counts every *different* pair of values: two fields of w bytes
 would be the other way round once in 256^2w; values that are the same on both sides prove nothing.
+Private: four bytes that begin as networks do which are nobody's own, as 192.168 does by chance once
+in 2^16 a place. Networks that begin with 10 are too likely to be told alone.
 """
 
 import ipaddress
@@ -30,6 +32,15 @@ WIDTHS: Final = (1, 2, 4, 6, 8)
 TRIED: Final = FRONT * len(WIDTHS)
 MOST_PLACES: Final = 8
 LEAST_PLACES: Final = 3
+PRIVATE: Final = 256
+"""Places at which an address of a private network is sought."""
+NETWORKS: Final = ((0xC0A8, 16), (0xAC1, 12), (0xA9FE, 16), (0xE00000, 24))
+"""What they begin with and how many bits that is: private, link-local, local multicast.
+
+Source: RFC 1918 section 3, RFC 3927 section 2.1, RFC 5771 section 4.
+"""
+LIKELY: Final = 2
+"""Networks of which one alone is rare enough; either may turn up."""
 
 
 def claims(messages: Sequence[Message]) -> list[Claim]:
@@ -38,13 +49,15 @@ def claims(messages: Sequence[Message]) -> list[Claim]:
 
 
 def find(table: Table) -> list[Found]:
-    """Find own addresses, then stations."""
+    """Find own addresses, then stations, then private ones."""
     own = list(_own(table))
     stations: list[Found] = []
     for each in sorted(_stations(table), key=lambda each: (each.alarm, -int(each.terms["width"]))):
         if not any(overlap(each, other) for other in [*own, *stations]):
             stations.append(each)
-    return own + stations
+    found = [*own, *stations]
+    private = [e for e in _private(table) if not any(overlap(e, other) for other in found)]
+    return found + private
 
 
 def _own(table: Table) -> Iterator[Found]:
@@ -130,3 +143,41 @@ def _turned(
             if one[width:] + one[:width] in others:
                 turned.add(one)
     return len(seen), len(turned)
+
+
+def _private(table: Table) -> Iterator[Found]:
+    """Try every place for addresses of private networks, masks and what stands for none."""
+    for offset in range(max(0, min(PRIVATE, table.width) - 3)):
+        inside = table.reach(offset + 4)
+        if inside.sum() < LEAST_PLACES:
+            break
+        values = table.numbers(offset, 4, "be")
+        local, chance = np.zeros(len(table), np.bool_), 1.0
+        for prefix, bits in NETWORKS:
+            here = inside & (values >> (32 - bits) == prefix)
+            local |= here
+            chance *= 2.0**-bits if here.sum() >= LEAST_PLACES else 1.0
+        alarm = min(1.0, PRIVATE * LIKELY * chance)
+        if local.sum() < LEAST_PLACES or alarm > MOST_ALARM:
+            continue
+        holds = inside & (local | beside_local(values))
+        if holds.sum() >= LEAST_SUPPORT * inside.sum():
+            at, widths = fixed(len(table), offset), fixed(len(table), 4)
+            terms: dict[str, str | int] = {"endian": "be", "width": 4}
+            yield Found("address.private", Sem.ADDRESS, at, widths, holds, alarm, terms)
+
+
+def is_local(values: Ints) -> Bools:
+    """Say which numbers of four bytes are addresses of private networks, or masks of networks."""
+    rest = ~values & 0xFFFFFFFF
+    out = (values >> 16 == 0xFFFF) & (rest & (rest + 1) == 0) & (rest > 0)
+    for prefix, bits in NETWORKS:
+        out |= values >> (32 - bits) == prefix
+    return np.asarray(out)
+
+
+def beside_local(values: Ints) -> Bools:
+    """Say which numbers stand where private addresses do: of network 10, none, all, or a mask."""
+    rest = ~values & 0xFFFFFFFF
+    mask = (values >> 24 == 0xFF) & (rest & (rest + 1) == 0)
+    return np.asarray(mask | (values >> 24 == 10) | (values == 0))

@@ -38,6 +38,8 @@ YIELDING: Final = frozenset({"counts", "counters", "values", "texts", "fillers"}
 SURE: Final = frozenset({"checksums", "lengths", "moments", "addresses"})
 ONCE: Final = {"checksums": "checksum."}
 """Families that take long and say of a part what they say of all; how their kinds begin."""
+TYPED: Final = frozenset({"lengths", "counts"})
+"""Families that are asked about each type apart; chosen on held-out families."""
 
 
 def claims(messages: Sequence[Message], families: Collection[str] = FAMILIES) -> list[Claim]:
@@ -61,11 +63,26 @@ def claims(messages: Sequence[Message], families: Collection[str] = FAMILIES) ->
     return [each.claim() for each in out]
 
 
-def claims_of_part(messages: Sequence[Message], part: slice, known: Sequence[Claim]) -> list[Claim]:
-    """Find what can be verified of some of the messages, of all of which so much is known."""
-    told = [
+def claims_of_part(
+    messages: Sequence[Message], part: slice, known: Sequence[Claim], typed: Sequence[Claim] = ()
+) -> list[Claim]:
+    """Find what can be verified of some of the messages.
+
+    Args:
+        messages: all of them.
+        part: those that are asked about.
+        known: what is known of all of them, as `claims` found.
+        typed: what is known of the messages of single types; it counts least.
+    """
+    told = [claim for claim in known if claim.kind.startswith(tuple(ONCE.values()))]
+    anew = claims(messages[part], FAMILIES.keys() - ONCE.keys())
+    return [*_cut(told, part), *anew, *_cut(typed, part)]
+
+
+def _cut(known: Sequence[Claim], part: slice) -> list[Claim]:
+    """Give what is claimed of some of the messages."""
+    return [
         msgspec.structs.replace(claim, spans=claim.spans[part])
         for claim in known
-        if claim.kind.startswith(tuple(ONCE.values())) and any(claim.spans[part])
+        if any(claim.spans[part])
     ]
-    return told + claims(messages[part], FAMILIES.keys() - ONCE.keys())

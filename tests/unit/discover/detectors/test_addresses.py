@@ -51,6 +51,45 @@ def test_an_address_too_plain_to_be_told_is_not_sought():
     assert [c for c in claims(given) if c.kind == "address.own"] == []
 
 
+def placed(rng, *addresses):
+    """Give a message for each address, behind three bytes and before a few."""
+    return [
+        Message(rng.bytes(3) + bytes(map(int, one.split("."))) + rng.bytes(int(rng.integers(9))))
+        for one in addresses
+    ]
+
+
+def private(messages):
+    return [c for c in claims(messages) if c.kind == "address.private"]
+
+
+def test_addresses_of_private_networks_are_found_with_none_and_others_of_network_10_between():
+    rng = np.random.default_rng(3)
+    ends = ["192.168.7.1", "192.168.9.20", "0.0.0.0", "10.1.2.3", "255.255.255.0", "172.16.9.8"]
+    (found,) = private(placed(rng, *(ends * 5)))
+
+    assert (found.sem, found.support) == (Sem.ADDRESS, 1.0)
+    assert set(found.spans) == {(3, 4)}
+    # Two networks in one place are rarer than either.
+    assert found.alarm < 1e-5
+    (one,) = private(placed(rng, *(["192.168.7.1", "192.168.9.20"] * 5)))
+    assert 1e-3 < one.alarm <= 0.01
+
+
+def test_networks_that_chance_begins_as_often_are_not_told_alone():
+    rng = np.random.default_rng(4)
+    for one in ("10.0.0.{}", "172.16.3.{}", "255.255.{}.0", "8.8.8.{}"):
+        assert private(placed(rng, *[one.format(n) for n in range(40)])) == []
+
+
+def test_a_column_that_holds_other_numbers_too_is_not_one_of_addresses():
+    rng = np.random.default_rng(5)
+    ends = [f"192.168.1.{n}" if n % 4 else f"{n + 60}.3.2.1" for n in range(40)]
+
+    assert private(placed(rng, *ends)) == []
+    assert private(placed(rng, "192.168.1.1", "192.168.1.2")) == []
+
+
 def test_nothing_is_found_in_noise():
     assert alarms(claims, range(1000, 1003)) == []
     wrong = [c for seed in range(6) for c in claims(

@@ -3,6 +3,7 @@
 from tests.unit.discover.detectors.noise import alarms, messages
 
 from cronos.discover.detectors.registry import FAMILIES, ONCE, claims, claims_of_part
+from cronos.discover.model import Claim, Sem
 from cronos.discover.synthetic import samples
 
 
@@ -42,3 +43,15 @@ def test_of_a_part_those_that_take_long_are_not_asked_again():
     assert told == [claim.spans[part] for claim in known if claim.kind.startswith(slow)]
     others = [claim for claim in of_part if not claim.kind.startswith(slow)]
     assert others == claims(given[part], FAMILIES.keys() - ONCE.keys())
+
+
+def test_what_is_known_of_types_is_said_last_of_the_part_that_it_speaks_of():
+    given = messages(samples(5, 60))
+    spans = [(0, 1) if row < 20 else None for row in range(60)]
+    typed = [Claim("count.items", Sem.COUNT, tuple(spans), 0.3, 1e-9)]
+
+    of_part = claims_of_part(given, slice(10, 30), [], typed)
+    assert of_part[-1].spans == tuple(spans[10:30])
+    assert claims_of_part(given, slice(20, 40), [], typed) == claims_of_part(
+        given, slice(20, 40), []
+    )
