@@ -57,9 +57,13 @@ def claims_of_types(
             spans: list[tuple[int, int] | None] = [None] * len(messages)
             for row, span in zip(rows, claim.spans, strict=True):
                 spans[row] = span
-            alarm = claim.alarm * len(asked)
-            found = msgspec.structs.replace(claim, spans=tuple(spans), alarm=alarm)
-            if alarm <= TYPE_ALARM and not taken.clashes(found):
+            found = msgspec.structs.replace(
+                claim,
+                spans=tuple(spans),
+                support=claim.support * len(rows) / len(messages),
+                alarm=claim.alarm * len(asked),
+            )
+            if found.alarm <= TYPE_ALARM and not taken.clashes(found):
                 yield found
 
 

@@ -99,6 +99,7 @@ def test_what_holds_of_one_type_alone_is_found_by_asking_about_it():
 
     assert told[0].spans == tuple(x for span in alone[0].spans for x in (span, None))
     assert told[0].alarm == 2 * alone[0].alarm <= TYPE_ALARM
+    assert told[0].support == alone[0].support / 2
 
 
 def test_a_type_is_not_asked_about_where_it_is_all_or_small_or_there_is_no_time():
