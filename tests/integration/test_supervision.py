@@ -82,9 +82,17 @@ class Killer:
 
 
 def told(node):
-    """Give who did what how often: the same whoever was killed."""
+    """Give who did what how often: the same whoever was killed.
+
+    Of equally strong findings the first one gives the title, and which comes first depends on where
+    a report ends: the connection, or the request in it.
+    """
     return {
-        (one.actor, one.target, one.title): (one.findings, one.state) for one in node.incidents()
+        (one.actor, one.target, one.title.replace("connection", "request")): (
+            one.findings,
+            one.state,
+        )
+        for one in node.incidents()
     }
 
 
