@@ -35,6 +35,8 @@ Found: TypeAlias = tuple[tuple[Field, ...], ...]
 # What the tables cost for each byte of traffic; see bench/bench_discovery.py.
 BYTES_A_BYTE: Final = 900
 MAX_BYTES: Final = 1_000_000
+LONGEST: Final = 65_536
+"""Bytes of one message that are looked at: no stretch is shorter than a message."""
 NS: Final = 1_000_000_000
 LATE: Final = "The time was up before"
 SECOND_SHARE: Final = 0.7
@@ -207,9 +209,9 @@ def _heads(messages: Sequence[Message], limits: Limits) -> tuple[Message, ...]:
     """Cut what is looked at to the bytes that memory allows; tails become one field each."""
     most = min(MAX_BYTES, limits.max_memory_mb * 1_000_000 // BYTES_A_BYTE)
     sizes = np.array([len(m.payload) for m in messages], dtype=np.int64)
-    if sizes.sum() <= most:
+    if sizes.sum() <= most and sizes.max(initial=0) <= LONGEST:
         return tuple(messages)
-    low, high = 1, int(sizes.max())
+    low, high = 1, min(int(sizes.max()), LONGEST)
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if np.minimum(sizes, middle).sum() <= most else (low, middle - 1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cronos.discover import engine
-from cronos.discover.engine import STRETCH, STRETCH_BYTES, discover, stretches
+from cronos.discover.engine import LONGEST, STRETCH, STRETCH_BYTES, discover, stretches
 from cronos.discover.messages import Message
 from cronos.discover.model import Limits, Sem
 from cronos.discover.published import PARTS, Published, tally
@@ -128,6 +128,15 @@ def test_long_messages_make_stretches_of_fewer():
     assert max(sizes[part].sum() for part in parts) < STRETCH_BYTES + 65_535
     assert len(parts) <= 1 + 1_516 // STRETCH + 16 * 65_535 // STRETCH_BYTES + 1
     assert stretches(np.array([1_000_000])) == [slice(0, 1)]
+
+
+def test_of_a_message_beyond_any_datagram_the_rest_is_one_field():
+    rng = np.random.default_rng(12)
+    messages = [Message(rng.bytes(LONGEST + 5)), *framed(20)]
+    result = discover(messages, Limits(), SystemClock(), lambda _phase, _share: None)
+
+    tiles(result)
+    assert (result.fields[0][-1].offset, result.fields[0][-1].length) == (LONGEST, 5)
 
 
 def test_where_time_is_up_between_stretches_those_looked_at_keep_their_fields():

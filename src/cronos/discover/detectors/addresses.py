@@ -55,9 +55,11 @@ def find(table: Table) -> list[Found]:
     for each in sorted(_stations(table), key=lambda each: (each.alarm, -int(each.terms["width"]))):
         if not any(overlap(each, other) for other in [*own, *stations]):
             stations.append(each)
-    found = [*own, *stations]
-    private = [e for e in _private(table) if not any(overlap(e, other) for other in found)]
-    return found + private
+    out = [*own, *stations]
+    for each in sorted(_private(table), key=lambda each: each.alarm):
+        if not any(overlap(each, other) for other in out):
+            out.append(each)
+    return out
 
 
 def _own(table: Table) -> Iterator[Found]:
@@ -156,7 +158,10 @@ def _private(table: Table) -> Iterator[Found]:
         for prefix, bits in NETWORKS:
             here = inside & (values >> (32 - bits) == prefix)
             local |= here
-            chance *= 2.0**-bits if here.sum() >= LEAST_PLACES else 1.0
+            if here.sum() >= LEAST_PLACES:
+                # Each different second byte of 172.16 to 172.31 is one trial of four bits more.
+                more = np.unique(values[here] >> 16).size - 1
+                chance *= 2.0 ** -(bits + 4 * more)
         alarm = min(1.0, PRIVATE * LIKELY * chance)
         if local.sum() < LEAST_PLACES or alarm > MOST_ALARM:
             continue
@@ -168,12 +173,11 @@ def _private(table: Table) -> Iterator[Found]:
 
 
 def is_local(values: Ints) -> Bools:
-    """Say which numbers of four bytes are addresses of private networks, or masks of networks."""
-    rest = ~values & 0xFFFFFFFF
-    out = (values >> 16 == 0xFFFF) & (rest & (rest + 1) == 0) & (rest > 0)
+    """Say which numbers of four bytes are addresses of private networks."""
+    out = np.zeros(values.shape, dtype=np.bool_)
     for prefix, bits in NETWORKS:
         out |= values >> (32 - bits) == prefix
-    return np.asarray(out)
+    return out
 
 
 def beside_local(values: Ints) -> Bools:

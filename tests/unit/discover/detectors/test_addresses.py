@@ -74,6 +74,8 @@ def test_addresses_of_private_networks_are_found_with_none_and_others_of_network
     assert found.alarm < 1e-5
     (one,) = private(placed(rng, *(["192.168.7.1", "192.168.9.20"] * 5)))
     assert 1e-3 < one.alarm <= 0.01
+    (other,) = private(placed(rng, *(["172.16.7.1", "172.31.9.20"] * 5)))
+    assert other.alarm == one.alarm
 
 
 def test_networks_that_chance_begins_as_often_are_not_told_alone():
