@@ -158,8 +158,9 @@ class AwsExecutor(ForeignExecutor):
     def put(self, plan: Plan) -> str:
         """See `ForeignExecutor.put`."""
         key, before = plan.action.target.value, recipe_of(plan, KeyBefore)
-        mark = self._mark(before.user, plan.action)
+        # The mark is set before the key is; read after it, it tells our own change from others.
         now = (self._iam.keys(before.user) or {}).get(key)
+        mark = self._mark(before.user, plan.action)
         if mark is None and now != before.status:
             raise refusal(
                 f"The key {key} is {(now or 'gone').lower()} meanwhile, and not by this.",
