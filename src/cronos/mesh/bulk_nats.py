@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from msgspec import Meta
 
@@ -30,6 +30,8 @@ from cronos.mesh.streams_dial import parse_address
 from cronos.ports import Egress, Ids
 from cronos.types import Manifest
 
+_T = TypeVar("_T")
+
 _RETRY_S: Final = 0.25
 _MOST_FETCHED: Final = 1_000
 _EXISTS: Final = 10058
@@ -42,7 +44,7 @@ class NatsConfig(Section, frozen=True):
         servers: `host:port` of each; no other is ever connected to.
         replicas: servers that keep each message; 3 of a cluster of three survive the loss of one.
         max_bytes: of one subject; the oldest messages go first.
-        timeout_s: for publishing one message, retries included.
+        timeout_s: for publishing one message or fetching some, retries included.
         ca_file: who certifies the servers; with the other two, mutual TLS 1.3.
         cert_file: this client's certificate.
         key_file: its key.
@@ -96,21 +98,13 @@ class NatsStream:
         name = _name_of(require_subject(subject))
         headers = {"Nats-Msg-Id": self._ids.next("bulk")}
         require_message(data)
-        last: BaseException = TimeoutError("no acknowledgement in time")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._config.timeout_s):
-                while True:
-                    try:
-                        jetstream = await self._stream(name, subject)
-                        sent = await jetstream.publish(
-                            f"cronos.{subject}", data, timeout=2.0, headers=headers
-                        )
-                    except (self._nats.errors.Error, OSError) as error:
-                        last = error
-                        await asyncio.sleep(_RETRY_S)
-                    else:
-                        return int(sent.seq)
-        raise away("NATS", last)
+
+        async def send() -> int:
+            jetstream = await self._stream(name, subject)
+            sent = await jetstream.publish(f"cronos.{subject}", data, timeout=2.0, headers=headers)
+            return int(sent.seq)
+
+        return await self._answered(send)
 
     async def fetch(self, subject: str, after: int, count: int) -> Sequence[bytes]:
         """Give messages after a position; see `Stream.fetch`. At most 1,000 at once.
@@ -119,12 +113,29 @@ class NatsStream:
             UnreachableError: the servers do not answer.
         """
         name = _name_of(require_subject(subject))
-        try:
+
+        async def read() -> list[bytes]:
+            jetstream = await self._stream(name, subject)
+            return await self._fetched(jetstream, name, max(0, after), count)
+
+        return await self._answered(read)
+
+    async def _answered(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do what may be done twice until it is answered: servers that choose a leader are silent.
+
+        Raises:
+            UnreachableError: it was not answered in time.
+        """
+        last: BaseException = TimeoutError("no answer in time")
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.timeout_s):
-                jetstream = await self._stream(name, subject)
-                return await self._fetched(jetstream, name, max(0, after), count)
-        except (self._nats.errors.Error, OSError, TimeoutError) as error:
-            raise away("NATS", error) from error
+                while True:
+                    try:
+                        return await work()
+                    except (self._nats.errors.Error, OSError) as error:
+                        last = error
+                        await asyncio.sleep(_RETRY_S)
+        raise away("NATS", last)
 
     async def _fetched(self, jetstream: Any, name: str, after: int, count: int) -> list[bytes]:
         state = (await jetstream.stream_info(name)).state
